@@ -1,0 +1,1 @@
+"""jaxnas: training-free scores of neural architectures, computed in compiled batches."""

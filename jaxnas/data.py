@@ -1,0 +1,278 @@
+"""Input images: synthetic ones, TensorFlow Datasets without TensorFlow, or an .npz file."""
+
+import difflib
+import functools
+import hashlib
+import importlib
+import logging
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from jaxnas.errors import UserError, unknown
+
+Colour = tuple[float, ...]  # one number per channel
+
+SIDE = 32  # pixels, of the images that every source gives
+DEFAULT_SYNTHETIC = "pink"
+CIFAR_MEAN: Colour = (125.3, 123.0, 113.9)  # of pixels in 0 to 255, as TE-NAS and GenNAS have them
+CIFAR_STD: Colour = (63.0, 62.1, 66.7)
+_SAMPLED = 2000  # images that the mean and standard deviation of other data sets are estimated on
+_CORRELATION = 0.9  # between the colour channels of pink noise; CIFAR-10 has 0.82 to 0.92
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where inputs come from. Every draw comes from the generator that is passed in.
+
+    Attributes:
+      name: the specification, such as `synthetic:pink` or `tfds:cifar10:train`; of a file its name without the folder.
+      description: one line for humans.
+      fingerprint: 16 hexadecimal digits that change when the data do.
+      draw: `(rng, n)` to raw images `[n, H, W, 3]`, side at most 32.
+      mean: per channel, in raw units.
+      std: per channel, in raw units.
+      augment: whether images are cropped and flipped at random.
+    """
+
+    name: str
+    description: str
+    fingerprint: str
+    draw: Callable[[np.random.Generator, int], np.ndarray]
+    mean: Colour = (0.0, 0.0, 0.0)
+    std: Colour = (1.0, 1.0, 1.0)
+    augment: bool = False
+
+    def images(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        """Draw standardised images, float32 `[n, 32, 32, 3]`; smaller ones are enlarged, nearest neighbour."""
+        raw = self.draw(rng, n)
+        images = self._standardise(_crop_and_flip(raw, rng) if self.augment else raw)
+        factor = SIDE // images.shape[1]
+        return images.repeat(factor, 1).repeat(factor, 2)
+
+    def patches(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        """Draw standardised 3x3 crops of one random channel, float32 `[n, 3, 3, 1]`: TE-NAS's inputs for `regions`."""
+        images = self._standardise(self.draw(rng, n))
+        top, left = rng.integers(0, images.shape[1] - 2, (2, n))
+        crops = sliding_window_view(images, (3, 3), axis=(1, 2))
+        return crops[np.arange(n), top, left, rng.integers(0, 3, n), :, :, None]
+
+    def _standardise(self, raw: np.ndarray) -> np.ndarray:
+        return (raw.astype(np.float32) - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
+
+
+def load(spec: str, *, data_dir: str | None = None, download: bool = False) -> Source:
+    """Return the images that `spec` names.
+
+    Args:
+      spec: `synthetic`, `synthetic:pink`, `synthetic:gaussian`, `tfds:NAME[:SPLIT]` (split `train` if left out), or
+        the path of an .npz file with an array `images` `[M, H, W, 3]`, uint8 or floating point.
+      data_dir: directory of TensorFlow Datasets; by default the one that library uses.
+      download: let TensorFlow Datasets fetch a data set that is not there.
+
+    Raises:
+      UserError: unknown specification, or images that are missing, unreadable, of the wrong shape or not finite.
+    """
+    kind, _, rest = spec.partition(":")
+    if kind == "synthetic":
+        return _synthetic(rest if ":" in spec else DEFAULT_SYNTHETIC)
+    if kind == "tfds":
+        name, _, split = rest.partition(":")
+        return _from_tfds(name, split or "train", data_dir, download)
+    if spec.endswith(".npz"):
+        return _from_npz(Path(spec))
+    raise unknown("data", spec, ["synthetic", *(f"synthetic:{k}" for k in _SYNTHETIC), "tfds:NAME[:SPLIT]", "FILE.npz"])
+
+
+# Synthetic images
+
+
+def _gaussian(rng: np.random.Generator, n: int) -> np.ndarray:
+    return rng.standard_normal((n, SIDE, SIDE, 3), np.float32)
+
+
+def _pink(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Correlated white noise, filtered to the amplitude spectrum `1 / |f|`."""
+    covariance = np.full((3, 3), _CORRELATION) + (1 - _CORRELATION) * np.eye(3)
+    mix = np.linalg.cholesky(covariance).astype(np.float32)
+    spectrum = np.fft.rfft2(_gaussian(rng, n) @ mix.T, axes=(1, 2)) * _pink_amplitude()[..., None]
+    return np.fft.irfft2(spectrum, s=(SIDE, SIDE), axes=(1, 2)).astype(np.float32)
+
+
+@functools.cache
+def _pink_amplitude() -> np.ndarray:
+    """Return `1 / |f|` on the half plane of `rfft2`, `[32, 17]`, scaled so that pixels have variance one."""
+    rows = np.fft.fftfreq(SIDE)[:, None]
+    frequency = np.hypot(rows, np.fft.fftfreq(SIDE))
+    frequency[0, 0] = 0.5 / SIDE  # twice the lowest frequency's amplitude, as in CIFAR-10: brightness varies
+    amplitude = 1 / frequency
+    amplitude /= np.sqrt(np.mean(amplitude**2))
+    return amplitude[:, : SIDE // 2 + 1].astype(np.float32)
+
+
+_SYNTHETIC: dict[str, tuple[str, Callable[[np.random.Generator, int], np.ndarray]]] = {
+    "pink": ("noise with the 1/f spectrum and the colours' correlation of natural images", _pink),
+    "gaussian": ("white Gaussian noise", _gaussian),
+}
+
+
+def _synthetic(kind: str) -> Source:
+    if kind not in _SYNTHETIC:
+        raise unknown("synthetic data", kind, _SYNTHETIC)
+    description, draw = _SYNTHETIC[kind]
+    name = f"synthetic:{kind}"
+    return Source(name, description, _digest(name, SIDE), draw)
+
+
+# Stored images
+
+
+def _stored(name: str, size: int, read: Callable[[np.ndarray], np.ndarray]) -> Source:
+    """Return the source of `size` images; `read` gives those at some positions, raw `[k, H, W, 3]`."""
+    if size == 0:
+        raise UserError(f"data {name} holds no images: give a data set or a split with at least one")
+
+    def draw(rng: np.random.Generator, n: int) -> np.ndarray:
+        return _reduce(_checked(name, read(rng.choice(size, n, replace=n > size))))
+
+    first = _checked(name, read(_spread(size, 8)))
+    mean, std = CIFAR_MEAN, CIFAR_STD
+    if "cifar" not in name or first.dtype != np.uint8:
+        mean, std = _moments(name, _checked(name, read(_spread(size, _SAMPLED))))
+    description = f"{size:,} images of {'x'.join(map(str, first.shape[1:]))}"
+    fingerprint = _digest(name, size, first.shape, str(first.dtype), first.tobytes())
+    return Source(name, description, fingerprint, draw, mean, std, augment=True)
+
+
+def _spread(size: int, count: int) -> np.ndarray:
+    return np.linspace(0, size - 1, min(size, count)).astype(int)
+
+
+def _moments(name: str, images: np.ndarray) -> tuple[Colour, Colour]:
+    mean, std = images.mean((0, 1, 2), np.float64), images.std((0, 1, 2), np.float64)
+    if not (std > 0).all():
+        raise UserError(f"data {name}: a colour channel is constant over the images, so it cannot be standardised")
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _checked(name: str, images: np.ndarray) -> np.ndarray:
+    side = images.shape[1] if images.ndim == 4 else 0
+    fits = side in (4, 8, 16) or (side > 0 and side % SIDE == 0)
+    if not fits or images.shape[2:] != (side, 3):
+        raise UserError(
+            f"data {name}: the images' shape is {list(images.shape)}; allowed is [M, side, side, 3]"
+            f" with a side of 4, 8, 16 or a multiple of {SIDE} pixels: resize them"
+        )
+    if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
+        raise UserError(f"data {name}: the images are {images.dtype}; allowed are uint8 and floating point")
+    if images.dtype != np.uint8 and not np.isfinite(images).all():
+        raise UserError(f"data {name}: NaN or infinite pixels: remove those images")
+    return images
+
+
+def _reduce(images: np.ndarray) -> np.ndarray:
+    step = max(1, images.shape[1] // SIDE)
+    return images[:, ::step, ::step]
+
+
+def _crop_and_flip(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Pad raw pixels with zeros (4 at 32 pixels, 2 at 16), crop at random, mirror with probability 0.5."""
+    n, side = images.shape[:2]
+    pad = side // 8
+    padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    top, left = rng.integers(0, 2 * pad + 1, (2, n))
+    crops = np.moveaxis(sliding_window_view(padded, (side, side), axis=(1, 2))[np.arange(n), top, left], 1, -1)
+    return np.where(rng.random((n, 1, 1, 1)) < 0.5, crops[:, :, ::-1], crops)
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+# Files
+
+
+def _from_npz(path: Path) -> Source:
+    images = _checked(str(path), _read_npz(path))
+    return _stored(path.name, len(images), images.__getitem__)
+
+
+def _read_npz(path: Path) -> np.ndarray:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            keys = archive.files
+            return archive[keys[0] if len(keys) == 1 else "images"]
+    except FileNotFoundError as error:
+        raise UserError(f"data file {path} does not exist") from error
+    except KeyError as error:
+        raise UserError(f"data file {path} has no array 'images', only: {', '.join(keys) or 'nothing'}") from error
+    except (OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"data file {path} is not a readable .npz archive: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+# TensorFlow Datasets
+
+
+def _from_tfds(name: str, split: str, data_dir: str | None, download: bool) -> Source:
+    tfds = _import_tfds()
+    with _tfds_errors(name, data_dir):
+        source = tfds.data_source(name, split=split, data_dir=data_dir, download=download)
+    spec = f"tfds:{name}:{split}"
+    return _stored(spec, len(source), functools.partial(_read_tfds, source, spec, data_dir))
+
+
+def _import_tfds() -> Any:
+    try:
+        return importlib.import_module("tensorflow_datasets")
+    except ImportError as error:
+        raise UserError(f"data tfds:... needs tensorflow-datasets: pip install it ({_first_line(error)})") from error
+
+
+def _read_tfds(source: Any, spec: str, data_dir: str | None, positions: np.ndarray) -> np.ndarray:
+    with _tfds_errors(spec, data_dir):
+        records = source.__getitems__(positions.tolist())
+    if "image" not in records[0]:
+        raise UserError(f"data {spec} has no images; its features are: {', '.join(sorted(records[0]))}")
+    shapes = {record["image"].shape for record in records}
+    if len(shapes) > 1:
+        raise UserError(f"data {spec}: images differ in shape, such as {' and '.join(map(str, sorted(shapes)[:2]))}")
+    return np.stack([record["image"] for record in records])
+
+
+@contextmanager
+def _tfds_errors(name: str, data_dir: str | None) -> Iterator[None]:
+    """Turn whatever TensorFlow Datasets raises into one line, and keep its warnings off standard error."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    except Exception as error:
+        place = data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
+        raise UserError(
+            f"data set {name!r} cannot be read from {place}"
+            f" ({_cause(name, error)}): check --data-dir, or add --download to fetch it"
+        ) from error
+    finally:
+        logger.setLevel(level)
+
+
+def _cause(name: str, error: Exception) -> str:
+    if isinstance(error, NotImplementedError):  # also raised where nothing is there
+        return "not there as array_record files"
+    if type(error).__name__ != "DatasetNotFoundError":
+        return _first_line(error)
+    near = difflib.get_close_matches(name, _import_tfds().list_builders(with_community_datasets=False), n=1)
+    return f"no such data set; did you mean {near[0]!r}?" if near else "no such data set"

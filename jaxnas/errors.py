@@ -1,0 +1,19 @@
+"""The one exception for bad input, and the wording it shares."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """Bad input: one line that says what was wrong, what is allowed and what to do.
+
+    The command line prints the message alone on standard error and exits with code 2.
+    """
+
+
+def unknown(what: str, name: str, allowed: Iterable[str]) -> UserError:
+    """Return the error for a `what` called `name` that is none of `allowed`, with the nearest valid name."""
+    names = sorted(allowed)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ";"
+    return UserError(f"unknown {what} {name!r}{hint} choose from: {', '.join(names)}")

@@ -1,0 +1,79 @@
+"""Figures, drawn with matplotlib's object interface: no display, no global state."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from jaxnas.ranks import Agreement, Floats, Ints, midranks
+
+COLUMNS = 3
+PANEL_INCHES = (4.0, 3.2)
+BLUE, ORANGE, GREY = "#4477aa", "#ee7733", "#777777"
+
+
+def draw_agreements(
+    agreements: Mapping[str, Agreement],
+    orderings: Mapping[str, Ints],
+    target: Floats,
+    *,
+    target_name: str,
+    path: Path,
+) -> None:
+    """Write a figure: for each score a panel of target against rank, then Kendall's taus with their intervals.
+
+    Args:
+      agreements: figures by name of the score.
+      orderings: dense ranks `[n]` by name, 0 = worst; see `jaxnas.ranks.ordering`.
+      target: measured values `[n]`.
+      target_name: label of the target's axis.
+      path: file to write; its suffix names the format.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    rows = math.ceil((len(agreements) + 1) / COLUMNS)
+    figure = Figure(figsize=(COLUMNS * PANEL_INCHES[0], rows * PANEL_INCHES[1]), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = list(figure.subplots(rows, COLUMNS, squeeze=False).flat)
+    for panel, (name, agreement) in zip(panels, agreements.items(), strict=False):
+        _draw_ranks(panel, agreement, orderings[name], target)
+        panel.set_ylabel(target_name)
+    _draw_taus(panels[len(agreements)], list(agreements.values()))
+    for panel in panels[len(agreements) + 1 :]:
+        panel.set_axis_off()
+    figure.savefig(path, dpi=120)
+
+
+def _draw_ranks(panel: Axes, agreement: Agreement, dense: Ints, target: Floats) -> None:
+    ranks = midranks(dense) + (len(dense) + 1) / 2
+    failed = (dense == 0) if agreement.failures else np.zeros(len(dense), bool)
+    alpha = min(1.0, max(0.1, 30 / math.sqrt(len(dense))))
+    panel.scatter(ranks[~failed], target[~failed], s=6, color=BLUE, alpha=alpha, linewidths=0, rasterized=True)
+    if failed.any():
+        label = f"{agreement.failures} failed"
+        panel.scatter(ranks[failed], target[failed], s=6, color=ORANGE, linewidths=0, rasterized=True, label=label)
+        panel.legend(loc="lower right", markerscale=2)
+    tau = "undefined" if agreement.kendall is None else f"{agreement.kendall:+.2f}"
+    panel.set_title(f"{agreement.label}   Kendall tau {tau}", fontsize=10)
+    panel.set_xlim(0, len(dense) + 1)
+    panel.set_xlabel("rank by score (right = best)")
+
+
+def _draw_taus(panel: Axes, agreements: list[Agreement]) -> None:
+    for place, row in enumerate(agreements):
+        value = row.kendall or 0.0
+        panel.barh(place, value, color=BLUE, height=0.6)
+        if row.kendall_interval is not None:
+            panel.hlines(place, *row.kendall_interval, color="black", linewidth=1.5)
+        if row.kendall is None:
+            panel.text(0, place, " undefined", va="center", color=GREY)
+    panel.axvline(0, color=GREY, linewidth=0.8)
+    panel.set_yticks(range(len(agreements)), [row.label for row in agreements])
+    panel.invert_yaxis()
+    panel.set_title("Kendall tau, 95 % bootstrap interval", fontsize=10)
+    panel.set_xlabel("tau (positive = agrees)")

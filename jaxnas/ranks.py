@@ -1,0 +1,218 @@
+"""Rank statistics: how well a score orders architectures, with bootstrap intervals. NumPy only."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Interval = tuple[float, float]
+
+TOP_FRACTION = 0.1
+
+
+def ordering(values: ArrayLike, sign: int = 1) -> Ints:
+    """Return dense ranks `[n]`: 0 for the worst, equal for equal values.
+
+    Args:
+      values: scores `[n]`; NaN and infinities are failures, which rank below every number, tied.
+      sign: +1 where higher is better, -1 where lower is better.
+    """
+    scores = np.asarray(values, np.float64)
+    oriented = np.where(np.isfinite(scores), sign * scores, -np.inf)
+    return np.unique(oriented, return_inverse=True)[1].astype(np.int64)
+
+
+def midranks(dense: Ints, counts: Ints | None = None) -> Floats:
+    """Return ranks `[n]` less their mean, ties sharing the average rank.
+
+    Args:
+      dense: dense ranks `[n]`.
+      counts: how often each observation is present `[n]` (a bootstrap resample); once each by default.
+    """
+    group = np.bincount(dense, counts)
+    return (np.cumsum(group) - (group + group.sum()) / 2)[dense]
+
+
+def spearman_rho(x: Ints, y: Ints, counts: Ints | None = None) -> float:
+    """Return Spearman's rho, the Pearson correlation of the midranks; NaN if `x` or `y` is constant.
+
+    Args:
+      x: dense ranks `[n]`.
+      y: dense ranks `[n]`.
+      counts: as in `midranks`.
+    """
+    a, b = midranks(x, counts), midranks(y, counts)
+    weighted = a if counts is None else a * counts
+    other = b if counts is None else b * counts
+    variance = float(weighted @ a) * float(other @ b)
+    return float(weighted @ b) / math.sqrt(variance) if variance > 0 else math.nan
+
+
+class KendallTau:
+    """Kendall's tau-b of one pair of rankings, prepared so that a bootstrap resample costs no sort.
+
+    tau_b = (C - D) / sqrt((P - T_x)(P - T_y)); P all pairs, C concordant, D discordant, T tied in x or y
+    (Kendall 1945, Biometrika 33:239). D counts the inversions of y in the order of x (Knight 1966, JASA 61:436).
+    """
+
+    # Two ranks first differ at one binary digit. So for each digit, from the highest, and within each group that
+    # agrees in the digits above it, D grows by the pairs whose earlier rank has a 1 and whose later rank has a 0.
+    # Who meets where is fixed; a resample changes only how often each observation is present.
+
+    def __init__(self, x: Ints, y: Ints) -> None:
+        """Prepare the dense ranks `x`, `y` `[n]`."""
+        both = np.unique(x * (y.max() + 1) + y, return_inverse=True)[1]
+        self._groups = (np.zeros_like(x), x, y, both)
+        self._digits = []
+        order = np.lexsort((y, x))
+        for digit in reversed(range(int(y.max()).bit_length())):
+            prefix = y[order] >> digit
+            self._digits.append(_meetings(order, prefix))
+            order = order[np.argsort(prefix, kind="stable")]
+
+    def __call__(self, counts: Ints | None = None) -> float:
+        """Return tau-b; NaN if x or y is constant. `counts` is as in `midranks`."""
+        counts = np.ones(len(self._groups[0]), np.int64) if counts is None else counts
+        pairs, tied_x, tied_y, tied_both = (_pairs_within(group, counts) for group in self._groups)
+        discordant = 0
+        for zeros, ones, first, last in self._digits:
+            before = np.concatenate(([0], np.cumsum(counts[ones])))
+            discordant += int(counts[zeros] @ (before[last] - before[first]))
+        concordant = pairs - tied_x - tied_y + tied_both - discordant
+        scale = (pairs - tied_x) * (pairs - tied_y)
+        return (concordant - discordant) / math.sqrt(scale) if scale > 0 else math.nan
+
+
+def _pairs_within(groups: Ints, counts: Ints) -> int:
+    sizes = np.bincount(groups, counts).astype(np.int64)
+    return int(sizes @ (sizes - 1)) // 2
+
+
+def _meetings(order: Ints, prefix: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+    """Return the observations with a 0, those with a 1, and for each 0 the range of the 1s before it in its group."""
+    is_one = (prefix & 1).astype(bool)
+    ones_before = np.cumsum(is_one) - is_one
+    starts = np.searchsorted(prefix >> 1, prefix >> 1)
+    return order[~is_one], order[is_one], ones_before[starts][~is_one], ones_before[~is_one]
+
+
+def bootstrap_intervals(
+    statistics: Sequence[Callable[[Ints], float]], n: int, *, resamples: int, seed: int
+) -> list[Interval | None]:
+    """Return the 95 % percentile bootstrap interval of each statistic (Efron & Tibshirani 1993, chapter 13).
+
+    Architectures are drawn with replacement, n of n. Resamples where a statistic is undefined are left out; an
+    interval is None where all are.
+
+    Args:
+      statistics: functions of `counts` `[n]`, how often each architecture was drawn; all see the same draws.
+      n: number of architectures.
+      resamples: number of draws.
+      seed: of the draws.
+    """
+    rng = np.random.default_rng(seed)
+    draws = (np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(resamples))
+    values = np.array([[statistic(counts) for statistic in statistics] for counts in draws])
+    return [_percentiles(column[np.isfinite(column)]) for column in values.T]
+
+
+def _percentiles(values: Floats) -> Interval | None:
+    if values.size == 0:
+        return None
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def partial_rho(x: Ints, y: Ints, z: Ints) -> float:
+    """Return the rank correlation of `x` and `y` given `z`.
+
+    (r_xy - r_xz r_yz) / sqrt((1 - r_xz^2)(1 - r_yz^2)) on Spearman's rho (Kendall & Stuart, vol. 2, chapter 27); NaN
+    where `x` or `y` is a monotone function of `z`.
+
+    Args:
+      x: dense ranks `[n]`.
+      y: dense ranks `[n]`.
+      z: dense ranks `[n]`, the variable held fixed.
+    """
+    xy, xz, yz = spearman_rho(x, y), spearman_rho(x, z), spearman_rho(y, z)
+    remainder = (1 - xz**2) * (1 - yz**2)
+    return (xy - xz * yz) / math.sqrt(remainder) if remainder > 1e-12 else math.nan
+
+
+def top_rho(x: Ints, y: Ints) -> float:
+    """Return Spearman's rho within the best tenth by `y` (ties with its last member included).
+
+    Args:
+      x: dense ranks `[n]`.
+      y: dense ranks `[n]`.
+    """
+    best = y >= np.sort(y)[-math.ceil(TOP_FRACTION * len(y))]
+    return spearman_rho(x[best], y[best])
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How one score agrees with the target; None where a figure is undefined, as for a constant score.
+
+    Attributes:
+      label: name for tables and plots.
+      n: architectures compared, failures included.
+      failures: architectures without a value.
+      spearman, kendall: rho and tau-b, with their 95 % bootstrap intervals.
+      spearman_top: rho within the best tenth by the target.
+      partial_given_flops: rank correlation given FLOPs.
+      top_target: target of the architecture with the best score, or its mean over `top_ties` tied ones.
+    """
+
+    label: str
+    n: int
+    failures: int
+    spearman: float | None
+    spearman_interval: Interval | None
+    kendall: float | None
+    kendall_interval: Interval | None
+    spearman_top: float | None
+    partial_given_flops: float | None
+    top_target: float | None
+    top_ties: int
+
+
+def compare(
+    values: Floats, target: Floats, flops: Floats, *, sign: int, label: str, resamples: int, seed: int
+) -> Agreement:
+    """Compare one score with the target.
+
+    Args:
+      values: scores `[n]`; NaN is a failure.
+      target: measured values `[n]`; higher is better.
+      flops: `[n]`.
+      sign: +1 where a higher score is better, -1 where a lower one is.
+      label: as in `Agreement`.
+      resamples: as in `bootstrap_intervals`.
+      seed: as in `bootstrap_intervals`.
+    """
+    x, y, z = ordering(values, sign), ordering(target), ordering(flops)
+    tau = KendallTau(x, y)
+    intervals = bootstrap_intervals([lambda c: spearman_rho(x, y, c), tau], len(x), resamples=resamples, seed=seed)
+    valid, best = np.isfinite(values), x == x.max()
+    return Agreement(
+        label=label,
+        n=len(x),
+        failures=int(np.sum(~valid)),
+        spearman=_defined(spearman_rho(x, y)),
+        spearman_interval=intervals[0],
+        kendall=_defined(tau()),
+        kendall_interval=intervals[1],
+        spearman_top=_defined(top_rho(x, y)),
+        partial_given_flops=_defined(partial_rho(x, y, z)),
+        top_target=float(target[best].mean()) if valid.any() else None,
+        top_ties=int(np.sum(best)) if valid.any() else 0,
+    )
+
+
+def _defined(value: float) -> float | None:
+    return value if math.isfinite(value) else None

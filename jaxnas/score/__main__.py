@@ -1,0 +1,151 @@
+"""`python -m jaxnas.score`: score a list of architectures, or a whole space, into a directory of Parquet parts."""
+
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jax
+import numpy as np
+import polars as pl
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from jaxnas import cli, data, scorers, spaces
+from jaxnas.errors import UserError
+from jaxnas.runner import Evaluator, default_batch
+from jaxnas.score import table
+from jaxnas.scorers import NTK, Measured, Regions, Regression
+from jaxnas.store import Store
+
+
+@dataclass(frozen=True)
+class Score:
+    """Score architectures without training them; the same command again resumes."""
+
+    out: str
+    """Directory for the table (Parquet parts) and manifest.json."""
+    space: str = "nasbench201"
+    """Search space."""
+    archs: str = "all"
+    """`all`, `random:N`, a .csv or .parquet file with a column `arch`, or one architecture string."""
+    scorers: str = "ntk,regions"
+    """Comma-separated scores: ntk, regions, te_nas, regression, params, flops (the last two are always written)."""
+    repeats: int = 1
+    """Measurements of each score with new inputs and weights; their standard deviation goes into the table."""
+    seed: int = 0
+    """Seed of weights, inputs and the random sample of architectures."""
+    data: str = "synthetic"
+    """Images: `synthetic`, `tfds:cifar10` (any TFDS image set, optionally `:split`), or a .npz file."""
+    data_dir: str | None = None
+    """Directory of the TFDS data sets."""
+    download: bool = False
+    """Let TFDS download the data set if it is not there."""
+    shard: str = "0/1"
+    """`i/N`: score every N-th part from the i-th (0 <= i < N); all shards may share one directory."""
+    dedup: bool = True
+    """Score one architecture of each isomorphism class and copy the result (column `scored_as`)."""
+    batch_size: int | None = None
+    """Architectures in a compiled batch and in a part; by default chosen from the scorers."""
+    ntk: NTK = field(default_factory=NTK)
+    regions: Regions = field(default_factory=Regions)
+    regression: Regression = field(default_factory=Regression)
+
+
+def score(config: Score) -> None:
+    """Run the command."""
+    started = time.time()
+    if config.repeats < 1 or (config.batch_size is not None and config.batch_size < 1):
+        raise UserError("--repeats and --batch-size must be at least 1")
+    shard, shards = _shard(config.shard)
+    space = spaces.get(config.space)
+    chosen = scorers.select(config.scorers, (config.ntk, config.regions, config.regression))
+    for scorer in chosen.values():
+        if isinstance(scorer, Measured):
+            scorer.check()
+    source = data.load(config.data, data_dir=config.data_dir, download=config.download)
+    work = table.Work.plan(space, table.read_archs(space, config.archs, config.seed), dedup=config.dedup)
+    measured = {name: s for name, s in chosen.items() if isinstance(s, Measured)}
+    manifest = {
+        "settings": table.settings(space, work, chosen, source, repeats=config.repeats, seed=config.seed),
+        "part_size": config.batch_size or min(default_batch(list(measured.values())), len(work.representatives)),
+        "scorers": table.describe(chosen),
+        "data": source.description,
+        "device": f"{jax.devices()[0].device_kind} ({jax.default_backend()})",
+        "versions": {"python": platform.python_version(), "jax": jax.__version__, "numpy": np.__version__},
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "seconds": 0.0,
+    }
+    store = Store.open(config.out, manifest)
+    evaluators = {
+        name: Evaluator(space, s, source, repeats=config.repeats, seed=config.seed, batch=store.part_size)
+        for name, s in measured.items()
+    }
+    everything = range(work.parts(store.part_size))
+    present = store.parts()
+    todo = [part for part in everything if part % shards == shard and part not in present]
+    per_part = np.bincount(work.owner // store.part_size, minlength=len(everything))
+    with _progress(int(per_part[shard::shards].sum()), int(per_part[sorted(present)].sum()) if shards == 1 else 0) as bar:
+        for rows in table.score_parts(store, work, evaluators, todo, space, chosen):
+            bar(rows)
+    if todo:
+        store.update_manifest(seconds=store.manifest.get("seconds", 0.0) + time.time() - started)
+    complete = store.finish(everything, lambda frame: table.derive(frame, chosen))
+    _report(store, chosen, complete, time.time() - started)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    return cli.run(Score, score, argv, prog="jaxnas score")
+
+
+class _progress:
+    """Done/total, architectures per second and time left, on standard error if it is a terminal."""
+
+    def __init__(self, total: int, done: int):
+        speed = TextColumn("{task.fields[speed]:.1f} arch/s")
+        self.bar = Progress(
+            TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), speed, TimeElapsedColumn(), TimeRemainingColumn(),
+            console=Console(stderr=True), disable=not sys.stderr.isatty(),
+        )  # fmt: skip
+        self.task = self.bar.add_task("scoring", total=total, completed=done, speed=0.0)
+        self.started, self.rows = time.time(), 0
+
+    def __enter__(self):
+        self.bar.start()
+        return self._advance
+
+    def _advance(self, rows: int) -> None:
+        self.rows += rows
+        self.bar.update(self.task, advance=rows, speed=self.rows / (time.time() - self.started))
+
+    def __exit__(self, *_):
+        self.bar.stop()
+
+
+def _shard(text: str) -> tuple[int, int]:
+    first, _, second = text.partition("/")
+    if not (first.isdigit() and second.isdigit() and int(first) < int(second)):
+        raise UserError(f"--shard {text!r} is not i/N with 0 <= i < N; say for instance 0/4, 1/4, 2/4 and 3/4")
+    return int(first), int(second)
+
+
+def _report(store: Store, chosen: dict[str, scorers.Scorer], complete: bool, seconds: float) -> None:
+    frame = store.read()
+    console = Console()
+    console.print(f"{len(frame)} architectures in {seconds:.1f} s, written to {store.path}")
+    if not complete:
+        console.print("other shards are still missing; scores that rank the whole set come when all are there")
+    for name in chosen:
+        if f"{name}_status" in frame.columns:
+            found = frame[f"{name}_status"].value_counts().sort("count", descending=True)
+            text = ", ".join(f"{count} {status}" for status, count in found.iter_rows())
+            low, high = frame[name].min(), frame[name].max()
+            span = f"{low:.5g} to {high:.5g}" if isinstance(low, int | float) and isinstance(high, int | float) else "no value"
+            console.print(f"  {name}: {span} ({text})")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

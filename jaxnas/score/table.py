@@ -1,0 +1,174 @@
+"""From scores to a table on the disk: which architectures, in which parts, with which columns."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import polars as pl
+
+from jaxnas.data import Source
+from jaxnas.errors import UserError
+from jaxnas.runner import Evaluator, count, summarise
+from jaxnas.scorers import Count, Measured, Scorer, TeNas
+from jaxnas.spaces import CellSpace
+from jaxnas.store import Store
+from jaxnas.types import Finished, Status
+
+
+@dataclass(frozen=True)
+class Work:
+    """Architectures to score and how they fall into parts.
+
+    Attributes:
+      archs: `[N, E]`, as asked for.
+      representatives: `[M, E]`, what is run: the canonical form of each isomorphism class that occurs, or `archs`.
+      owner: `[N]`, position of each architecture's representative.
+    """
+
+    archs: np.ndarray
+    representatives: np.ndarray
+    owner: np.ndarray
+
+    @classmethod
+    def plan(cls, space: CellSpace, archs: np.ndarray, *, dedup: bool) -> "Work":
+        canonical = space.canonical(archs) if dedup else archs
+        _, first, owner = np.unique(space.index(canonical), return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        return cls(archs, canonical[first[order]], np.argsort(order)[owner])
+
+    def parts(self, size: int) -> int:
+        return -(-len(self.representatives) // size)
+
+
+def read_archs(space: CellSpace, spec: str, seed: int) -> np.ndarray:
+    """Return the architectures `[N, E]` of `all`, `random:N`, a CSV or Parquet file with a column `arch`, or a string."""
+    if spec == "all":
+        return space.enumerate()
+    if spec.startswith("random:"):
+        number = spec.removeprefix("random:")
+        if not number.isdigit():
+            raise UserError(f"--archs {spec}: {number!r} is not a number; say for instance random:100")
+        return space.sample(jax.random.key(seed), int(number))
+    path = Path(spec)
+    if path.suffix in (".csv", ".parquet"):
+        return _encode_all(space, _read_column(path), str(path))
+    return _encode_all(space, [spec], "--archs")
+
+
+def columns(name: str, scores: Finished) -> dict[str, pl.Series]:
+    """Return the columns `name`, `name_std`, `name_status` and one for each piece of information `[N, R, ...]`."""
+    value, deviation, status = summarise(scores)
+    out = {
+        name: pl.Series(value).fill_nan(None),
+        f"{name}_std": pl.Series(deviation).fill_nan(None),
+        f"{name}_status": pl.Series([Status(s).name for s in status], dtype=pl.String),
+    }
+    for key, found in scores.info.items():
+        out[f"{name}_{key}"] = pl.Series(np.moveaxis(found, 0, 1).astype(np.float32).tolist())
+    return out
+
+
+def derive(frame: pl.DataFrame, scorers: dict[str, Scorer]) -> pl.DataFrame:
+    """Add the scores that compare the whole set."""
+    for name, scorer in scorers.items():
+        if isinstance(scorer, TeNas):
+            frame = frame.with_columns(**columns(name, _one_repeat(scorer.combine(_finished(frame, scorer.needs)))))
+    return frame
+
+
+def score_parts(
+    store: Store, work: Work, evaluators: dict[str, Evaluator], parts: list[int], space: CellSpace, scorers: dict[str, Scorer]
+) -> Iterator[int]:
+    """Score and write the given parts one after the other; yield the number of architectures that each adds."""
+    for part in parts:
+        chosen = slice(part * store.part_size, (part + 1) * store.part_size)
+        run = work.representatives[chosen]
+        rows = np.flatnonzero((work.owner >= chosen.start) & (work.owner < chosen.stop))
+        source = work.owner[rows] - chosen.start
+        archs = work.archs[rows]
+        copied = (run[source] != archs).any(-1)
+        frame: dict[str, Any] = {
+            "row": rows.astype(np.int64),
+            "arch": [space.decode(a) for a in archs],
+            "scored_as": [space.decode(a) if c else None for a, c in zip(run[source], copied, strict=True)],
+        }
+        for name, scorer in scorers.items():
+            if isinstance(scorer, Count):
+                frame |= columns(name, count(space, scorer, archs))
+            elif name in evaluators:
+                scores = evaluators[name](run)
+                info = {key: found[:, source] for key, found in scores.info.items()}
+                frame |= columns(name, Finished(scores.value[:, source], scores.status[:, source], info))
+        store.write(part, pl.DataFrame(frame, schema_overrides={"scored_as": pl.String}))
+        yield len(rows)
+
+
+def describe(scorers: dict[str, Scorer]) -> dict[str, dict[str, Any]]:
+    """Return what a reader of the table must know of each score."""
+    return {n: {"sign": s.sign, "paper": s.paper, "cost": s.cost} for n, s in scorers.items()}
+
+
+def settings(
+    space: CellSpace, work: Work, scorers: dict[str, Scorer], source: Source, *, repeats: int, seed: int
+) -> dict[str, Any]:
+    """Return all that the scores depend on; a run resumes only under the same."""
+    digest = hashlib.sha256(space.index(work.archs).tobytes()).hexdigest()[:16]
+    return {
+        "space": space.name,
+        "archs": {"number": len(work.archs), "fingerprint": digest},
+        "dedup": len(work.representatives) < len(work.archs) or bool((work.representatives[work.owner] != work.archs).any()),
+        "scorers": {name: asdict(scorer) if isinstance(scorer, Measured) else {} for name, scorer in scorers.items()},
+        "repeats": repeats,
+        "seed": seed,
+        "data": {"name": source.name, "fingerprint": source.fingerprint},
+    }
+
+
+def _finished(frame: pl.DataFrame, names: tuple[str, ...]) -> dict[str, Finished]:
+    return {
+        name: Finished(
+            frame[name].cast(pl.Float64).fill_null(float("nan")).to_numpy(),
+            np.array([Status[s] for s in frame[f"{name}_status"]]),
+            {},
+        )
+        for name in names
+    }
+
+
+def _one_repeat(scores: Finished) -> Finished:
+    return Finished(scores.value[None], scores.status[None], {})
+
+
+def _read_column(path: Path) -> list[str]:
+    read: Callable[..., pl.DataFrame] = pl.read_csv if path.suffix == ".csv" else pl.read_parquet
+    if not path.is_file():
+        raise UserError(f"--archs {path}: no such file; give all, random:N, a .csv or .parquet file, or an architecture")
+    try:
+        frame = read(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"--archs {path}: cannot be read ({reason}); give a complete CSV or Parquet file") from None
+    if "arch" not in frame.columns:
+        raise UserError(f"--archs {path}: no column 'arch'; the columns are {', '.join(frame.columns)}")
+    return frame["arch"].cast(pl.String).fill_null("").to_list()
+
+
+def _encode_all(space: CellSpace, strings: list[str], origin: str) -> np.ndarray:
+    if not strings:
+        raise UserError(f"{origin}: the list of architectures is empty; give at least one")
+    seen: dict[str, int] = {}
+    archs = []
+    for row, string in enumerate(strings):
+        try:
+            archs.append(space.encode(string))
+        except UserError as error:
+            raise UserError(f"{origin}, row {row}: {error}" if len(strings) > 1 else str(error)) from None
+        key = space.decode(archs[-1])
+        if key in seen:
+            raise UserError(f"{origin}: rows {seen[key]} and {row} are the same architecture {key!r}; list each one once")
+        seen[key] = row
+    return np.stack(archs)

@@ -1,0 +1,127 @@
+"""Number of linear regions (TE-NAS: Chen, Gong and Wang, ICLR 2021; after Xiong et al., ICML 2020).
+
+A ReLU network is linear where the signs of all its ReLUs stay the same. The score is the number of different sign patterns
+that a fixed sample of inputs meets: higher is better, more expressive.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+
+from jaxnas.data import Source
+from jaxnas.errors import UserError
+from jaxnas.kernels.patterns import count_distinct
+from jaxnas.network import Network
+from jaxnas.scorers.ntk import Apply
+from jaxnas.types import Finished, Score, Status
+
+
+def relu_signs(apply: Apply, params: Any, x: jax.Array) -> jax.Array:
+    """Return the signs `[B, U]` of every ReLU that `apply(params, x)` executes, found in its jaxpr as `max(., 0)`.
+
+    Raises:
+      ValueError: there is no ReLU, or one is inside a loop or a branch, where it cannot be seen from outside.
+    """
+    closed, _ = jax.make_jaxpr(apply, return_shape=True)(params, x)
+    found: list[jax.Array] = []
+    _evaluate(closed.jaxpr, closed.consts, jax.tree.leaves((params, x)), found)
+    signs = [relu.reshape(x.shape[0], -1) > 0 for relu in found if relu.ndim and relu.shape[0] == x.shape[0]]
+    if not signs:
+        raise ValueError("apply has no ReLU (max with 0) over the batch, so it has no linear regions to count")
+    return jnp.concatenate(signs, -1)
+
+
+def regions(apply: Apply, params: Any, x: jax.Array) -> Score:
+    """Return the number of distinct ReLU sign patterns of `apply(params, x)` over the batch `x` `[B, ...]`.
+
+    Pure; works under `jit` and `vmap`. `saturated` says that all B patterns differ: use more or smaller inputs.
+    """
+    count = count_distinct(relu_signs(apply, params, x))
+    status = jnp.where(count < x.shape[0], Status.ok, Status.saturated).astype(jnp.int32)
+    return Score(count.astype(jnp.float32), status, {})
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Number of linear regions."""
+
+    batches: int = 3
+    """Batches of inputs, each with its own batch statistics."""
+    samples: int = 1000
+    """3x3x1 inputs in a batch (3 x 1000 in the official code; the paper's appendix states 5000 in all)."""
+
+    name: ClassVar[str] = "regions"
+    sign: ClassVar[int] = 1
+    paper: ClassVar[str] = "TE-NAS (Chen et al., ICLR 2021)"
+    purpose: ClassVar[str] = "regions"
+    cost: ClassVar[str] = "one forward pass of 3,000 tiny inputs"
+    shared_weights: ClassVar[bool] = False
+
+    def check(self) -> None:
+        """Raise a `UserError` if the options make no sense together."""
+        if self.batches < 1 or self.samples < 2:
+            raise UserError(f"regions: {self.batches} batches of {self.samples}; give at least 1 batch of 2 samples")
+
+    def config(self) -> dict[str, Any]:
+        """Return what the score asks of the space's network."""
+        return {"init": "kaiming"}
+
+    def draw(self, source: Source, rng: np.random.Generator) -> np.ndarray:
+        """Return one repeat's inputs `[batches, samples, 3, 3, 1]`."""
+        return source.patches(rng, self.batches * self.samples).reshape(self.batches, self.samples, 3, 3, 1)
+
+    def measure(self, network: Network, params: Any, arch: jax.Array, inputs: jax.Array, key: jax.Array) -> jax.Array:
+        """Return the number of patterns of one architecture, `[]` int32."""
+        signs = [network.patterns(params, arch, inputs[i]) for i in range(self.batches)]
+        return count_distinct(jnp.concatenate(signs))
+
+    def finish(self, counts: np.ndarray) -> Finished:
+        """Turn the counts `[N]` of a batch into values and statuses."""
+        full = counts >= self.batches * self.samples
+        return Finished(counts.astype(np.float64), np.where(full, Status.saturated, Status.ok), {})
+
+
+def _evaluate(jaxpr: Jaxpr, consts: list[Any], args: list[Any], found: list[jax.Array]) -> list[Any]:
+    """Evaluate a jaxpr, appending the output of every `max(., 0)`; calls are followed, loops and branches are not."""
+    values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
+    zeros = set()
+
+    def read(atom: Any) -> Any:
+        return atom.val if isinstance(atom, Literal) else values[atom]
+
+    def is_zero(atom: Any) -> bool:
+        return (isinstance(atom, Literal) and np.ndim(atom.val) == 0 and atom.val == 0) or (
+            not isinstance(atom, Literal) and atom in zeros
+        )
+
+    for eqn in jaxpr.eqns:
+        inner = _called(eqn)
+        if inner is not None:
+            outputs = _evaluate(inner.jaxpr, inner.consts, [read(atom) for atom in eqn.invars], found)
+        else:
+            if eqn.primitive.name in ("scan", "while", "cond") and " max " in str(eqn):
+                raise ValueError(
+                    f"a ReLU inside lax.{eqn.primitive.name} cannot be seen; unroll that loop or branch in apply"
+                )
+            result = eqn.primitive.bind(*map(read, eqn.invars), **eqn.params)
+            outputs = result if eqn.primitive.multiple_results else [result]
+            if eqn.primitive.name == "max" and any(map(is_zero, eqn.invars)):
+                found.append(outputs[0])
+            if eqn.primitive.name in ("broadcast_in_dim", "convert_element_type") and is_zero(eqn.invars[0]):
+                zeros.add(eqn.outvars[0])
+        values.update(zip(eqn.outvars, outputs, strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def _called(eqn: Any) -> ClosedJaxpr | None:
+    """Return the function that a call equation calls, whatever its transformation rules."""
+    if eqn.primitive.name in ("jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint"):
+        inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
+        return inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
+    if eqn.primitive.name in ("custom_jvp_call", "custom_vjp_call"):
+        return eqn.params["call_jaxpr"]
+    return None

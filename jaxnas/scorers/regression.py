@@ -1,0 +1,203 @@
+"""Regression of synthetic signals (GenNAS: Li et al., NeurIPS 2021).
+
+One batch of images; one fixed target map for each of three feature maps (taps) of the network; a head of batch
+normalisation and 1x1 convolution on every tap; 100 steps of SGD on the mean squared error, with fresh noise on the images at
+each. The score is the weighted error in evaluation mode at the end: lower is better.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxnas.data import Source
+from jaxnas.errors import UserError
+from jaxnas.kernels.layout import NHWC
+from jaxnas.layers import Moments, Params, moments, normalise
+from jaxnas.network import Network
+from jaxnas.scorers.signals import Task, load_task, noise, targets
+from jaxnas.types import Finished, Score, Status
+
+LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.1, 0.9, 4e-5
+RUNNING = 0.1  # share of a new batch in the running moments
+SCORE_WEIGHTS = (0.25, 0.5, 1.0)  # of the taps' errors, shallow to deep
+Version = Literal["initial", "head"]
+TRAIN_WEIGHTS: dict[Version, tuple[float, ...]] = {"initial": (1.0, 1.0, 1.0), "head": SCORE_WEIGHTS}
+
+Taps = Callable[[Any, jax.Array, Any], tuple[Sequence[jax.Array], Any]]
+"""`(params, x, running) -> (feature maps, moments)`; `running` is None in training."""
+
+
+class Problem(NamedTuple):
+    """What is regressed: images `[B, H, W, C]`, per tap a target `[B, S, S, C_l]`, and `noise(step) -> [B, H, W, C]`."""
+
+    images: jax.Array
+    targets: Sequence[jax.Array]
+    noise: Callable[[jax.Array], jax.Array]
+
+    def inputs(self, step: jax.Array) -> jax.Array:
+        return self.images + self.noise(step)
+
+
+def init_heads(key: jax.Array, widths: Sequence[int], channels: Sequence[int]) -> list[Params]:
+    """Draw the heads: scale 1, bias 0, 1x1 kernel and offset U(+-1 / sqrt(C_in)), from C_in to C_l channels."""
+
+    def head(key: jax.Array, width: int, out: int) -> Params:
+        flat = jax.random.uniform(key, (width + 1, out), minval=-1) * width**-0.5
+        return {"scale": jnp.ones(width), "bias": jnp.zeros(width), "kernel": flat[:-1], "offset": flat[-1]}
+
+    return [head(k, w, c) for k, w, c in zip(jax.random.split(key, len(widths)), widths, channels, strict=True)]
+
+
+def fit(taps: Taps, params: Any, heads: list[Params], problem: Problem, *, steps: int, version: Version) -> jax.Array:
+    """Train `params` and `heads` for `steps` steps and return the score `[]`."""
+    optimiser = optax.chain(
+        optax.add_decayed_weights(WEIGHT_DECAY, _is_kernel), optax.sgd(LEARNING_RATE, momentum=MOMENTUM)
+    )
+
+    def loss(weights, x, running, by):
+        (params, heads), (inner, outer) = weights, running or (None, [None] * len(problem.targets))
+        features, seen = taps(params, x, inner)
+        maps = [_head(*each) for each in zip(heads, features, problem.targets, outer, strict=True)]
+        errors = [jnp.square(y - target).mean() for (y, _), target in zip(maps, problem.targets, strict=True)]
+        return sum(w * e for w, e in zip(by, errors, strict=False)), (seen, [own for _, own in maps])
+
+    def step(carry, index):
+        weights, state, running = carry
+        grads, seen = jax.grad(loss, has_aux=True)(weights, problem.inputs(index), None, TRAIN_WEIGHTS[version])
+        updates, state = optimiser.update(grads, state, weights)
+        running = jax.tree.map(lambda old, new: (1 - RUNNING) * old + RUNNING * new, running, seen)
+        return (optax.apply_updates(weights, updates), state, running), None
+
+    weights = (params, heads)
+    seen = jax.eval_shape(lambda: loss(weights, problem.images, None, SCORE_WEIGHTS)[1])
+    running = jax.tree.map(
+        lambda m: Moments(jnp.zeros(m.mean.shape), jnp.ones(m.variance.shape)), seen, is_leaf=_is_moments
+    )
+    start = (weights, optimiser.init(weights), running)
+    (weights, _, running), _ = jax.lax.scan(step, start, jnp.arange(steps))
+    return loss(weights, problem.inputs(jnp.asarray(steps)), running, SCORE_WEIGHTS)[0]
+
+
+def regression(
+    apply: Callable[[Any, jax.Array], Any],
+    params: Any,
+    x: jax.Array,
+    target: Sequence[jax.Array],
+    key: jax.Array,
+    *,
+    task: Task | None = None,
+    steps: int = 100,
+) -> Score:
+    """Return GenNAS's regression error of any model.
+
+    Pure; works under `jit` and `vmap`. Trains a copy: `params` are left alone.
+
+    Args:
+      apply: `(params, x) ->` a feature map `[B, H, W, C]`, logits `[B, K]` (a map of one pixel), or a sequence of up to
+        three of them, shallow to deep.
+      params: pytree of float arrays.
+      x: images `[B, H, W, C]`.
+      target: a map `[B, S, S, C_l]` for each output, for instance of `signals.targets`; S = 1 suits logits.
+      key: draws the heads and the noise.
+      task: where the noise's kind and level come from; no noise without it.
+      steps: SGD steps.
+
+    Raises:
+      ValueError: the numbers of outputs and targets differ, or exceed three.
+    """
+
+    def taps(params: Any, x: jax.Array, running: Any) -> tuple[list[jax.Array], tuple[()]]:
+        out = apply(params, x)
+        outputs = [out] if isinstance(out, jax.Array) else list(out)
+        return [o[:, None, None] if o.ndim == 2 else o for o in outputs], ()
+
+    features, _ = jax.eval_shape(lambda: taps(params, x, None))
+    if len(features) != len(target) or len(features) > len(SCORE_WEIGHTS):
+        raise ValueError(f"apply returns {len(features)} outputs for {len(target)} targets; give one target to each of at most 3")
+    head_key, noise_key = jax.random.split(key)
+    heads = init_heads(head_key, [f.shape[-1] for f in features], [t.shape[-1] for t in target])
+    value = fit(taps, params, heads, Problem(x, target, _noise(task, noise_key, x.shape)), steps=steps, version="initial")
+    status = jnp.where(jnp.isfinite(value), Status.ok, Status.nonfinite).astype(jnp.int32)
+    return Score(jnp.where(status == Status.ok, value, jnp.nan), status, {})
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Regression error of synthetic signals."""
+
+    preset: Version = "initial"
+    """Published version: `initial` (first commit, of the paper) trains on the sum of the taps' errors, `head` (last commit)
+    weights them .25, .5, 1. Both score with .25, .5, 1."""
+    task: str = "nb101"
+    """Stored task: nb101, darts, resnet or combo; or a .json file of the same form."""
+    images: int = 16
+    """Images in the batch."""
+    steps: int = 100
+    """Steps of SGD."""
+
+    name: ClassVar[str] = "regression"
+    sign: ClassVar[int] = -1
+    paper: ClassVar[str] = "GenNAS (Li et al., NeurIPS 2021)"
+    purpose: ClassVar[str] = "regression"
+    cost: ClassVar[str] = "100 steps of training"
+    shared_weights: ClassVar[bool] = False
+
+    def check(self) -> None:
+        """Raise a `UserError` if the options make no sense together."""
+        if self.images < 2 or self.steps < 1:
+            raise UserError(f"regression: {self.images} images, {self.steps} steps; give at least 2 images and 1 step")
+        load_task(self.task)
+
+    def config(self) -> dict[str, Any]:
+        """Return what the score asks of the space's network."""
+        return {}
+
+    def draw(self, source: Source, rng: np.random.Generator) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+        """Return one repeat's images `[B, H, W, C]` and targets, one `[B, 8, 8, C_l]` per tap."""
+        images = source.images(rng, self.images)
+        return images, targets(load_task(self.task), images, rng)
+
+    def measure(self, network: Network, params: Any, arch: jax.Array, inputs: Any, key: jax.Array) -> jax.Array:
+        """Return the error of one architecture, `[]`."""
+        images, target = inputs
+        task, config = load_task(self.task), network.config
+        head_key, noise_key = jax.random.split(key)
+        heads = init_heads(head_key, [config.width(s) for s in range(config.stages)], task.channels)
+        problem = Problem(images, target, _noise(task, noise_key, images.shape))
+        taps: Taps = lambda params, x, running: network.taps(params, arch, x, running)
+        return fit(taps, params, heads, problem, steps=self.steps, version=self.preset)
+
+    def finish(self, errors: np.ndarray) -> Finished:
+        """Turn the errors `[N]` of a batch into values and statuses."""
+        finite = np.isfinite(errors)
+        return Finished(np.where(finite, errors, np.nan), np.where(finite, Status.ok, Status.nonfinite), {})
+
+
+def _head(head: Params, x: jax.Array, target: jax.Array, running: Moments | None) -> tuple[jax.Array, Moments]:
+    """Return the head's output at the target's size, and the unbiased moments of its normalisation's input."""
+    rows, columns = (np.arange(target.shape[1]) * n // target.shape[1] for n in x.shape[1:3])  # PyTorch's `nearest`
+    x = x[:, rows][:, :, columns]
+    by = moments(x, NHWC) if running is None else running
+    count = x.size // x.shape[-1]
+    hat = normalise(x, by, NHWC) * head["scale"] + head["bias"]
+    return hat @ head["kernel"] + head["offset"], Moments(by.mean, by.variance * (count / max(count - 1, 1)))
+
+
+def _noise(task: Task | None, key: jax.Array, shape: tuple[int, ...]) -> Callable[[jax.Array], jax.Array]:
+    if task is None:
+        return lambda step: jnp.zeros(shape)
+    return lambda step: noise(task, jax.random.fold_in(key, step), shape)
+
+
+def _is_kernel(tree: Any) -> Any:
+    """Mark what decays: tensors of two or more dimensions."""
+    return jax.tree.map(lambda leaf: jnp.ndim(leaf) >= 2, tree)
+
+
+def _is_moments(node: Any) -> bool:
+    return isinstance(node, Moments)

@@ -1,0 +1,211 @@
+"""TE-NAS pruning rounds as pure functions on NumPy arrays; a network is nowhere in sight.
+
+Every round scores the supernet (the origin) and, for each op that is still active on an edge with a choice, the
+supernet without it (a candidate). The ops whose removal lowers the NTK's condition number most and the number of
+linear regions least go first:
+
+    state = init(6, 5)
+    while not done(state):
+        masks, _ = candidates(state)
+        kappa, regions = evaluate(np.concatenate([state.mask[None], masks]))  # [R, 1 + M] each, column 0 is the origin
+        state = step(state, deltas(kappa), deltas(regions))
+    arch = chosen(state)
+
+A failed value (not finite, or not positive: both quantities are at least 1) neither stops the search nor enters a
+mean. A repeat whose origin failed is left out for all candidates alike. A candidate that failed in any other repeat
+has the delta NaN: its network counts as the worst, so its op is removed after those of all other candidates of that
+edge. If every origin failed, all deltas are NaN, hence tied, and the other quantity decides alone. The history keeps
+these NaNs; `to_json` writes them as null.
+
+Source: Chen, Gong and Wang, Neural Architecture Search on ImageNet in Four GPU Hours (TE-NAS), ICLR 2021, and its
+official code.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+SIGNIFICANT = 3  # figures of the sort key
+
+
+@dataclass(frozen=True, eq=False)
+class Round:
+    """What one round saw and did, for the M candidates of the round.
+
+    Attributes:
+      candidates: (edge, op) removed by each candidate, `[M, 2]`.
+      delta_kappa: relative fall of the condition number when the op is removed, `[M]`; NaN where it failed.
+      delta_regions: relative fall of the number of linear regions, `[M]`; NaN where it failed.
+      ranks: dense ranks by condition number and by regions, `[M, 2]`; 0 is pruned first.
+      pruned: (edge, op) removed in this round, first to go first, `[K, 2]`.
+      mask: active ops after the round, `[E, O]`.
+    """
+
+    candidates: np.ndarray
+    delta_kappa: np.ndarray
+    delta_regions: np.ndarray
+    ranks: np.ndarray
+    pruned: np.ndarray
+    mask: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """The ops that are still active, `mask` `[E, O]` bool, and the rounds that led there."""
+
+    mask: np.ndarray
+    history: tuple[Round, ...] = ()
+
+    @property
+    def round(self) -> int:
+        """Number of rounds behind this state."""
+        return len(self.history)
+
+
+def init(num_edges: int, num_ops: int, banned: Sequence[int] = (0,)) -> State:
+    """Return the full supernet without the `banned` ops (op 0 is `none` in every cell space of the paper)."""
+    mask = np.ones((num_edges, num_ops), bool)
+    mask[:, list(banned)] = False
+    return State(mask)
+
+
+def candidates(state: State) -> tuple[np.ndarray, np.ndarray]:
+    """Return the masks `[M, E, O]` that lack one more op each, and the removed (edge, op) pairs `[M, 2]`."""
+    open_edges = state.mask.sum(axis=1, keepdims=True) > 1
+    pairs = np.argwhere(state.mask & open_edges)
+    masks = np.repeat(state.mask[None], len(pairs), axis=0)
+    masks[np.arange(len(pairs)), pairs[:, 0], pairs[:, 1]] = False
+    return masks, pairs
+
+
+def relative_change(origin: np.ndarray, candidate: np.ndarray, decimals: int = 3) -> np.ndarray:
+    """Return `mean_r round((o_r - c_rm) / o_r, decimals)` `[M]`; positive where the candidate's value is lower.
+
+    Args:
+      origin: the supernet's value in each repeat, `[R]`.
+      candidate: the candidates' values in the same repeats, `[R, M]`.
+      decimals: digits kept of each repeat's change.
+    """
+    origin, candidate = np.asarray(origin, np.float64), np.asarray(candidate, np.float64)
+    usable = _valid(origin)
+    if not usable.any():
+        return np.full(candidate.shape[1], np.nan)
+    origin, candidate = origin[usable, None], candidate[usable]
+    candidate = np.where(_valid(candidate), candidate, np.nan)
+    change: np.ndarray = np.round((origin - candidate) / origin, decimals).mean(axis=0)
+    return change
+
+
+def deltas(values: np.ndarray, decimals: int = 3) -> np.ndarray:
+    """Return the relative changes `[M]` of values `[R, 1 + M]` whose column 0 is the origin."""
+    values = np.asarray(values)
+    return relative_change(values[:, 0], values[:, 1:], decimals)
+
+
+def step(state: State, delta_kappa: np.ndarray, delta_regions: np.ndarray, *, prune_number: int = 1) -> State:
+    """Return the state after one round: on every edge the `prune_number` ops with the lowest rank sum are gone.
+
+    Args:
+      state: the state whose `candidates` were evaluated; left as it is.
+      delta_kappa: relative change of the condition number, `[M]` in the order of `candidates`.
+      delta_regions: relative change of the number of linear regions, `[M]`.
+      prune_number: ops to remove per edge; at least one op stays.
+
+    Raises:
+      ValueError: the number of deltas is not that of the candidates, or nothing is left to prune.
+    """
+    _, pairs = candidates(state)
+    delta_kappa, delta_regions = np.array(delta_kappa, np.float64), np.array(delta_regions, np.float64)
+    if not len(pairs):
+        raise ValueError("nothing to prune: every edge has one op left")
+    if not delta_kappa.shape == delta_regions.shape == (len(pairs),):
+        raise ValueError(f"expected {len(pairs)} deltas of each kind, got {delta_kappa.shape}, {delta_regions.shape}")
+    order, ranks = _priority(delta_kappa, delta_regions)
+    pruned = _first_per_edge(pairs[order], np.minimum(prune_number, state.mask.sum(axis=1) - 1))
+    mask = state.mask.copy()
+    mask[pruned[:, 0], pruned[:, 1]] = False
+    return State(mask, (*state.history, Round(pairs, delta_kappa, delta_regions, ranks, pruned, mask)))
+
+
+def done(state: State) -> bool:
+    """Return whether no edge has a choice left."""
+    return bool((state.mask.sum(axis=1) <= 1).all())
+
+
+def chosen(state: State) -> np.ndarray:
+    """Return the op index of every edge, `[E]`, of a finished search."""
+    if not done(state):
+        raise ValueError("the search is not done: some edge has more than one op")
+    ops: np.ndarray = state.mask.argmax(axis=1)
+    return ops
+
+
+def to_json(state: State) -> dict[str, Any]:
+    """Return the state as lists, ints and floats, ready for `json.dumps`; failed deltas are None."""
+    return {"mask": state.mask.astype(int).tolist(), "rounds": [_round_json(r) for r in state.history]}
+
+
+def _round_json(record: Round) -> dict[str, Any]:
+    return {
+        "candidates": record.candidates.tolist(),
+        "delta_kappa": _nullable(record.delta_kappa),
+        "delta_regions": _nullable(record.delta_regions),
+        "ranks": record.ranks.tolist(),
+        "pruned": record.pruned.tolist(),
+        "mask": record.mask.astype(int).tolist(),
+    }
+
+
+def _nullable(values: np.ndarray) -> list[float | None]:
+    return [v if math.isfinite(v) else None for v in values.tolist()]
+
+
+def _valid(values: np.ndarray) -> np.ndarray:
+    valid: np.ndarray = np.isfinite(values) & (values > 0)
+    return valid
+
+
+def _priority(delta_kappa: np.ndarray, delta_regions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the order `[M]` in which the candidates' ops go, and their ranks `[M, 2]`.
+
+    Equal rank sums go in the order by condition number; a failure goes behind whatever did not fail.
+    """
+    kappa_order, kappa_ranks = _dense_ranks(-delta_kappa)
+    _, regions_ranks = _dense_ranks(delta_regions)
+    failures = (~np.isfinite([delta_kappa, delta_regions])).sum(axis=0)
+    order = np.lexsort((np.argsort(kappa_order), kappa_ranks + regions_ranks, failures))
+    return order, np.stack([kappa_ranks, regions_ranks], axis=1)
+
+
+def _dense_ranks(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ascending order and the dense ranks of values `[M]`; those that are not finite share the last rank.
+
+    As in the official code the sort sees rounded values and the test for ties exact ones: values that differ only
+    beyond the third significant figure keep the candidates' order, yet have different ranks.
+    """
+    values = np.where(np.isfinite(values), values, np.inf)
+    order = np.argsort([_round_significant(v) for v in values.tolist()], kind="stable")
+    ordered = values[order]
+    ranks = np.empty(len(values), int)
+    ranks[order] = np.concatenate([[0], np.cumsum(ordered[1:] != ordered[:-1])])
+    return order, ranks
+
+
+def _round_significant(value: float) -> float:
+    """Return `value` with `SIGNIFICANT` figures; the official code's 1e-8 sends halves away from zero."""
+    nudged = value + math.copysign(1e-8, value) if value else 0.0
+    return float(f"{nudged:.{SIGNIFICANT - 1}e}")
+
+
+def _first_per_edge(pairs: np.ndarray, quota: np.ndarray) -> np.ndarray:
+    """Return of the ordered pairs `[M, 2]` the first `quota[edge]` of each edge, `[K, 2]`."""
+    left = quota.copy()
+    kept = []
+    for edge, op in pairs.tolist():
+        if left[edge] > 0:
+            left[edge] -= 1
+            kept.append((edge, op))
+    return np.array(kept, int).reshape(-1, 2)

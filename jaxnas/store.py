@@ -1,0 +1,292 @@
+"""A run directory: `manifest.json` and Parquet parts, written so that a killed run loses only the part in flight.
+
+A file appears under its final name complete or not at all: it is written beside it under a temporary name
+(`.tmp-HOST-PID`, so that shards do not clash), flushed to the disk and renamed. The manifest comes first; whoever
+comes second must agree with it.
+"""
+
+import contextlib
+import errno
+import io
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from jaxnas.errors import UserError
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+_PART = re.compile(r"part-(\d{5,})\.parquet")
+_TMP = re.compile(r".+\.tmp-(?P<host>.+)-(?P<pid>\d+)")
+_STALE_SECONDS = 86_400  # when a temporary file of another machine counts as left behind
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_READ_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+
+
+class Store:
+    """A run directory that was opened by `Store.open`.
+
+    Attributes:
+      path: the directory.
+      manifest: the stored manifest, as of the last `open` or `update_manifest`.
+    """
+
+    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, path: str | Path, manifest: dict[str, Any]) -> "Store":
+        """Create the run directory, or resume the one that is there.
+
+        Args:
+          path: the directory.
+          manifest: `settings` (nested dict: what decides the scores; compared on resume), `part_size` (rows per part;
+            the stored one wins on resume) and anything worth telling (versions, device, ...; not compared).
+
+        Raises:
+          UserError: the path is no writable directory, belongs to something else, or was made with other settings.
+        """
+        path = Path(path)
+        wanted = json.loads(json.dumps({"format": FORMAT, **manifest}, default=str))
+        with _readable_errors(path, "open"):
+            path.mkdir(parents=True, exist_ok=True)
+            if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, "no permission to read and write")
+            _refuse_foreign(path)
+            _remove_leftovers(path)
+            if not (path / MANIFEST).exists():
+                _write(path / MANIFEST, _encode(wanted), publish=_link)
+        stored = _read_manifest(path)
+        _compare(path, stored["settings"], wanted["settings"])
+        return cls(path, stored)
+
+    @property
+    def part_size(self) -> int:
+        """Architectures that are run for one part; its copies of isomorphic ones come on top."""
+        return int(self.manifest["part_size"])
+
+    def parts(self) -> set[int]:
+        """Return the indices of the readable parts; a damaged part counts as missing, so it is written again."""
+        return {index for index, path in _part_paths(self.path).items() if _height(path)}
+
+    def write(self, index: int, frame: pl.DataFrame) -> None:
+        """Write part `index`, which has a column `row` (position in the whole table).
+
+        Raises:
+          UserError: the disk is full or the directory not writable; the other parts stay as they are.
+        """
+        buffer = io.BytesIO()
+        frame.write_parquet(buffer)
+        self._put(f"part-{index:05d}.parquet", buffer.getvalue())
+
+    def update_manifest(self, **fields: Any) -> None:
+        """Set top-level fields of the stored manifest; of two shards doing so at the same moment the later one wins."""
+        self.manifest = _read_manifest(self.path) | fields
+        self._put(MANIFEST, _encode(self.manifest))
+
+    def read(self) -> pl.DataFrame:
+        """Return all parts as one table, sorted by `row`."""
+        return _read_parts(_part_paths(self.path).values())
+
+    def finish(self, expected_parts: Iterable[int], derive: Callable[[pl.DataFrame], pl.DataFrame]) -> bool:
+        """Once all parts are there, add the columns that need the whole table, and return whether they are there.
+
+        Args:
+          expected_parts: indices of the parts that make up the table.
+          derive: from the table sorted by `row` to the same rows with columns added or replaced. It may be called on
+            its own result: a rerun, another shard or a kill halfway.
+        """
+        expected = set(expected_parts)
+        if not expected <= self.parts():
+            return False
+        paths = _part_paths(self.path)
+        table = derive(_read_parts(paths[index] for index in sorted(expected)))
+        for index in sorted(expected):
+            part = _read_parts([paths[index]])
+            full = table.join(part.select("row"), on="row", how="semi", maintain_order="left")
+            if not full.equals(part):
+                self.write(index, full)
+        return True
+
+    def _put(self, name: str, content: bytes) -> None:
+        with _readable_errors(self.path, f"write {name} in"):
+            _write(self.path / name, content)
+
+
+def read_scores(path: str | Path) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """Return the score table, sorted by `row`, and the manifest of a run directory.
+
+    Raises:
+      UserError: there is no such directory, it is no run directory, or a part is damaged.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise UserError(f"{path} is not a directory; give the --out directory of a jaxnas.score run")
+    with _readable_errors(path, "read"):
+        manifest, parts = _read_manifest(path), _part_paths(path)
+    if not parts:
+        raise UserError(f"{path} has no scores yet; run the jaxnas.score command that made it again")
+    return _read_parts(parts.values()), manifest
+
+
+def _part_paths(path: Path) -> dict[int, Path]:
+    found = ((_PART.fullmatch(name), name) for name in sorted(os.listdir(path)))
+    return {int(match[1]): path / name for match, name in found if match}
+
+
+def _height(path: Path) -> int:
+    """Return the number of rows, from the footer and the column `row`; 0 if the file cannot be read."""
+    try:
+        return pl.read_parquet(path, columns=["row"], glob=False).height
+    except _READ_ERRORS:
+        return 0
+
+
+def _read_parts(paths: Iterable[Path]) -> pl.DataFrame:
+    # diagonal_relaxed: a part may still lack the derived columns, or have only nulls in one of them
+    return pl.concat([_read_part(path) for path in paths], how="diagonal_relaxed").sort("row")
+
+
+def _read_part(path: Path) -> pl.DataFrame:
+    try:
+        frame = pl.read_parquet(path, glob=False)
+    except _READ_ERRORS:
+        frame = pl.DataFrame()
+    if "row" not in frame.columns:
+        raise UserError(
+            f"{path} is damaged; delete it and run the command that made it again, which scores only that part"
+        )
+    return frame
+
+
+def _encode(manifest: dict[str, Any]) -> bytes:
+    return (json.dumps(manifest, indent=2, default=str) + "\n").encode()
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((path / MANIFEST).read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{path} has no {MANIFEST}, so it is not the directory of a run; give another one") from None
+    except ValueError:
+        raise UserError(f"{path / MANIFEST} is not readable JSON; use another directory") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path / MANIFEST}: {error.strerror}") from None
+    if not isinstance(manifest, dict) or not {"format", "settings", "part_size"} <= manifest.keys():
+        raise UserError(f"{path / MANIFEST} was not written by jaxnas; use another directory")
+    if manifest["format"] != FORMAT:
+        raise UserError(
+            f"{path} has format {manifest['format']}, this version reads format {FORMAT}; use another directory"
+        )
+    return manifest
+
+
+def _compare(path: Path, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
+    old, new = _flatten(stored), _flatten(wanted)
+    names = [name for name in {**old, **new} if (name in old) != (name in new) or old.get(name) != new.get(name)]
+    if names:
+        raise UserError(
+            f"{path} was made with {_show(old, names)}, this command says {_show(new, names)}; "
+            "use another --out or the same settings"
+        )
+
+
+def _flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as one level, with names such as `ntk.bn`."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, dict) and value:
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _show(flat: dict[str, Any], names: Iterable[str]) -> str:
+    def value(name: str) -> str:
+        text = json.dumps(flat[name])
+        return text if len(text) <= 60 else text[:57] + "..."
+
+    return ", ".join(f"{name}={value(name)}" if name in flat else f"no {name}" for name in names)
+
+
+def _refuse_foreign(path: Path) -> None:
+    others = [name for name in os.listdir(path) if name != MANIFEST and not _TMP.fullmatch(name)]
+    # looked up after the listing: a shard that starts beside this one writes its manifest before its parts
+    if others and not (path / MANIFEST).exists():
+        raise UserError(
+            f"{path} holds other files ({others[0]}, ...) and no {MANIFEST}; choose an empty or a new directory"
+        )
+
+
+def _remove_leftovers(path: Path) -> None:
+    for name in os.listdir(path):
+        match = _TMP.fullmatch(name)
+        if match and _left_behind(path / name, match["host"], int(match["pid"])):
+            (path / name).unlink(missing_ok=True)
+
+
+def _left_behind(path: Path, host: str, pid: int) -> bool:
+    """Return whether no process is about to rename this temporary file."""
+    if host == _host() and os.name == "posix":
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+    with contextlib.suppress(FileNotFoundError):
+        return time.time() - path.stat().st_mtime > _STALE_SECONDS
+    return False
+
+
+def _write(path: Path, content: bytes, publish: Callable[[Path, Path], None] = os.replace) -> None:
+    """Write a file that appears under its name only when it is complete and on the disk."""
+    tmp = path.with_name(f"{path.name}.tmp-{_host()}-{os.getpid()}")
+    try:
+        with tmp.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        publish(tmp, path)
+    finally:
+        with contextlib.suppress(OSError):
+            tmp.unlink()
+
+
+def _link(tmp: Path, path: Path) -> None:
+    """Give the file its name unless another process was first."""
+    try:
+        os.link(tmp, path)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without hard links
+        os.replace(tmp, path)
+
+
+def _host() -> str:
+    return re.sub(r"[^\w.-]", "_", socket.gethostname())
+
+
+@contextlib.contextmanager
+def _readable_errors(path: Path, action: str) -> Iterator[None]:
+    """Turn the operating system's refusals into one line for the user."""
+    try:
+        yield
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"{path} is, or lies under, a file; give a directory") from None
+    except OSError as error:
+        if error.errno in _FULL:
+            raise UserError(
+                f"the disk is full: cannot {action} {path}; what was written before is intact: "
+                "free some space and run the same command again, it resumes"
+            ) from None
+        raise UserError(f"cannot {action} {path}: {error.strerror}") from None

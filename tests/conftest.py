@@ -1,0 +1,128 @@
+"""Strictness of JAX under test, the shared data, the reference, and the interchange form of network weights."""
+
+import importlib.util
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+TESTS = Path(__file__).parent
+DATA = Path(os.environ.get("JAXNAS_DATA", TESTS.parents[1] / "shared" / "data"))
+CLASSIFIER = {  # leaves of our head: their names in the interchange form
+    "scale": "norm/scale",
+    "bias": "norm/bias",
+    "kernel": "classifier/kernel",
+    "offset": "classifier/bias",
+}
+collect_ignore = ["golden"]  # programs that need PyTorch
+
+Weights = dict[str, np.ndarray]
+
+
+def pytest_configure() -> None:
+    """Refuse to broadcast arrays of different ranks silently."""
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def load(path: Path) -> ModuleType:
+    """Import one file by its path."""
+    spec = importlib.util.spec_from_file_location(f"jaxnas_tests_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of measured accuracies, published scores and real images."""
+    if not DATA.is_dir():
+        pytest.skip(f"no shared data in {DATA}; set JAXNAS_DATA to its folder")
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def reference() -> ModuleType:
+    """`tests/reference.py`: every score in plain NumPy float64 loops."""
+    return load(TESTS / "reference.py")
+
+
+@pytest.fixture(scope="session")
+def golden_inputs() -> ModuleType:
+    """`tests/golden/inputs.py`: the weights and inputs behind `tests/golden/torch.json`."""
+    return load(TESTS / "golden" / "inputs.py")
+
+
+@pytest.fixture(scope="session")
+def flat_weights() -> Callable[[nnx.State], Weights]:
+    """Convert our network's parameters to the interchange form that the reference and the golden values use."""
+    return _flat_weights
+
+
+@pytest.fixture(scope="session")
+def nested_weights() -> Callable[[Mapping[str, Any], nnx.State], nnx.State]:
+    """Put interchange weights into parameters like those given; weights that our network does not have are dropped.
+
+    Those are the cells' convolution biases and the heads of the regression network: a bias has no effect before a
+    normalisation, and the heads belong to the scorer. Where the interchange form has no classifier, ours is kept.
+    """
+    return _nested_weights
+
+
+def _name(path: tuple[Any, ...]) -> tuple[str, tuple[int, ...]]:
+    """Return a parameter's name in the interchange form and its position along that tensor's leading axes."""
+    group, *numbers, leaf = path
+    if group == "head":
+        return CLASSIFIER[leaf], ()
+    if group == "stem":
+        return f"stem/{_part(leaf)}/{leaf}", ()
+    block, number, *copy, op = (group, *numbers)
+    if block == "stages":
+        return f"stages/{number}/{_part(leaf)}{op.removeprefix('nor_conv_')}/{leaf}", tuple(copy)
+    return f"reductions/{number}/{op if leaf == 'kernel' else op.replace('conv', 'norm')}/{leaf}", ()
+
+
+def _part(leaf: str) -> str:
+    return "conv" if leaf == "kernel" else "norm"
+
+
+def _flat_weights(params: nnx.State) -> Weights:
+    pieces: dict[str, dict[tuple[int, ...], np.ndarray]] = {}
+    for path, leaf in nnx.to_flat_state(params):
+        name, copy = _name(path)
+        pieces.setdefault(name, {})[copy] = np.asarray(leaf[...])
+    return {name: _stack(copies) for name, copies in pieces.items()}
+
+
+def _stack(copies: dict[tuple[int, ...], np.ndarray]) -> np.ndarray:
+    """Return the tensor whose element at each key is that key's array."""
+    lead = tuple(1 + max(axis) for axis in zip(*copies, strict=True))
+    first = next(iter(copies.values()))
+    whole = np.empty((*lead, *first.shape), first.dtype)
+    for copy, value in copies.items():
+        whole[copy] = value
+    return whole
+
+
+def _nested_weights(flat: Mapping[str, Any], params_like: nnx.State) -> nnx.State:
+    has_classifier, used, leaves = "classifier/kernel" in flat, set(), []
+    for path, like in nnx.to_flat_state(params_like):
+        name, copy = _name(path)
+        if path[0] == "head" and not has_classifier:
+            leaves.append((path, like))
+            continue
+        value = np.asarray(flat[name])[copy]
+        assert value.shape == like[...].shape, f"{name}: {value.shape} instead of {like[...].shape}"
+        leaves.append((path, like.replace(jnp.asarray(value, like[...].dtype))))
+        used.add(name)
+    left = {name for name in flat.keys() - used if not name.startswith("heads/")}
+    assert all("/conv" in name and name.endswith("/bias") for name in left), f"weights without a place: {sorted(left)}"
+    return nnx.from_flat_state(leaves)

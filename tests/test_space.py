@@ -1,0 +1,235 @@
+"""NAS-Bench-201 as a space: strings, enumeration, isomorphism, neighbours, sampling, graph facts, costs."""
+
+import itertools
+
+import jax
+import numpy as np
+import polars
+import pytest
+
+from jaxnas import spaces
+from jaxnas.errors import UserError
+
+SPACE = spaces.get("nasbench201")
+ROWS = [  # op indices, official string, parameters and MFLOPs on CIFAR-10 as published for NAS-Bench-201
+    (
+        [3, 3, 3, 1, 3, 3],
+        "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|",
+        1288506,
+        187.04147,
+    ),
+    (
+        [4, 2, 1, 2, 1, 1],
+        "|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|nor_conv_1x1~0|skip_connect~1|skip_connect~2|",
+        129306,
+        17.958591,
+    ),
+    (
+        [2, 0, 2, 0, 2, 2],
+        "|nor_conv_1x1~0|+|none~0|nor_conv_1x1~1|+|none~0|nor_conv_1x1~1|nor_conv_1x1~2|",
+        185306,
+        25.392832,
+    ),
+]
+NONE, SKIP, CONV1, CONV3, POOL = range(5)
+
+
+@pytest.fixture(scope="module")
+def everything():
+    return SPACE.enumerate()
+
+
+@pytest.fixture(scope="module")
+def canonical(everything):
+    return SPACE.canonical(everything)
+
+
+@pytest.fixture(scope="module")
+def table(shared_data):
+    return polars.read_parquet(shared_data / "nasbench201" / "accuracies.parquet")
+
+
+# --- strings and order -----------------------------------------------------------------------------------------------
+
+
+def test_every_string_and_position_round_trips(everything):
+    assert SPACE.size == len(everything) == 15_625
+    strings = [SPACE.decode(arch) for arch in everything]
+    assert len(set(strings)) == 15_625
+    np.testing.assert_array_equal([SPACE.encode(string) for string in strings], everything)
+    np.testing.assert_array_equal(SPACE.index(everything), np.arange(SPACE.size))
+
+
+def test_strings_equal_the_table(table):
+    archs = table.select(f"e{edge}" for edge in range(6)).to_numpy()
+    assert [SPACE.decode(arch) for arch in archs] == table["arch_str"].to_list()
+
+
+@pytest.mark.parametrize(("arch", "string", "params", "mflops"), ROWS)
+def test_strings_params_and_flops_of_single_rows(arch, string, params, mflops):
+    assert SPACE.encode(string).tolist() == arch
+    assert SPACE.encode(f" {string}\n").tolist() == arch
+    assert SPACE.decode(np.array(arch)) == string
+    assert SPACE.params(np.array([arch])) == [params]
+    np.testing.assert_allclose(SPACE.flops(np.array([arch])) / 1e6, [mflops], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("string", "words"),
+    [
+        ("|nor_conv_3x3~0|+|none~0|none~1|", ["2 nodes instead of 3", "expected |op~0|+"]),
+        ("", ["1 nodes instead of 3"]),
+        ("|none~0|+|none~0|+|none~0|none~1|none~2|", ["node 2 needs 2 edges"]),
+        ("none~0+|none~0|none~1|+|none~0|none~1|none~2|", ["node 1 needs 1 edges"]),
+        ("|none~0|+|none~0|none~0|+|none~0|none~1|none~2|", ["edge 2 (2<-1)", "'none~0'", "OP~1", "avg_pool_3x3"]),
+        ("|none~0|+|none~0|none|+|none~0|none~1|none~2|", ["edge 2 (2<-1)", "OP~1", "nor_conv_1x1"]),
+        (
+            "|none~0|+|none~0|none~1|+|none~0|nor_conv_5x5~1|none~2|",
+            ["edge 4 (3<-1)", "unknown operation 'nor_conv_5x5'", "did you mean 'nor_conv_", "skip_connect"],
+        ),
+    ],
+)
+def test_malformed_strings_say_which_edge_and_what_is_allowed(string, words):
+    with pytest.raises(UserError) as error:
+        SPACE.encode(string)
+    message = str(error.value)
+    assert "\n" not in message
+    assert repr(string) in message
+    for word in words:
+        assert word in message
+
+
+def test_an_unknown_space_or_network_names_the_nearest():
+    with pytest.raises(UserError, match="did you mean 'nasbench201'"):
+        spaces.get("nasbench210")
+    with pytest.raises(UserError, match="did you mean 'regions'"):
+        SPACE.network("region")
+
+
+# --- isomorphism -----------------------------------------------------------------------------------------------------
+
+
+def test_isomorphism_classes_are_counted(canonical):
+    assert len(np.unique(canonical, axis=0)) == 6_466
+
+
+def test_canonical_is_idempotent_first_and_of_the_same_class(everything, canonical):
+    np.testing.assert_array_equal(SPACE.canonical(canonical), canonical)
+    assert (SPACE.index(canonical) <= np.arange(SPACE.size)).all()
+    for arch, same in zip(everything[::37], canonical[::37], strict=True):
+        assert SPACE.isomorphism_class(arch) == SPACE.isomorphism_class(same)
+
+
+def test_classes_are_those_of_the_table(table, canonical):
+    archs = table.select(f"e{edge}" for edge in range(6)).to_numpy()
+    own = SPACE.index(canonical)[SPACE.index(archs)].tolist()
+    pairs = set(zip(own, table["unique_str"].to_list(), strict=True))
+    assert len(pairs) == len({mine for mine, _ in pairs}) == len({theirs for _, theirs in pairs}) == 6_466
+
+
+def test_isomorphic_architectures_agree_on_the_graph(everything, canonical):
+    np.testing.assert_array_equal(SPACE.effective_depth(everything), SPACE.effective_depth(canonical))
+    np.testing.assert_array_equal(SPACE.is_disconnected(everything), SPACE.is_disconnected(canonical))
+
+
+# --- neighbours and sampling -----------------------------------------------------------------------------------------
+
+
+def test_neighbours_differ_in_one_edge_and_mutation_finds_all_of_them():
+    arch = np.array([3, 0, 1, 2, 4, 3])
+    neighbours = SPACE.neighbours(arch)
+    assert neighbours.shape == (24, 6)
+    assert ((neighbours != arch).sum(1) == 1).all()
+    assert len(np.unique(neighbours, axis=0)) == 24
+    allowed = set(map(tuple, neighbours.tolist()))
+    mutants = {tuple(SPACE.mutate(key, arch).tolist()) for key in jax.random.split(jax.random.key(0), 60)}
+    assert mutants <= allowed
+    assert len(mutants) > 16
+
+
+def test_samples_are_distinct_reproducible_and_uniform():
+    key = jax.random.key(3)
+    drawn = SPACE.sample(key, 3000)
+    assert drawn.shape == (3000, 6)
+    assert len(np.unique(drawn, axis=0)) == 3000
+    np.testing.assert_array_equal(SPACE.sample(key, 3000), drawn)
+    assert len(np.unique(SPACE.sample(key, SPACE.size), axis=0)) == SPACE.size
+    for edge in range(6):
+        counts = np.bincount(drawn[:, edge], minlength=5)
+        assert abs(counts - 600).max() < 110  # five standard deviations
+
+
+@pytest.mark.parametrize("n", [0, -1, 15_626])
+def test_impossible_sample_sizes_say_what_is_allowed(n):
+    with pytest.raises(UserError, match="1 to 15625"):
+        SPACE.sample(jax.random.key(0), n)
+
+
+# --- graph facts -----------------------------------------------------------------------------------------------------
+
+
+def paths(edges, node):
+    """Return all paths from node 0 to `node` as lists of edge numbers."""
+    if node == 0:
+        return [[]]
+    return [p + [e] for e, (to, source) in enumerate(edges) if to == node for p in paths(edges, source)]
+
+
+def test_masks_are_one_hot(everything):
+    masks = SPACE.to_mask(everything)
+    assert masks.shape == (15_625, 6, 5)
+    assert (masks.sum(-1) == 1).all()
+    np.testing.assert_array_equal(masks.argmax(-1), everything)
+
+
+def test_depth_and_connection_equal_path_enumeration(everything):
+    routes = paths(SPACE.edges, 3)
+    assert len(routes) == 4
+    open_ = np.stack([(everything[:, route] != NONE).all(1) for route in routes], 1)
+    weighted = np.isin(everything, (CONV1, CONV3))
+    lengths = np.stack([weighted[:, route].sum(1) for route in routes], 1)
+    np.testing.assert_array_equal(SPACE.effective_depth(everything), np.where(open_, lengths, -1).max(1))
+    np.testing.assert_array_equal(SPACE.is_disconnected(everything), ~open_.any(1))
+
+
+@pytest.mark.parametrize(
+    ("arch", "depth"),
+    [
+        ([NONE] * 6, -1),
+        ([CONV3, CONV3, CONV3, NONE, NONE, NONE], -1),  # nothing enters the output
+        ([NONE, NONE, CONV3, NONE, CONV3, CONV3], -1),  # nothing leaves the input
+        ([NONE, NONE, NONE, POOL, CONV3, CONV3], 0),
+        ([SKIP] * 6, 0),
+        ([CONV1] * 6, 3),
+        ([CONV3, NONE, SKIP, NONE, NONE, CONV1], 2),
+        ([CONV3, CONV1, NONE, SKIP, SKIP, POOL], 1),
+    ],
+)
+def test_depth_by_hand(arch, depth):
+    assert SPACE.effective_depth(np.array([arch])) == [depth]
+    assert SPACE.is_disconnected(np.array([arch])) == [depth < 0]
+
+
+def test_a_mask_is_connected_if_one_of_its_architectures_is():
+    rng = np.random.default_rng(0)
+    masks = rng.random((40, 6, 5)) < 0.3
+    masks[..., NONE] |= ~masks.any(-1)
+    for mask, disconnected in zip(masks, SPACE.is_disconnected(masks), strict=True):
+        members = np.array(list(itertools.product(*map(np.flatnonzero, mask))))
+        assert disconnected == SPACE.is_disconnected(members).all()
+    np.testing.assert_array_equal(SPACE.is_disconnected(np.ones((1, 6, 5), int)), [False])
+
+
+# --- costs -----------------------------------------------------------------------------------------------------------
+
+
+def test_params_and_flops_equal_the_table(table):
+    archs = table.select(f"e{edge}" for edge in range(6)).to_numpy()
+    np.testing.assert_array_equal(SPACE.params(archs), table["params_c10"])
+    np.testing.assert_allclose(SPACE.flops(archs) / 1e6, table["c10_mflops"], rtol=1e-6)
+
+
+def test_params_and_flops_equal_the_reference(reference, everything):
+    archs = everything[::331]
+    np.testing.assert_array_equal(SPACE.params(archs), [reference.params(arch) for arch in archs])
+    np.testing.assert_array_equal(SPACE.flops(archs), [reference.flops(arch) for arch in archs])

@@ -1,0 +1,141 @@
+"""What holds the house together: packages, the direction of imports, light imports, no traces of a machine."""
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGING = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+FOLDERS = {"jaxnas": ROOT / "jaxnas"} | {name: ROOT / folder for name, folder in PACKAGING["package-dir"].items()}
+
+MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it may import beside itself
+    "errors": "",
+    "types": "",
+    "ranks": "",
+    "kernels": "",
+    "layers": "kernels types",
+    "network": "kernels layers types",
+    "spaces": "errors kernels layers network types",
+    "data": "errors",
+    "scorers": "data errors kernels layers network ranks types",
+    "store": "errors",
+    "plots": "errors ranks",
+    "cli": "errors",
+    "runner": "data errors network ranks scorers spaces store types",
+    "score": "cli data errors runner scorers spaces store types",
+    "search": "cli data errors network ranks runner scorers spaces store types",
+    "correlate": "cli errors plots ranks store",
+    "commands": "errors",  # by name
+    "__main__": "commands",
+    "__init__": "data errors network scorers spaces types",
+}
+LIGHT = """
+import sys
+import flax.nnx, jax, numpy, optax
+from jax._src import xla_bridge
+modules, config = set(sys.modules), dict(jax.config.values)
+import jaxnas
+new = {name.partition(".")[0] for name in set(sys.modules) - modules}
+assert new <= {"jaxnas", "flax", "jax", "numpy", "optax"} | sys.stdlib_module_names, f"import jaxnas pulls in {new}"
+import importlib
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+assert "tensorflow" not in sys.modules
+assert "tensorflow_datasets" not in sys.modules
+assert dict(jax.config.values) == config, "an import changes JAX's configuration"
+assert not xla_bridge._backends, "an import starts a JAX backend"
+"""
+
+
+def modules() -> dict[str, Path]:
+    """Return the files of jaxnas by module name; a package's name ends in `__init__`."""
+    return {
+        ".".join([package, *path.relative_to(folder).with_suffix("").parts]): path
+        for package, folder in FOLDERS.items()
+        for path in sorted(folder.rglob("*.py"))
+    }
+
+
+MODULES = modules()
+NAMES = [name.removesuffix(".__init__") for name in MODULES]
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield the absolute name of everything that a file imports, wherever in the file it does."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def tracked() -> list[Path]:
+    """Return the files under version control."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in listed.stdout.split("\0") if (ROOT / name).is_file()]
+
+
+def test_packages_are_the_folders_with_code():
+    assert sorted(PACKAGING["packages"]) == sorted({name.rpartition(".")[0] for name in MODULES})
+    assert [package for package in PACKAGING["packages"] if f"{package}.__init__" not in MODULES] == []
+
+
+def test_links_lead_where_the_packaging_says():
+    for package, folder in PACKAGING["package-dir"].items():
+        link = ROOT / package.replace(".", "/")
+        if not link.is_symlink():
+            pytest.skip("this copy of the checkout has lost its links")
+        assert link.readlink() == Path("..") / folder
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_module_imports_and_says_what_it_is(name):
+    assert importlib.import_module(name).__doc__
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_go_one_way(name):
+    layer = name.split(".")[1]
+    assert layer in MAY_IMPORT, f"say in MAY_IMPORT what {layer} may import"
+    wanted = {used.split(".")[1] for used in imports(MODULES[name]) if used.startswith("jaxnas.")}
+    wrong = wanted - {layer, *MAY_IMPORT[layer].split()}
+    assert not wrong, f"{name} imports {', '.join(sorted(wrong))}"
+
+
+def test_layers_are_listed_from_the_bottom_up():
+    order = list(MAY_IMPORT)
+    for layer, below in MAY_IMPORT.items():
+        assert all(order.index(name) < order.index(layer) for name in below.split()), layer
+
+
+def test_kernels_need_only_jax_and_numpy():
+    used = {wanted.split(".")[0] for name in MODULES if "kernels" in name for wanted in imports(MODULES[name])}
+    assert used - sys.stdlib_module_names <= {"jax", "jaxnas", "numpy"}
+
+
+def test_importing_is_light():
+    done = subprocess.run([sys.executable, "-c", LIGHT, *NAMES], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_path_of_a_machine():
+    machine = re.compile(r"(?<![\w.~/-])/(?:home|Users|root|work|mnt)/\w+")
+    for path in tracked():
+        text = path.read_text(errors="ignore")
+        found = machine.search(text)
+        assert found is None, f"{path.relative_to(ROOT)} has {found[0]!r}"
+
+
+def test_kernels_and_spaces_are_imported_from_jaxnas():
+    for path in [path for path in tracked() if path.suffix == ".py"]:
+        assert not {"kernels", "spaces"} & {wanted.split(".")[0] for wanted in imports(path)}, path
