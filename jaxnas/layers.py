@@ -198,7 +198,10 @@ class ConvNorm(Op):
         if self.norm:
             hat = normalise(saved.linear, saved.moments, self.layout)
             if self.affine:
-                grads = {"scale": (g * hat).sum(self.layout.all_but_channel), "bias": g.sum(self.layout.all_but_channel)}
+                grads = {
+                    "scale": (g * hat).sum(self.layout.all_but_channel),
+                    "bias": g.sum(self.layout.all_but_channel),
+                }
             g = through_norm(g, hat, self._gain(params, saved), self.bn, self.layout)
         active = jax.nn.relu(x) if self.relu else x
         grads["kernel"] = conv.conv2d_kernel_grad(active, g, self.size, self.stride, self.layout)
@@ -251,7 +254,7 @@ class Head(Op):
     def forward(self, params: Params, x: jax.Array) -> tuple[jax.Array, Saved]:
         by = moments(x, self.layout)
         _, active = self.activations(params, x, by)
-        return self._pool(active) @ params["kernel"] + params["offset"], Saved(x, by)
+        return self._pool(active) @ params["kernel"] + params["offset"][None], Saved(x, by)
 
     def backward(self, params: Params, x: jax.Array, saved: Saved, g: jax.Array) -> tuple[jax.Array, Params]:
         hat, active = self.activations(params, x, saved.moments)
@@ -303,7 +306,9 @@ def run(
     return y, saved.moments
 
 
-def _choose(ops: tuple[Op, ...], index: jax.Array, call: Callable[[int, Op], Callable[..., Any]], *operands: Any) -> Any:
+def _choose(
+    ops: tuple[Op, ...], index: jax.Array, call: Callable[[int, Op], Callable[..., Any]], *operands: Any
+) -> Any:
     branches = [call(i, op) for i, op in enumerate(ops)]
     return branches[0](*operands) if len(ops) == 1 else jax.lax.switch(index, branches, *operands)
 

@@ -93,7 +93,9 @@ class _Draw:
 
     def __init__(self, init: Init, key: jax.Array, size: int):
         self.init, self.used = init, 0
-        self.vector = jax.random.normal(key, (size,)) if init == "kaiming" else jax.random.uniform(key, (size,), minval=-1)
+        self.vector = (
+            jax.random.normal(key, (size,)) if init == "kaiming" else jax.random.uniform(key, (size,), minval=-1)
+        )
 
     def __call__(self, op: Op, copies: tuple[int, ...] = ()) -> Params:
         """Return `copies` of the op's parameters, stacked."""
@@ -118,13 +120,13 @@ class CellNetwork(nnx.Module):
         fixed, per_op = Network(cell, config).params_cost()
         draw = _Draw(config.init, rngs.params(), fixed + sum(per_op) * len(cell.edges))
         if config.stem:
-            self.stem = _Weights(draw(_stem(config)))
+            self.stem = _Weights(draw(stem_op(config)))
         self.stages = nnx.List(self._stage(stage, draw) for stage in range(config.stages))
         self.reductions = nnx.List(
-            nnx.Dict({name: _Weights(draw(op)) for name, op in _reduction(config, stage).items()})
+            nnx.Dict({name: _Weights(draw(op)) for name, op in reduction_ops(config, stage).items()})
             for stage in range(1, config.stages)
         )
-        self.head = _Weights(draw(_head(config)))
+        self.head = _Weights(draw(head_op(config)))
 
     def _stage(self, stage: int, draw: "_Draw") -> nnx.List:
         """Return the parameters of a stage, by cell, edge and op."""
@@ -142,7 +144,7 @@ class CellNetwork(nnx.Module):
     def __call__(self, x: jax.Array, arch: jax.Array, probe: jax.Array | None = None) -> jax.Array:
         """Return the logits `[B, classes]` of images `[B, H, W, C]`."""
         features, _ = self._features(x, arch, probe)
-        return run((_head(self.config),), 0, (self.head.take(),), features[-1], probe)[0]
+        return run((head_op(self.config),), 0, (self.head.take(),), features[-1], probe)[0]
 
     def taps(
         self, x: jax.Array, arch: jax.Array, running: list[Moments] | None = None
@@ -159,11 +161,11 @@ class CellNetwork(nnx.Module):
         """Return the signs `[B, U]` of every ReLU output of a one-cell network; constant where no ReLU reads a node."""
         nodes = self._nodes(from_nhwc(x, self.config.layout), arch, 0, 0, None)
         relu = jnp.array([getattr(op, "relu", False) for op in self._ops(0)])
-        chosen = relu[arch] if arch.ndim == 1 else (arch * relu).any(-1)
+        chosen = relu[arch] if arch.ndim == 1 else (arch * relu[None]).any(-1)
         read = [jnp.zeros((), bool)] * len(nodes)
         for edge, (_, source) in enumerate(self.cell.edges):
             read[source] = read[source] | chosen[edge]
-        _, last = _head(self.config).activations(self.head.take(), nodes[-1], moments(nodes[-1], self.config.layout))
+        _, last = head_op(self.config).activations(self.head.take(), nodes[-1], moments(nodes[-1], self.config.layout))
         signs = [(node > 0) & used for node, used in zip(nodes[:-1], read, strict=False)] + [last > 0]
         return jnp.concatenate([to_nhwc(s, self.config.layout).reshape(x.shape[0], -1) for s in signs], -1)
 
@@ -186,11 +188,11 @@ class CellNetwork(nnx.Module):
 
         x = from_nhwc(x, self.config.layout)
         if self.config.stem:
-            x = norm(_stem(self.config), self.stem, x)
+            x = norm(stem_op(self.config), self.stem, x)
         features = []
         for stage in range(self.config.stages):
             if stage:
-                ops, weights = _reduction(self.config, stage), self.reductions[stage - 1]
+                ops, weights = reduction_ops(self.config, stage), self.reductions[stage - 1]
                 main = norm(ops["conv_b"], weights["conv_b"], norm(ops["conv_a"], weights["conv_a"], x))
                 pooled = mean_pool2x2(x, self.config.layout)
                 x = main + run((ops["shortcut"],), 0, (weights["shortcut"].take(),), pooled, probe)[0]
@@ -270,33 +272,33 @@ class Network:
         return self._cost(lambda op, pixels: sum(math.prod(shape) for shape in op.shapes().values()))
 
     def flops_cost(self) -> Cost:
-        """Return the operations per image, multiply-adds counted once, by op: the convention of NAS-Bench-201's tables."""
+        """Return the operations per image by op, multiply-adds counted once, as in the tables of NAS-Bench-201."""
         return self._cost(lambda op, pixels: op.flops(pixels), pooling=4)
 
     def _cost(self, count: Callable[[Op, int], int], pooling: int = 0) -> Cost:
         config = self.config
-        fixed = count(_stem(config), config.pixels(0)) if config.stem else 0
+        fixed = count(stem_op(config), config.pixels(0)) if config.stem else 0
         per_op = [0] * len(self.cell.names)
         for stage in range(config.stages):
             if stage:
-                ops, pixels = _reduction(config, stage), config.pixels(stage)
+                ops, pixels = reduction_ops(config, stage), config.pixels(stage)
                 fixed += count(ops["conv_a"], config.pixels(stage - 1))
                 fixed += count(ops["conv_b"], pixels) + count(ops["shortcut"], pixels)
                 fixed += pooling * pixels * config.width(stage - 1)
             for k, op in enumerate(self.cell.ops(config.width(stage), config)):
                 per_op[k] += config.cells * count(op, config.pixels(stage))
-        fixed += count(_head(config), config.pixels(config.stages - 1))
+        fixed += count(head_op(config), config.pixels(config.stages - 1))
         return Cost(fixed, tuple(per_op))
 
 
 _init = jax.jit(Network._draw, static_argnums=0)  # one program instead of one for every shape
 
 
-def _stem(config: Config) -> ConvNorm:
+def stem_op(config: Config) -> ConvNorm:
     return ConvNorm(config.image[2], config.channels, 3, config.layout, relu=False, bn=config.bn)
 
 
-def _reduction(config: Config, stage: int) -> dict[str, ConvNorm]:
+def reduction_ops(config: Config, stage: int) -> dict[str, ConvNorm]:
     """Return the residual block at stride 2 that leads into `stage`; its shortcut follows a 2x2 average pooling."""
     before, after = config.width(stage - 1), config.width(stage)
     return {
@@ -306,6 +308,5 @@ def _reduction(config: Config, stage: int) -> dict[str, ConvNorm]:
     }
 
 
-def _head(config: Config) -> Head:
+def head_op(config: Config) -> Head:
     return Head(config.width(config.stages - 1), config.classes, config.layout, config.bn)
-

@@ -1,7 +1,7 @@
 """Scoring many architectures: compiled batches, common random numbers, repeats.
 
-Weights, inputs and every other draw depend on (seed, scorer, repeat) alone, so a score does not change with the batch size,
-the order of the architectures, their neighbours in a batch, the shard or a restart.
+Weights, inputs and every other draw depend on (seed, scorer, repeat) alone, so a score does not change with the batch
+size, the order of the architectures, their neighbours in a batch, the shard or a restart.
 """
 
 import zlib
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnas.data import Source
-from jaxnas.scorers import Count, Measured, NTK, Regression
+from jaxnas.scorers import NTK, Count, Measured, Regression
 from jaxnas.spaces import CellSpace
 from jaxnas.types import Finished, Status
 
@@ -37,7 +37,9 @@ class Evaluator:
       batch: architectures in a compiled batch; the last one is padded.
     """
 
-    def __init__(self, space: CellSpace, scorer: Measured, source: Source, *, repeats: int = 1, seed: int = 0, batch: int = 128):
+    def __init__(
+        self, space: CellSpace, scorer: Measured, source: Source, *, repeats: int = 1, seed: int = 0, batch: int = 128
+    ):
         self.space, self.scorer, self.source = space, scorer, source
         self.repeats, self.seed, self.batch = repeats, seed, batch
         self.network = space.network(scorer.purpose, **scorer.config())

@@ -1,9 +1,9 @@
 """Convolution and its adjoints, in both layouts, with odd kernels and zero padding `(k - 1) / 2`.
 
 Kernels are `[k, k, C_in, C_out]` (HWIO) in either layout. On `NHWC` a convolution is `lax.conv_general_dilated`. On
-`CHWN` it is a sum of shifted multiply-adds, which XLA fuses into one loop, up to a few channels, and from there a matrix
-product with the stacked shifts. The functions are jitted so that one shape is traced once, however often a network uses it.
-The choice by width is made here and nowhere else; figures are in bench/.
+`CHWN` it is a sum of shifted multiply-adds, which XLA fuses into one loop, up to a few channels, and from there a
+matrix product with the stacked shifts. The choice by width is made here and nowhere else. The functions are jitted so
+that one shape is traced once, however often a network uses it.
 """
 
 import functools
@@ -27,7 +27,9 @@ def conv2d(x: jax.Array, kernel: jax.Array, stride: int, layout: Layout) -> jax.
 
 
 @functools.partial(jax.jit, static_argnames=("stride", "shape", "layout"))
-def conv2d_input_grad(g: jax.Array, kernel: jax.Array, stride: int, shape: tuple[int, ...], layout: Layout) -> jax.Array:
+def conv2d_input_grad(
+    g: jax.Array, kernel: jax.Array, stride: int, shape: tuple[int, ...], layout: Layout
+) -> jax.Array:
     """Pull the cotangent `g` of `conv2d`'s output back to its input of `shape`."""
     adjoint = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
     if layout is not CHWN:
@@ -41,7 +43,7 @@ def conv2d_input_grad(g: jax.Array, kernel: jax.Array, stride: int, shape: tuple
 def conv2d_kernel_grad(x: jax.Array, g: jax.Array, size: int, stride: int, layout: Layout) -> jax.Array:
     """Pull the cotangent `g` back to the kernel `[size, size, C_in, C_out]`, summed over the batch."""
     if layout is CHWN:
-        patches = jnp.concatenate(_windows(x, size, g.shape[1:3], stride, layout))
+        patches = jnp.concatenate(_windows(x, size, (g.shape[1], g.shape[2]), stride, layout))
         return jnp.einsum("phwb,ohwb->po", patches, g).reshape(size, size, x.shape[0], g.shape[0])
     images, kernel = x.transpose(3, 1, 2, 0), _spread(g, stride, x.shape).transpose(1, 2, 0, 3)
     return _conv_nhwc(images, kernel, 1, (size - 1) // 2).transpose(1, 2, 0, 3)
@@ -71,7 +73,7 @@ def sum_pool3x3(x: jax.Array, layout: Layout) -> jax.Array:
     """Sum over 3x3 windows at stride 1, zeros outside; its own adjoint."""
     space = (x.shape[layout.height], x.shape[layout.width])
     padded = pad_space(x, 1, layout)
-    return sum(shifted(padded, (i, j), space, 1, layout) for i in range(3) for j in range(3))
+    return functools.reduce(jnp.add, [shifted(padded, (i, j), space, 1, layout) for i in range(3) for j in range(3)])
 
 
 def window_sizes(x: jax.Array, layout: Layout) -> jax.Array:
@@ -98,7 +100,7 @@ def _conv_nhwc(x: jax.Array, kernel: jax.Array, stride: int, pad: int) -> jax.Ar
 
 
 def _spread(g: jax.Array, stride: int, shape: tuple[int, ...]) -> jax.Array:
-    """Put the pixels of `g` `[B, H / stride, W / stride, C]` on every `stride`-th pixel of an image of `shape`, zeros between."""
+    """Put the pixels of `g` `[B, H / stride, W / stride, C]` on every `stride`-th pixel of zeros of `shape`."""
     if stride == 1:
         return g
     gap = [(0, shape[axis] - (stride * (g.shape[axis] - 1) + 1), stride - 1) for axis in (1, 2)]
@@ -120,16 +122,14 @@ def _conv_chwn(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
         patches = jnp.concatenate(windows).reshape(size * size * channels, -1)
         return (kernel.reshape(-1, features).T @ patches).reshape(features, *space, -1)
     taps = zip(windows, kernel.reshape(-1, channels, features), strict=True)
-    return sum(
-        weights[c, :, None, None, None] * window[c : c + 1] for window, weights in taps for c in range(channels)
-    )
+    return sum(weights[c, :, None, None, None] * window[c : c + 1] for window, weights in taps for c in range(channels))
 
 
 def _strided_input_grad(g: jax.Array, kernel: jax.Array, stride: int, shape: tuple[int, ...]) -> jax.Array:
     """`conv2d_input_grad` on `[C, H, W, B]`, for strides that divide the image.
 
-    Input pixel stride p + a is reached from output p + d through kernel row k where a + pad = k - stride d, so each of the
-    stride^2 phases (a, b) is a small convolution of g and no multiplication meets the zeros of a spread-out g.
+    Input pixel stride p + a is reached from output p + d through kernel row k where a + pad = k + stride d, so each of
+    the stride^2 phases (a, b) is a small convolution of g, and no multiplication meets the zeros of a spread-out g.
     """
     size, pad = kernel.shape[0], (kernel.shape[0] - 1) // 2
     reach = size // stride + 1
@@ -144,7 +144,7 @@ def _strided_input_grad(g: jax.Array, kernel: jax.Array, stride: int, shape: tup
             for j, right in taps(b):
                 window = shifted(padded, (reach + down, reach + right), g.shape[1:3], 1, CHWN)
                 terms += [kernel[i, j, :, o][:, None, None, None] * window[o : o + 1] for o in range(g.shape[0])]
-        return sum(terms) if terms else jnp.zeros((kernel.shape[2], *g.shape[1:]), g.dtype)
+        return functools.reduce(jnp.add, terms, jnp.zeros((kernel.shape[2], *g.shape[1:]), g.dtype))
 
     rows = [jnp.stack([pixels(a, b) for b in range(stride)], 3) for a in range(stride)]
     return jnp.stack(rows, 2).reshape(shape)

@@ -52,7 +52,7 @@ def to_nhwc(x: jax.Array, layout: Layout) -> jax.Array:
     return x if layout is NHWC else jnp.transpose(x, (3, 1, 2, 0))
 
 
-def shifted(x: jax.Array, offset: tuple[int, int], size: tuple[int, int], stride: int, layout: Layout) -> jax.Array:
+def shifted(x: jax.Array, offset: tuple[int, int], size: tuple[int, ...], stride: int, layout: Layout) -> jax.Array:
     """Slice a window of `size` = (height, width) outputs that starts at `offset` and steps by `stride`."""
     start, limit, strides = [0] * 4, list(x.shape), [1] * 4
     for axis, first, count in ((layout.height, offset[0], size[0]), (layout.width, offset[1], size[1])):

@@ -15,5 +15,5 @@ def pack_bits(bits: jax.Array) -> jax.Array:
 def count_distinct(bits: jax.Array) -> jax.Array:
     """Return the number of distinct rows of `bits` `[N, U]`, `[]` int32: sort the packed rows, count the changes."""
     words = jax.lax.sort(tuple(pack_bits(bits).T), num_keys=-(-bits.shape[1] // 32))
-    changed = sum((word[1:] != word[:-1]).astype(jnp.int32) for word in words) > 0
+    changed = jnp.stack([word[1:] != word[:-1] for word in words]).any(0)
     return 1 + changed.sum(dtype=jnp.int32)

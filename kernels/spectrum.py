@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+
 def eigenvalues_on_host(gram: np.ndarray) -> np.ndarray:
-    """Return the ascending eigenvalues `[..., B]` of symmetric `gram` `[..., B, B]` in float64; NaN where not finite."""
+    """Return the ascending eigenvalues `[..., B]` of symmetric `gram` `[..., B, B]`, float64; NaN where not finite."""
     gram = np.asarray(gram, np.float64)
     finite = np.isfinite(gram).all((-2, -1), keepdims=True)
     values = np.linalg.eigvalsh(np.where(finite, gram, 0.0))

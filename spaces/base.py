@@ -1,7 +1,7 @@
 """What a cell-based search space can do: strings, arrays, enumeration, sampling, graph facts, networks.
 
-An architecture is an int array `[E]` of op indices, one per edge; a list of them is `[N, E]`. A space is data (edges, op
-names, the ops' modules, sizes) plus its own string form.
+An architecture is an int array `[E]` of op indices, one per edge; a list of them is `[N, E]`. A space is data (edges,
+op names, the ops' modules, sizes) plus its own string form.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -100,7 +100,7 @@ class CellSpace:
         return np.eye(len(self.ops), dtype=bool)[np.asarray(archs)]
 
     def is_disconnected(self, archs: np.ndarray) -> np.ndarray:
-        """Return `[N]`: no path without the zero op leads from the input to the output. Op masks `[N, E, O]` work too."""
+        """Return `[N]`: no path without the zero op leads from input to output. Op masks `[N, E, O]` work too."""
         return self._longest_path(archs) < 0
 
     def effective_depth(self, archs: np.ndarray) -> np.ndarray:
@@ -114,8 +114,8 @@ class CellSpace:
     def isomorphism_class(self, arch: np.ndarray) -> str:
         """Return a string that isomorphic architectures share: the output node's expression over the input.
 
-        Copies are replaced by what they copy, zeros and ops on zeros by `#`; sums are sorted. Source: the unique strings of
-        NAS-Bench-201 (Dong and Yang, 2020), whose partition this is.
+        Copies are replaced by what they copy, zeros and ops on zeros by `#`; sums are sorted. Source: the unique
+        strings of NAS-Bench-201 (Dong and Yang, 2020), whose partition this is.
         """
         nodes = ["0"]
         for target in range(1, self._nodes):
@@ -175,8 +175,7 @@ class CellSpace:
         return _REPRESENTATIVES[self.name]
 
     def _longest_path(self, archs: np.ndarray) -> np.ndarray:
-        masks = np.asarray(archs) if np.ndim(archs) == 3 else self.to_mask(archs)
-        masks = masks > 0
+        masks: np.ndarray = (np.asarray(archs) if np.ndim(archs) == 3 else self.to_mask(archs)) != 0
         heavy = masks[..., list(self.parametric)].any(-1)
         open_ = np.delete(masks, self.zero, -1).any(-1)
         depth = np.full((len(masks), self._nodes), -1)

@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from jaxnas.layers import EPSILON, AvgPool, ConvNorm, Identity, Params
-from jaxnas.network import Network
+from jaxnas.network import Network, reduction_ops, stem_op
 
 
 class ConvBatchNorm(nnx.Module):
@@ -86,19 +86,17 @@ class StandAlone(nnx.Module):
 
 def stand_alone(network: Network, params: nnx.State, arch: np.ndarray) -> StandAlone:
     """Return the module of `arch` `[E]` with its share of the network's `params`."""
-    from jaxnas import network as parts
-
     module, config = network.module(params), network.config
     blocks: list[nnx.Module] = []
     if config.stem:
-        blocks.append(ConvBatchNorm(parts._stem(config), module.stem.take()))
+        blocks.append(ConvBatchNorm(stem_op(config), module.stem.take()))
     for stage in range(config.stages):
         if stage:
             weights = module.reductions[stage - 1]
-            ops = parts._reduction(config, stage)
+            ops = reduction_ops(config, stage)
             blocks.append(Reduction(**{name: ConvBatchNorm(op, weights[name].take()) for name, op in ops.items()}))
         for cell in range(config.cells):
-            edges = {}
+            edges: dict[tuple[int, int], nnx.Module] = {}
             for e, (edge, k) in enumerate(zip(network.cell.edges, arch, strict=True)):
                 op, name = network.cell.ops(config.width(stage), config)[k], network.cell.names[k]
                 if isinstance(op, ConvNorm):
@@ -114,9 +112,7 @@ def stand_alone(network: Network, params: nnx.State, arch: np.ndarray) -> StandA
 
 def _norm(features: int, weights: dict[str, Any]) -> nnx.BatchNorm:
     affine = bool(weights)
-    norm = nnx.BatchNorm(
-        features, momentum=0.9, epsilon=EPSILON, use_bias=affine, use_scale=affine, rngs=nnx.Rngs(0)
-    )
+    norm = nnx.BatchNorm(features, momentum=0.9, epsilon=EPSILON, use_bias=affine, use_scale=affine, rngs=nnx.Rngs(0))
     if affine:
         norm.scale, norm.bias = nnx.Param(weights["scale"]), nnx.Param(weights["bias"])
     return norm

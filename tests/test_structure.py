@@ -29,8 +29,9 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "plots": "errors ranks",
     "cli": "errors",
     "runner": "data errors network ranks scorers spaces store types",
-    "score": "cli data errors runner scorers spaces store types",
-    "search": "cli data errors network ranks runner scorers spaces store types",
+    "options": "data errors scorers",
+    "score": "cli data errors options runner scorers spaces store types",
+    "search": "cli data errors network options ranks runner scorers spaces store types",
     "correlate": "cli errors plots ranks store",
     "commands": "errors",  # by name
     "__main__": "commands",

@@ -1,81 +1,55 @@
 """`python -m jaxnas.score`: score a list of architectures, or a whole space, into a directory of Parquet parts."""
 
-import platform
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
-import jax
 import numpy as np
-import polars as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from jaxnas import cli, data, scorers, spaces
+from jaxnas import cli, scorers, spaces
 from jaxnas.errors import UserError
+from jaxnas.options import Options, provenance
 from jaxnas.runner import Evaluator, default_batch
 from jaxnas.score import table
-from jaxnas.scorers import NTK, Measured, Regions, Regression
+from jaxnas.scorers import Measured
 from jaxnas.store import Store
 
 
-@dataclass(frozen=True)
-class Score:
+@dataclass(frozen=True, kw_only=True)
+class Score(Options):
     """Score architectures without training them; the same command again resumes."""
 
     out: str
     """Directory for the table (Parquet parts) and manifest.json."""
-    space: str = "nasbench201"
-    """Search space."""
     archs: str = "all"
     """`all`, `random:N`, a .csv or .parquet file with a column `arch`, or one architecture string."""
-    scorers: str = "ntk,regions"
-    """Comma-separated scores: ntk, regions, te_nas, regression, params, flops (the last two are always written)."""
-    repeats: int = 1
-    """Measurements of each score with new inputs and weights; their standard deviation goes into the table."""
-    seed: int = 0
-    """Seed of weights, inputs and the random sample of architectures."""
-    data: str = "synthetic"
-    """Images: `synthetic`, `tfds:cifar10` (any TFDS image set, optionally `:split`), or a .npz file."""
-    data_dir: str | None = None
-    """Directory of the TFDS data sets."""
-    download: bool = False
-    """Let TFDS download the data set if it is not there."""
     shard: str = "0/1"
     """`i/N`: score every N-th part from the i-th (0 <= i < N); all shards may share one directory."""
     dedup: bool = True
     """Score one architecture of each isomorphism class and copy the result (column `scored_as`)."""
     batch_size: int | None = None
     """Architectures in a compiled batch and in a part; by default chosen from the scorers."""
-    ntk: NTK = field(default_factory=NTK)
-    regions: Regions = field(default_factory=Regions)
-    regression: Regression = field(default_factory=Regression)
 
 
 def score(config: Score) -> None:
     """Run the command."""
     started = time.time()
-    if config.repeats < 1 or (config.batch_size is not None and config.batch_size < 1):
-        raise UserError("--repeats and --batch-size must be at least 1")
+    if config.batch_size is not None and config.batch_size < 1:
+        raise UserError(f"--batch-size is {config.batch_size}; it must be at least 1")
     shard, shards = _shard(config.shard)
     space = spaces.get(config.space)
-    chosen = scorers.select(config.scorers, (config.ntk, config.regions, config.regression))
-    for scorer in chosen.values():
-        if isinstance(scorer, Measured):
-            scorer.check()
-    source = data.load(config.data, data_dir=config.data_dir, download=config.download)
+    chosen = config.select()
+    source = config.source()
     work = table.Work.plan(space, table.read_archs(space, config.archs, config.seed), dedup=config.dedup)
     measured = {name: s for name, s in chosen.items() if isinstance(s, Measured)}
     manifest = {
         "settings": table.settings(space, work, chosen, source, repeats=config.repeats, seed=config.seed),
         "part_size": config.batch_size or min(default_batch(list(measured.values())), len(work.representatives)),
         "scorers": table.describe(chosen),
-        "data": source.description,
-        "device": f"{jax.devices()[0].device_kind} ({jax.default_backend()})",
-        "versions": {"python": platform.python_version(), "jax": jax.__version__, "numpy": np.__version__},
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **provenance(source),
         "seconds": 0.0,
     }
     store = Store.open(config.out, manifest)

@@ -45,7 +45,7 @@ class Work:
 
 
 def read_archs(space: CellSpace, spec: str, seed: int) -> np.ndarray:
-    """Return the architectures `[N, E]` of `all`, `random:N`, a CSV or Parquet file with a column `arch`, or a string."""
+    """Return the architectures `[N, E]` that `all`, `random:N`, a CSV or Parquet file, or a string names."""
     if spec == "all":
         return space.enumerate()
     if spec.startswith("random:"):
@@ -81,7 +81,12 @@ def derive(frame: pl.DataFrame, scorers: dict[str, Scorer]) -> pl.DataFrame:
 
 
 def score_parts(
-    store: Store, work: Work, evaluators: dict[str, Evaluator], parts: list[int], space: CellSpace, scorers: dict[str, Scorer]
+    store: Store,
+    work: Work,
+    evaluators: dict[str, Evaluator],
+    parts: list[int],
+    space: CellSpace,
+    scorers: dict[str, Scorer],
 ) -> Iterator[int]:
     """Score and write the given parts one after the other; yield the number of architectures that each adds."""
     for part in parts:
@@ -120,7 +125,8 @@ def settings(
     return {
         "space": space.name,
         "archs": {"number": len(work.archs), "fingerprint": digest},
-        "dedup": len(work.representatives) < len(work.archs) or bool((work.representatives[work.owner] != work.archs).any()),
+        "dedup": len(work.representatives) < len(work.archs)
+        or bool((work.representatives[work.owner] != work.archs).any()),
         "scorers": {name: asdict(scorer) if isinstance(scorer, Measured) else {} for name, scorer in scorers.items()},
         "repeats": repeats,
         "seed": seed,
@@ -146,7 +152,9 @@ def _one_repeat(scores: Finished) -> Finished:
 def _read_column(path: Path) -> list[str]:
     read: Callable[..., pl.DataFrame] = pl.read_csv if path.suffix == ".csv" else pl.read_parquet
     if not path.is_file():
-        raise UserError(f"--archs {path}: no such file; give all, random:N, a .csv or .parquet file, or an architecture")
+        raise UserError(
+            f"--archs {path}: no such file; give all, random:N, a .csv or .parquet file, or an architecture"
+        )
     try:
         frame = read(path)
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -169,6 +177,8 @@ def _encode_all(space: CellSpace, strings: list[str], origin: str) -> np.ndarray
             raise UserError(f"{origin}, row {row}: {error}" if len(strings) > 1 else str(error)) from None
         key = space.decode(archs[-1])
         if key in seen:
-            raise UserError(f"{origin}: rows {seen[key]} and {row} are the same architecture {key!r}; list each one once")
+            raise UserError(
+                f"{origin}: rows {seen[key]} and {row} are the same architecture {key!r}; list each one once"
+            )
         seen[key] = row
     return np.stack(archs)

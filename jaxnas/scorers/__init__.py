@@ -14,7 +14,13 @@ from jaxnas.scorers.regression import regression as regression
 Measured = NTK | Regions | Regression
 Scorer = Measured | Count | TeNas
 COUNTS = {name: Count(name) for name in ("params", "flops")}
-DEFAULTS: dict[str, Scorer] = {"ntk": NTK(), "regions": Regions(), "regression": Regression(), "te_nas": TeNas(), **COUNTS}
+DEFAULTS: dict[str, Scorer] = {
+    "ntk": NTK(),
+    "regions": Regions(),
+    "regression": Regression(),
+    "te_nas": TeNas(),
+    **COUNTS,
+}
 
 
 def select(names: str, options: tuple[Measured, ...] = ()) -> dict[str, Scorer]:

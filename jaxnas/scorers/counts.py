@@ -25,7 +25,7 @@ class Count:
 
 @dataclass(frozen=True)
 class TeNas:
-    """Rank of `ntk` (ascending) plus rank of `regions` (descending) over the scored set, 0 = best; ties share their mean.
+    """Rank of `ntk` (ascending) plus rank of `regions` (descending) over the scored set, from 0; ties share their mean.
 
     Relative to the set: adding architectures changes it. An architecture without one of the two has no value.
     """

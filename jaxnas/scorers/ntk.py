@@ -1,7 +1,7 @@
 """Condition number of the neural tangent kernel (TE-NAS: Chen, Gong and Wang, ICLR 2021).
 
-With f_i the sum of sample i's logits and g_i its gradient with respect to the weights (kernels and normalisation scales,
-no biases), K[i, j] = g_i . g_j and kappa = lambda_max(K) / lambda_min(K): lower is better, easier to train.
+With f_i the sum of sample i's logits and g_i its gradient with respect to the weights (kernels and normalisation
+scales, no biases), K[i, j] = g_i . g_j and kappa = lambda_max(K) / lambda_min(K): lower is better, easier to train.
 """
 
 from collections.abc import Callable
@@ -69,11 +69,11 @@ class NTK:
     """Condition number of the neural tangent kernel."""
 
     bn: Literal["frozen", "batch"] = "frozen"
-    """Derivative of batch normalisation: `frozen` holds the batch statistics constant (fast), `batch` goes through them
-    (TE-NAS; as many backward passes as images)."""
+    """Derivative of batch normalisation: `frozen` holds the batch statistics constant (fast), `batch` goes through
+    them (TE-NAS; as many backward passes as images)."""
     preset: Literal["paper", "as_shipped"] = "paper"
-    """`paper`: Kaiming-normal weights, new ones for every repeat. `as_shipped`: what the official code does, the default
-    weights of PyTorch, the same ones for every repeat."""
+    """`paper`: Kaiming-normal weights, new ones for every repeat. `as_shipped`: what the official code does, the
+    default weights of PyTorch, the same ones for every repeat."""
     images: int = 72
     """Images in the batch (official launcher 72; the paper's appendix states 32)."""
 

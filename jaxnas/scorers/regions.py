@@ -1,7 +1,7 @@
 """Number of linear regions (TE-NAS: Chen, Gong and Wang, ICLR 2021; after Xiong et al., ICML 2020).
 
-A ReLU network is linear where the signs of all its ReLUs stay the same. The score is the number of different sign patterns
-that a fixed sample of inputs meets: higher is better, more expressive.
+A ReLU network is linear where the signs of all its ReLUs stay the same. The score is the number of different sign
+patterns that a fixed sample of inputs meets: higher is better, more expressive.
 """
 
 from dataclasses import dataclass

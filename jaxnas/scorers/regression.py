@@ -1,8 +1,8 @@
 """Regression of synthetic signals (GenNAS: Li et al., NeurIPS 2021).
 
 One batch of images; one fixed target map for each of three feature maps (taps) of the network; a head of batch
-normalisation and 1x1 convolution on every tap; 100 steps of SGD on the mean squared error, with fresh noise on the images at
-each. The score is the weighted error in evaluation mode at the end: lower is better.
+normalisation and 1x1 convolution on every tap; 100 steps of SGD on the mean squared error, with fresh noise on the
+images at each. The score is the weighted error in evaluation mode at the end: lower is better.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ Taps = Callable[[Any, jax.Array, Any], tuple[Sequence[jax.Array], Any]]
 
 
 class Problem(NamedTuple):
-    """What is regressed: images `[B, H, W, C]`, per tap a target `[B, S, S, C_l]`, and `noise(step) -> [B, H, W, C]`."""
+    """What is regressed: images `[B, H, W, C]`, a target `[B, S, S, C_l]` per tap, `noise(step) -> [B, H, W, C]`."""
 
     images: jax.Array
     targets: Sequence[jax.Array]
@@ -118,10 +118,14 @@ def regression(
 
     features, _ = jax.eval_shape(lambda: taps(params, x, None))
     if len(features) != len(target) or len(features) > len(SCORE_WEIGHTS):
-        raise ValueError(f"apply returns {len(features)} outputs for {len(target)} targets; give one target to each of at most 3")
+        raise ValueError(
+            f"apply returns {len(features)} outputs for {len(target)} targets; give one target to each of at most 3"
+        )
     head_key, noise_key = jax.random.split(key)
     heads = init_heads(head_key, [f.shape[-1] for f in features], [t.shape[-1] for t in target])
-    value = fit(taps, params, heads, Problem(x, target, _noise(task, noise_key, x.shape)), steps=steps, version="initial")
+    value = fit(
+        taps, params, heads, Problem(x, target, _noise(task, noise_key, x.shape)), steps=steps, version="initial"
+    )
     status = jnp.where(jnp.isfinite(value), Status.ok, Status.nonfinite).astype(jnp.int32)
     return Score(jnp.where(status == Status.ok, value, jnp.nan), status, {})
 
@@ -131,8 +135,8 @@ class Regression:
     """Regression error of synthetic signals."""
 
     preset: Version = "initial"
-    """Published version: `initial` (first commit, of the paper) trains on the sum of the taps' errors, `head` (last commit)
-    weights them .25, .5, 1. Both score with .25, .5, 1."""
+    """Published version: `initial` (first commit, of the paper) trains on the sum of the taps' errors, `head` (last
+    commit) weights them .25, .5, 1. Both score with .25, .5, 1."""
     task: str = "nb101"
     """Stored task: nb101, darts, resnet or combo; or a .json file of the same form."""
     images: int = 16
@@ -169,7 +173,10 @@ class Regression:
         head_key, noise_key = jax.random.split(key)
         heads = init_heads(head_key, [config.width(s) for s in range(config.stages)], task.channels)
         problem = Problem(images, target, _noise(task, noise_key, images.shape))
-        taps: Taps = lambda params, x, running: network.taps(params, arch, x, running)
+
+        def taps(params: Any, x: jax.Array, running: Any) -> tuple[Sequence[jax.Array], Any]:
+            return network.taps(params, arch, x, running)
+
         return fit(taps, params, heads, problem, steps=self.steps, version=self.preset)
 
     def finish(self, errors: np.ndarray) -> Finished:
@@ -184,8 +191,10 @@ def _head(head: Params, x: jax.Array, target: jax.Array, running: Moments | None
     x = x[:, rows][:, :, columns]
     by = moments(x, NHWC) if running is None else running
     count = x.size // x.shape[-1]
-    hat = normalise(x, by, NHWC) * head["scale"] + head["bias"]
-    return hat @ head["kernel"] + head["offset"], Moments(by.mean, by.variance * (count / max(count - 1, 1)))
+    scale, bias, offset = (NHWC.per_channel(head[name]) for name in ("scale", "bias", "offset"))
+    return (normalise(x, by, NHWC) * scale + bias) @ head["kernel"] + offset, Moments(
+        by.mean, by.variance * (count / max(count - 1, 1))
+    )
 
 
 def _noise(task: Task | None, key: jax.Array, shape: tuple[int, ...]) -> Callable[[jax.Array], jax.Array]:

@@ -1,0 +1,74 @@
+"""What the commands that score share: options for the space, the scorers and the images, and the record of a run."""
+
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxnas import data, scorers
+from jaxnas.data import Source
+from jaxnas.errors import UserError
+from jaxnas.scorers import NTK, Measured, Regions, Regression, Scorer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Which space is scored, by what and on which images."""
+
+    space: str = "nasbench201"
+    """Search space."""
+    scorers: str = "ntk,regions"
+    """Comma-separated scores: ntk, regions, te_nas, regression, params, flops (the last two are always reported)."""
+    repeats: int = 1
+    """Measurements of each score, each with new inputs and, unless --ntk.preset says otherwise, new weights."""
+    seed: int = 0
+    """Seed of weights, inputs and the random sample of architectures."""
+    data: str = "synthetic"
+    """Images: `synthetic`, `tfds:cifar10` (any TFDS image set, optionally `:split`), or a .npz file."""
+    data_dir: str | None = None
+    """Directory of the TFDS data sets."""
+    download: bool = False
+    """Let TFDS download the data set if it is not there."""
+    ntk: NTK = field(default_factory=NTK)
+    regions: Regions = field(default_factory=Regions)
+    regression: Regression = field(default_factory=Regression)
+
+    def select(self) -> dict[str, Scorer]:
+        """Return the scorers with their options, or raise a `UserError` if these make no sense."""
+        if self.repeats < 1:
+            raise UserError(f"--repeats is {self.repeats}; it must be at least 1")
+        chosen = scorers.select(self.scorers, (self.ntk, self.regions, self.regression))
+        for scorer in chosen.values():
+            if isinstance(scorer, Measured):
+                scorer.check()
+        return chosen
+
+    def source(self) -> Source:
+        """Return the images."""
+        return data.load(self.data, data_dir=self.data_dir, download=self.download)
+
+    def settings(self, chosen: Mapping[str, Scorer], source: Source) -> dict[str, Any]:
+        """Return what the scores of an architecture depend on."""
+        return {
+            "space": self.space,
+            "scorers": {
+                name: asdict(scorer) if isinstance(scorer, Measured) else {} for name, scorer in chosen.items()
+            },
+            "repeats": self.repeats,
+            "seed": self.seed,
+            "data": {"name": source.name, "fingerprint": source.fingerprint},
+        }
+
+
+def provenance(source: Source) -> dict[str, Any]:
+    """Return where, when and with what a run was made; no part of its settings."""
+    return {
+        "data": source.description,
+        "device": f"{jax.devices()[0].device_kind} ({jax.default_backend()})",
+        "versions": {"python": platform.python_version(), "jax": jax.__version__, "numpy": np.__version__},
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }

@@ -1,0 +1,164 @@
+"""`python -m jaxnas.search`: find a good architecture of a space without training any."""
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from jaxnas import cli, spaces
+from jaxnas.errors import UserError, unknown
+from jaxnas.options import Options, provenance
+from jaxnas.runner import Evaluator, default_batch, summarise
+from jaxnas.scorers import Count, Measured
+from jaxnas.search.loop import Log, evaluate_with, run
+from jaxnas.search.methods import METHODS, Found, Method, Task
+from jaxnas.spaces import CellSpace
+from jaxnas.store import Store
+from jaxnas.types import Status
+
+RESULT = "result.json"
+SHOWN = 20  # rounds in the table, the last ones
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search(Options):
+    """Find a good architecture without training any; the same command again resumes, or shows the result once more."""
+
+    method: str = "prune"
+    """`prune`: TE-NAS prunes a supernet. `random`: the best of --samples architectures by the sum of their ranks."""
+    repeats: int = 3
+    """Measurements of each score, each with new inputs and, unless --ntk.preset says otherwise, new weights."""
+    samples: int = 1000
+    """Architectures that the method `random` tries."""
+    out: str | None = None
+    """Directory for the rounds (Parquet parts), manifest.json and result.json; by default
+    runs/search-SPACE-METHOD-seedSEED."""
+    json: bool = False
+    """Print result.json on standard output, and nothing else."""
+
+
+def search(config: Search) -> None:
+    """Run the command."""
+    space = spaces.get(config.space)
+    deciding = _deciding(config)
+    method = _method(config, space, deciding)
+    source = config.source()
+    settings = {**config.settings(deciding, source), "method": config.method, **method.options}
+    about = provenance(source)
+    path = config.out or f"runs/search-{config.space}-{config.method}-seed{config.seed}"
+    store = Store.open(path, {"settings": settings, "part_size": method.batch, **about})
+    draws = {"repeats": config.repeats, "seed": config.seed}
+    evaluators = {
+        name: Evaluator(space, s, source, batch=method.batch, **draws) if isinstance(s, Measured) else s
+        for name, s in deciding.items()
+    }
+    log = Log(store)
+    before = log.evaluations
+    with _progress(config.method, method.rounds) as tell:
+        state = run(method, evaluate_with(space, evaluators), log, tell)
+    found = method.result(state)
+    result = {
+        "space": space.name,
+        "method": config.method,
+        "arch": space.decode(found.arch),
+        "scores": _scores(space, found),
+        "evaluations": log.evaluations,
+        "seconds": round(log.seconds, 3),
+        "seed": config.seed,
+        **{name: store.manifest[name] for name in ("settings", *about)},
+        "rounds": method.report(state),
+    }
+    text = json.dumps(result, indent=2, allow_nan=False)
+    _write(store.path / RESULT, text + "\n")
+    if config.json:
+        print(text)
+    else:
+        _show(result, method.table(state), store.path, new=log.evaluations - before)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    return cli.run(Search, search, argv, prog="jaxnas search")
+
+
+def _deciding(config: Search) -> dict[str, Measured | Count]:
+    """Return the scorers that were asked for, te_nas being the two it is made of."""
+    named = [name.strip() for name in config.scorers.split(",")]
+    return {
+        name: scorer
+        for name, scorer in config.select().items()
+        if isinstance(scorer, Measured) or (isinstance(scorer, Count) and name in named)
+    }
+
+
+def _method(config: Search, space: CellSpace, deciding: dict[str, Measured | Count]) -> Method:
+    if config.method not in METHODS:
+        raise unknown("method", config.method, METHODS)
+    batch = default_batch([s for s in deciding.values() if isinstance(s, Measured)])
+    signs = {name: scorer.sign for name, scorer in deciding.items()}
+    return METHODS[config.method](Task(space, signs, config.samples, config.seed, batch))
+
+
+@contextmanager
+def _progress(method: str, rounds: int) -> Iterator[Callable[[int], None]]:
+    """Show the rounds behind, on standard error if it is a terminal."""
+    rounds_done = (BarColumn(), MofNCompleteColumn(), TextColumn("rounds"), TimeElapsedColumn())
+    with Progress(
+        TextColumn(method), *rounds_done, console=Console(stderr=True), disable=not sys.stderr.isatty()
+    ) as bar:
+        task = bar.add_task(method, total=rounds)
+        yield lambda number: bar.update(task, completed=number)
+
+
+def _scores(space: CellSpace, found: Found) -> dict[str, Any]:
+    """Return the scores of the chosen architecture, named as the columns of `jaxnas.score`."""
+    scores: dict[str, Any] = {}
+    for name, of in found.scores.items():
+        value, deviation, status = (column[0] for column in summarise(of))
+        scores |= {name: _number(value), f"{name}_std": _number(deviation), f"{name}_status": Status(status).name}
+    arch = found.arch[None]
+    return {**scores, **found.extra, "params": int(space.params(arch)[0]), "flops": int(space.flops(arch)[0])}
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that appears complete or not at all."""
+    unfinished = path.with_name(f"{path.name}.tmp")
+    try:
+        unfinished.write_text(text)
+        unfinished.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror}; the rounds are safe, run the same command again"
+        ) from None
+
+
+def _show(result: dict[str, Any], rows: list[dict[str, str]], path: Path, *, new: int) -> None:
+    table = Table(*rows[0])
+    for row in rows[-SHOWN:]:
+        table.add_row(*row.values())
+    Console().print(table)
+    print(f"chosen: {result['arch']}")
+    scores = result["scores"]
+    for name in [name for name in scores if f"{name}_status" in scores]:
+        value, deviation = (scores[n] if scores[n] is not None else math.nan for n in (name, f"{name}_std"))
+        print(f"  {name}: {value:.5g} +- {deviation:.2g} ({scores[f'{name}_status']})")
+    print(f"  #params: {scores['params']:,}   FLOPs: {scores['flops'] / 1e6:,.2f} M")
+    again = "" if new == result["evaluations"] else f" ({new} of them now, the others by an earlier run)"
+    print(f"{result['evaluations']} networks evaluated in {result['seconds']:.1f} s{again}")
+    print(f"written to {path / RESULT}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

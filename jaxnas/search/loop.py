@@ -1,0 +1,100 @@
+"""The loop around a search method: evaluate or replay each round, and log the rounds on the disk."""
+
+from collections.abc import Callable, Mapping
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from jaxnas.runner import Evaluator, count
+from jaxnas.scorers import Count
+from jaxnas.search.methods import Method, Scores
+from jaxnas.spaces import CellSpace
+from jaxnas.store import Store
+from jaxnas.types import Finished
+
+Evaluate = Callable[[np.ndarray], Scores]
+
+
+class Log:
+    """The rounds of a search, each one a part of the run directory.
+
+    A row is an evaluated network: `row`, `round`, `asked` (its op indices `[E]` or its flattened op mask `[E O]`), per
+    scorer `<name>` and `<name>_status` of each repeat, and `seconds`, those of the whole round.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        parts = store.read().partition_by("round") if store.parts() else []
+        self._rounds = {int(part["round"][0]): part for part in parts}
+
+    @property
+    def evaluations(self) -> int:
+        """Number of networks that were evaluated."""
+        return sum(part.height for part in self._rounds.values())
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time of the rounds."""
+        return float(sum(part["seconds"][0] for part in self._rounds.values()))
+
+    def read(self, number: int, asked: np.ndarray) -> Scores | None:
+        """Return the scores of a round in which the same was asked, or None."""
+        part = self._rounds.get(number)
+        if part is None or part["asked"].to_list() != _flat(asked):
+            return None
+        names = [name for name in part.columns if f"{name}_status" in part.columns]
+        return {n: Finished(_by_repeat(part[n]), _by_repeat(part[f"{n}_status"]), {}) for n in names}
+
+    def write(self, number: int, asked: np.ndarray, scores: Scores, seconds: float) -> None:
+        """Add a round; it is on the disk when this returns."""
+        first = sum(part.height for earlier, part in self._rounds.items() if earlier < number)
+        columns: dict[str, Any] = {
+            "row": np.arange(first, first + len(asked)),
+            "round": np.full(len(asked), number),
+            "asked": _flat(asked),
+        }
+        for name, found in scores.items():
+            columns |= {name: found.value.T.tolist(), f"{name}_status": found.status.T.tolist()}
+        self._rounds[number] = pl.DataFrame({**columns, "seconds": np.full(len(asked), seconds)})
+        self._store.write(number, self._rounds[number])
+
+
+def evaluate_with(space: CellSpace, scorers: Mapping[str, Evaluator | Count]) -> Evaluate:
+    """Return the function from op indices `[N, E]` or op masks `[N, E, O]` to their scores `[R, N]`."""
+
+    def evaluate(archs: np.ndarray) -> Scores:
+        return {n: count(space, s, archs) if isinstance(s, Count) else s(archs) for n, s in scorers.items()}
+
+    return evaluate
+
+
+def run(method: Method, evaluate: Evaluate, log: Log, tell: Callable[[int], None] = lambda number: None) -> Any:
+    """Search to the end and return the last state; rounds that the log has are replayed.
+
+    Args:
+      method: the search method.
+      evaluate: scores what the method asks for.
+      log: rounds before this call; gets the others, each as soon as it is finished.
+      tell: called with the number of rounds behind, after each.
+    """
+    state, number = method.init(), 0
+    while not method.done(state):
+        asked, start = method.ask(state), perf_counter()
+        scores = log.read(number, asked)
+        if scores is None:
+            scores = evaluate(asked)
+            log.write(number, asked, scores, perf_counter() - start)
+        state, number = method.step(state, scores), number + 1
+        tell(number)
+    return state
+
+
+def _flat(archs: np.ndarray) -> list[list[int]]:
+    rows: list[list[int]] = archs.reshape(len(archs), -1).astype(int).tolist()
+    return rows
+
+
+def _by_repeat(column: pl.Series) -> np.ndarray:
+    return np.array(column.to_list()).T

@@ -1,0 +1,137 @@
+"""The regression score: golden losses, the reference, properties, other people's models."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnas import spaces
+from jaxnas.errors import UserError
+from jaxnas.scorers import regression
+from jaxnas.scorers.regression import Problem, Regression, fit, init_heads
+from jaxnas.scorers.signals import load_task
+from jaxnas.types import Status
+
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "torch.json").read_text())
+
+
+def heads_of(flat):
+    """Read the heads from interchange weights."""
+    names = {"scale": "norm/scale", "bias": "norm/bias", "kernel": "conv/kernel", "offset": "conv/bias"}
+    read = {k: [flat[f"heads/{tap}/{name}"] for tap in range(3)] for k, name in names.items()}
+    return [{k: jnp.asarray(read[k][tap][0, 0] if k == "kernel" else read[k][tap]) for k in names} for tap in range(3)]
+
+
+@pytest.fixture(scope="module")
+def golden_fit(golden_inputs, nested_weights):
+    """Return `(archs) -> losses` on the golden weights and inputs of the short setting, compiled once."""
+    setting, targets = GOLDEN["settings"]["regression_short"], GOLDEN["settings"]["targets"]
+    shapes = golden_inputs.regression_shapes(setting["channels"], setting["cells"], targets)
+    flat = golden_inputs.golden_weights(shapes, setting["weights_seed"])
+    images, maps, noise = golden_inputs.golden_regression(
+        setting["inputs_seed"], batch=setting["batch"], steps=setting["steps"], targets=targets
+    )
+    network = spaces.get("nasbench201").network("regression", channels=setting["channels"], cells=setting["cells"])
+    params = nested_weights(flat, network.init(jax.random.key(0)))
+    problem = Problem(jnp.asarray(images), [jnp.asarray(m) for m in maps], lambda step: jnp.asarray(noise)[step])
+
+    @jax.jit
+    def score(archs):
+        def one(arch):
+            def taps(p, x, running):
+                return network.taps(p, arch, x, running)
+
+            return fit(taps, params, heads_of(flat), problem, steps=setting["steps"], version="initial")
+
+        return jax.lax.map(one, archs)
+
+    return score
+
+
+def test_golden_losses(golden_fit):
+    """Float32 training amplifies rounding: PyTorch's own float32 and float64 losses differ by up to 0.2 % here."""
+    names = list(GOLDEN["regression_short"])
+    losses = golden_fit(jnp.array([GOLDEN["archs"][name] for name in names]))
+    expected = [GOLDEN["regression_short"][name]["float64"] for name in names]
+    np.testing.assert_allclose(losses, expected, rtol=1e-2)
+    for name in ("pool_heavy", "skip_heavy"):
+        assert losses[names.index(name)] == pytest.approx(GOLDEN["regression_short"][name]["float64"], rel=1e-4)
+
+
+def test_reference(reference, golden_inputs, nested_weights):
+    shapes = golden_inputs.regression_shapes(4, 1, (6, 5, 4))
+    flat = golden_inputs.golden_weights(shapes, 1)
+    images, maps, noise = golden_inputs.golden_regression(2, batch=4, steps=3, targets=(6, 5, 4))
+    arch = np.array([3, 1, 2, 4, 0, 3])
+    network = spaces.get("nasbench201").network("regression", channels=4, cells=1)
+    params = nested_weights(flat, network.init(jax.random.key(0)))
+    problem = Problem(jnp.asarray(images), [jnp.asarray(m) for m in maps], lambda step: jnp.asarray(noise)[step])
+    for version, weights in (("initial", (1, 1, 1)), ("head", (0.25, 0.5, 1))):
+        ours = jax.jit(
+            lambda version=version: fit(
+                lambda p, x, r: network.taps(p, jnp.asarray(arch), x, r),
+                params, heads_of(flat), problem, steps=3, version=version,
+            )
+        )()  # fmt: skip
+        theirs = reference.regression(flat, arch, images, maps, noise, train_weights=weights, steps=3)
+        assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+def test_batch_mates_change_nothing(golden_fit):
+    archs = jnp.array(list(GOLDEN["archs"].values())[:8])
+    together = np.asarray(golden_fit(archs))
+    np.testing.assert_array_equal(together[::-1], golden_fit(archs[::-1]))
+
+
+def model(params, x):
+    """Two convolutions, both tapped."""
+    first = jax.nn.relu(jax.lax.conv(x.transpose(0, 3, 1, 2), params["a"], (2, 2), "SAME"))
+    second = jax.lax.conv(first, params["b"], (2, 2), "SAME")
+    return [first.transpose(0, 2, 3, 1), second.transpose(0, 2, 3, 1)]
+
+
+def test_any_model_under_jit_and_vmap():
+    keys = jax.random.split(jax.random.key(0), 6)
+    params = {"a": jax.random.normal(keys[0], (8, 3, 3, 3)) / 5, "b": jax.random.normal(keys[1], (8, 8, 3, 3)) / 9}
+    x = jax.random.normal(keys[2], (4, 32, 32, 3))
+    target = [jax.random.normal(key, (4, 8, 8, 5)) for key in keys[3:5]]
+    run = jax.jit(lambda k: regression(model, params, x, target, k, task=load_task("nb101"), steps=5))
+    one = run(keys[5])
+    assert one.status == Status.ok
+    assert 0 < one.value < 10
+    many = jax.vmap(run)(jnp.stack([keys[5], keys[4]]))
+    np.testing.assert_allclose(many.value[0], one.value, rtol=1e-4)
+    more = jax.jit(lambda k: regression(model, params, x, target, k, steps=60))(keys[5])
+    assert more.value < one.value
+
+
+def test_logits_and_errors():
+    params = {"kernel": jnp.ones((12, 3))}
+
+    def logits(p, x):
+        return x.reshape(4, -1) @ p["kernel"]
+
+    x = jax.random.normal(jax.random.key(0), (4, 2, 2, 3))
+    target = [jnp.ones((4, 1, 1, 2))]
+    assert regression(logits, params, x, target, jax.random.key(1), steps=3).status == Status.ok
+    with pytest.raises(ValueError, match="1 outputs for 2 targets"):
+        regression(logits, params, x, target * 2, jax.random.key(1))
+    broken = regression(logits, params, x * jnp.nan, target, jax.random.key(1), steps=2)
+    assert broken.status == Status.nonfinite
+    assert np.isnan(broken.value)
+
+
+def test_heads_follow_pytorch_default_bounds():
+    head, _ = init_heads(jax.random.key(0), (16, 32), (64, 8))
+    assert abs(head["kernel"]).max() <= 0.25
+    assert abs(head["kernel"]).max() > 0.24
+    assert head["offset"].shape == (64,)
+
+
+@pytest.mark.parametrize("options", [{"images": 1}, {"steps": 0}, {"task": "nb102"}])
+def test_options_are_checked(options):
+    with pytest.raises(UserError):
+        Regression(**options).check()
