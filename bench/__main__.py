@@ -151,7 +151,8 @@ def rows_of(record: dict[str, Any]) -> list[str]:
 
 def milliseconds(record: dict[str, Any]) -> str:
     """Return the median time per architecture."""
-    return f"{1000 * record['seconds_per_arch']['median']:.4g}"
+    value = 1000 * record["seconds_per_arch"]["median"]
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 
 def ratio(record: dict[str, Any]) -> str:

@@ -72,7 +72,7 @@ CASES = {
     for case in (
         Case("ntk_frozen", "NTK, batch statistics held constant (default); C=3, N=1, B=72", NTK(), 16, TE_NAS | FROZEN),
         Case("ntk_exact", "NTK through the batch statistics, as TE-NAS; C=3, N=1, B=72", NTK(bn="batch"), 16, TE_NAS),
-        Case("regions", "linear regions; 3 batches of 1,000", Regions(), 64, {"TE-NAS loop": regions_loop}),
+        Case("regions", "linear regions; 3 batches of 1,000", Regions(), 256, {"TE-NAS loop": regions_loop}),
         Case("regression", "GenNAS; C=16, N=5, B=16, 100 steps", Regression(), 6, {"GenNAS loop": regression_loop}),
     )
 }
@@ -113,12 +113,12 @@ def sample(archs: int) -> np.ndarray:
 
 
 def load_rivals(case: Case, source: data.Source) -> harness.Rivals:
-    """Return the case's competitors, with inputs of the shapes that the scorer draws; none, and a line, if impossible."""
-    if jax.default_backend() != "cpu":
-        print(f"the competitor runs on the CPU: none beside {jax.default_backend()}", file=sys.stderr)
-        return {}
+    """Return the case's competitors, with inputs as the scorer draws them; says so if there are none."""
     if harness.installed("torch") is None:
         print("torch is not installed: no competitor in this run; pip install -e '.[bench]'", file=sys.stderr)
+        return {}
+    if jax.default_backend() != "cpu":
+        print(f"the competitor runs on the CPU: none beside {jax.default_backend()}", file=sys.stderr)
         return {}
     import torch
 

@@ -136,7 +136,7 @@ def compare(ours: Sequence[float], theirs: Sequence[float], archs: int) -> dict[
 
 
 def peak_memory() -> dict[str, int | None]:
-    """Return the largest resident set of this process so far, and the peak of a device with its own memory, in bytes."""
+    """Return the largest resident set of this process so far, and the peak of its device, if it has one, in bytes."""
     unit = 1 if sys.platform == "darwin" else 1024
     device = jax.devices()[0].memory_stats()
     return {

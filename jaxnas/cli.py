@@ -26,11 +26,10 @@ def run(config_class: type[Config], command: Callable[[Config], None], argv: Seq
     """
     try:
         config = tyro.cli(config_class, prog=prog, args=argv, config=(tyro.conf.FlagCreatePairsOff,))
-    except SystemExit as stop:  # --help or a parse error, already printed by tyro
-        return stop.code if isinstance(stop.code, int) else 0
-    try:
         command(config)
         sys.stdout.flush()
+    except SystemExit as stop:  # --help or a parse error, already printed by tyro
+        return stop.code if isinstance(stop.code, int) else 0
     except UserError as error:
         return _fail(prog, " ".join(str(error).split()), 2)
     except KeyboardInterrupt:

@@ -175,9 +175,9 @@ class CellSpace:
         return _REPRESENTATIVES[self.name]
 
     def _longest_path(self, archs: np.ndarray) -> np.ndarray:
-        masks: np.ndarray = (np.asarray(archs) if np.ndim(archs) == 3 else self.to_mask(archs)) != 0
-        heavy = masks[..., list(self.parametric)].any(-1)
-        open_ = np.delete(masks, self.zero, -1).any(-1)
+        masks = (np.asarray(archs) if np.ndim(archs) == 3 else self.to_mask(archs)).astype(bool)
+        heavy = np.any(masks[..., list(self.parametric)], -1)
+        open_ = np.any(np.delete(masks, self.zero, -1), -1)
         depth = np.full((len(masks), self._nodes), -1)
         depth[:, 0] = 0
         for edge, (target, source) in enumerate(self.edges):

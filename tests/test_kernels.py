@@ -16,7 +16,9 @@ from jaxnas.kernels.spectrum import condition_number, eigenvalues, eigenvalues_o
 
 BATCH, SIDE = 3, 6
 CASES = [  # layout, channels in and out: on CHWN on either side of every threshold
-    *(pytest.param(CHWN, widths, id=f"CHWN-{widths[0]}") for widths in [(1, 2), (conv.FEW + 1, 3), (conv.FUSED + 1, 2)]),
+    pytest.param(CHWN, (1, 2), id="CHWN"),
+    pytest.param(CHWN, (conv.FEW + 1, 3), id="CHWN-above-FEW"),
+    pytest.param(CHWN, (conv.FUSED + 1, 2), id="CHWN-above-FUSED"),
     pytest.param(NHWC, (3, 2), id="NHWC"),
 ]
 on_both_layouts = pytest.mark.parametrize("layout", [pytest.param(layout, id=layout.name) for layout in (CHWN, NHWC)])

@@ -172,7 +172,7 @@ def paths(edges, node):
     """Return all paths from node 0 to `node` as lists of edge numbers."""
     if node == 0:
         return [[]]
-    return [p + [e] for e, (to, source) in enumerate(edges) if to == node for p in paths(edges, source)]
+    return [[*p, e] for e, (to, source) in enumerate(edges) if to == node for p in paths(edges, source)]
 
 
 def test_masks_are_one_hot(everything):

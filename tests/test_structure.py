@@ -35,7 +35,7 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "correlate": "cli errors plots ranks store",
     "commands": "errors",  # by name
     "__main__": "commands",
-    "__init__": "data errors network scorers spaces types",
+    "__init__": "data errors runner scorers spaces types",
 }
 LIGHT = """
 import sys

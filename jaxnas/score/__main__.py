@@ -29,7 +29,8 @@ class Score(Options):
     shard: str = "0/1"
     """`i/N`: score every N-th part from the i-th (0 <= i < N); all shards may share one directory."""
     dedup: bool = True
-    """Score one architecture of each isomorphism class and copy the result (column `scored_as`)."""
+    """Score isomorphic architectures one by one. By default one of each class is scored and the others get a copy of the
+    result (column `scored_as`)."""
     batch_size: int | None = None
     """Architectures in a compiled batch and in a part; by default chosen from the scorers."""
 
@@ -46,7 +47,7 @@ def score(config: Score) -> None:
     work = table.Work.plan(space, table.read_archs(space, config.archs, config.seed), dedup=config.dedup)
     measured = {name: s for name, s in chosen.items() if isinstance(s, Measured)}
     manifest = {
-        "settings": table.settings(space, work, chosen, source, repeats=config.repeats, seed=config.seed),
+        "settings": config.settings(chosen, source) | work.settings(space),
         "part_size": config.batch_size or min(default_batch(list(measured.values())), len(work.representatives)),
         "scorers": table.describe(chosen),
         **provenance(source),
@@ -58,10 +59,11 @@ def score(config: Score) -> None:
         for name, s in measured.items()
     }
     everything = range(work.parts(store.part_size))
-    present = store.parts()
-    todo = [part for part in everything if part % shards == shard and part not in present]
-    per_part = np.bincount(work.owner // store.part_size, minlength=len(everything))
-    with _progress(int(per_part[shard::shards].sum()), int(per_part[sorted(present)].sum()) if shards == 1 else 0) as bar:
+    mine, present = everything[shard::shards], store.parts()
+    todo = [part for part in mine if part not in present]
+    per_part = np.bincount(work.owner // store.part_size)
+    total = int(per_part[mine].sum())
+    with _Progress(total, total - int(per_part[todo].sum())) as bar:
         for rows in table.score_parts(store, work, evaluators, todo, space, chosen):
             bar(rows)
     if todo:
@@ -75,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return cli.run(Score, score, argv, prog="jaxnas score")
 
 
-class _progress:
+class _Progress:
     """Done/total, architectures per second and time left, on standard error if it is a terminal."""
 
     def __init__(self, total: int, done: int):
@@ -101,24 +103,25 @@ class _progress:
 
 def _shard(text: str) -> tuple[int, int]:
     first, _, second = text.partition("/")
-    if not (first.isdigit() and second.isdigit() and int(first) < int(second)):
+    if not (first.isdecimal() and second.isdecimal() and int(first) < int(second)):
         raise UserError(f"--shard {text!r} is not i/N with 0 <= i < N; say for instance 0/4, 1/4, 2/4 and 3/4")
     return int(first), int(second)
 
 
 def _report(store: Store, chosen: dict[str, scorers.Scorer], complete: bool, seconds: float) -> None:
-    frame = store.read()
-    console = Console()
-    console.print(f"{len(frame)} architectures in {seconds:.1f} s, written to {store.path}")
     if not complete:
-        console.print("other shards are still missing; scores that rank the whole set come when all are there")
+        print("other shards are still missing; scores that rank the whole set come when all are there")
+    if not store.parts():
+        return
+    frame = store.read()
+    print(f"{len(frame)} architectures are in {store.path}; this run took {seconds:.1f} s")
     for name in chosen:
         if f"{name}_status" in frame.columns:
             found = frame[f"{name}_status"].value_counts().sort("count", descending=True)
             text = ", ".join(f"{count} {status}" for status, count in found.iter_rows())
-            low, high = frame[name].min(), frame[name].max()
-            span = f"{low:.5g} to {high:.5g}" if isinstance(low, int | float) and isinstance(high, int | float) else "no value"
-            console.print(f"  {name}: {span} ({text})")
+            values = frame[name].drop_nulls().to_numpy()
+            span = f"{values.min():.5g} to {values.max():.5g}" if len(values) else "no value"
+            print(f"  {name}: {span} ({text})")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,14 @@ import jax
 import numpy as np
 import polars as pl
 
-from jaxnas.data import Source
 from jaxnas.errors import UserError
 from jaxnas.runner import Evaluator, count, summarise
-from jaxnas.scorers import Count, Measured, Scorer, TeNas
+from jaxnas.scorers import Count, Scorer, TeNas
 from jaxnas.spaces import CellSpace
 from jaxnas.store import Store
 from jaxnas.types import Finished, Status
+
+ARCHS = "all, random:N, a .csv or .parquet file, an architecture such as |op~0|+|op~0|op~1|+|op~0|op~1|op~2|"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,15 @@ class Work:
     def parts(self, size: int) -> int:
         return -(-len(self.representatives) // size)
 
+    def settings(self, space: CellSpace) -> dict[str, Any]:
+        """Return what tells this work from another: a run resumes only under the same."""
+        digest = hashlib.sha256(space.index(self.archs).tobytes()).hexdigest()[:16]
+        copies = len(self.representatives) < len(self.archs)
+        return {
+            "archs": {"number": len(self.archs), "fingerprint": digest},
+            "dedup": copies or bool((self.representatives[self.owner] != self.archs).any()),
+        }
+
 
 def read_archs(space: CellSpace, spec: str, seed: int) -> np.ndarray:
     """Return the architectures `[N, E]` that `all`, `random:N`, a CSV or Parquet file, or a string names."""
@@ -50,17 +60,22 @@ def read_archs(space: CellSpace, spec: str, seed: int) -> np.ndarray:
         return space.enumerate()
     if spec.startswith("random:"):
         number = spec.removeprefix("random:")
-        if not number.isdigit():
+        if not number.isdecimal():
             raise UserError(f"--archs {spec}: {number!r} is not a number; say for instance random:100")
         return space.sample(jax.random.key(seed), int(number))
     path = Path(spec)
     if path.suffix in (".csv", ".parquet"):
-        return _encode_all(space, _read_column(path), str(path))
+        return _encode_all(space, _read_column(path), f"--archs {path}")
+    if "|" not in spec:
+        raise UserError(f"--archs {spec!r} is none of {ARCHS}")
     return _encode_all(space, [spec], "--archs")
 
 
 def columns(name: str, scores: Finished) -> dict[str, pl.Series]:
-    """Return the columns `name`, `name_std`, `name_status` and one for each piece of information `[N, R, ...]`."""
+    """Return the columns `name`, `name_std`, `name_status` and one for each piece of information `[N, R, ...]`.
+
+    What was not run has no information (null).
+    """
     value, deviation, status = summarise(scores)
     out = {
         name: pl.Series(value).fill_nan(None),
@@ -68,7 +83,10 @@ def columns(name: str, scores: Finished) -> dict[str, pl.Series]:
         f"{name}_status": pl.Series([Status(s).name for s in status], dtype=pl.String),
     }
     for key, found in scores.info.items():
-        out[f"{name}_{key}"] = pl.Series(np.moveaxis(found, 0, 1).astype(np.float32).tolist())
+        rows = np.moveaxis(found, 0, 1).astype(np.float32).tolist()
+        out[f"{name}_{key}"] = pl.Series(
+            [None if s == Status.disconnected else row for s, row in zip(status, rows, strict=True)]
+        )
     return out
 
 
@@ -117,23 +135,6 @@ def describe(scorers: dict[str, Scorer]) -> dict[str, dict[str, Any]]:
     return {n: {"sign": s.sign, "paper": s.paper, "cost": s.cost} for n, s in scorers.items()}
 
 
-def settings(
-    space: CellSpace, work: Work, scorers: dict[str, Scorer], source: Source, *, repeats: int, seed: int
-) -> dict[str, Any]:
-    """Return all that the scores depend on; a run resumes only under the same."""
-    digest = hashlib.sha256(space.index(work.archs).tobytes()).hexdigest()[:16]
-    return {
-        "space": space.name,
-        "archs": {"number": len(work.archs), "fingerprint": digest},
-        "dedup": len(work.representatives) < len(work.archs)
-        or bool((work.representatives[work.owner] != work.archs).any()),
-        "scorers": {name: asdict(scorer) if isinstance(scorer, Measured) else {} for name, scorer in scorers.items()},
-        "repeats": repeats,
-        "seed": seed,
-        "data": {"name": source.name, "fingerprint": source.fingerprint},
-    }
-
-
 def _finished(frame: pl.DataFrame, names: tuple[str, ...]) -> dict[str, Finished]:
     return {
         name: Finished(
@@ -152,17 +153,18 @@ def _one_repeat(scores: Finished) -> Finished:
 def _read_column(path: Path) -> list[str]:
     read: Callable[..., pl.DataFrame] = pl.read_csv if path.suffix == ".csv" else pl.read_parquet
     if not path.is_file():
-        raise UserError(
-            f"--archs {path}: no such file; give all, random:N, a .csv or .parquet file, or an architecture"
-        )
+        raise UserError(f"--archs {path}: no such file; give {ARCHS}")
     try:
-        frame = read(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        reason = str(error).splitlines()[0]
+        frame = read(path, glob=False)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        reason = str(error).partition("\n")[0]
         raise UserError(f"--archs {path}: cannot be read ({reason}); give a complete CSV or Parquet file") from None
     if "arch" not in frame.columns:
         raise UserError(f"--archs {path}: no column 'arch'; the columns are {', '.join(frame.columns)}")
-    return frame["arch"].cast(pl.String).fill_null("").to_list()
+    column = frame["arch"]
+    if column.dtype not in (pl.String, pl.Categorical, pl.Enum):
+        raise UserError(f"--archs {path}: the column 'arch' holds {column.dtype}; give architecture strings")
+    return column.cast(pl.String).fill_null("").to_list()
 
 
 def _encode_all(space: CellSpace, strings: list[str], origin: str) -> np.ndarray:

@@ -20,6 +20,7 @@ from jaxnas.network import Init, Network
 from jaxnas.types import Finished, Score, Status
 
 Apply = Callable[[Any, jax.Array], jax.Array]
+INITS: dict[str, Init] = {"paper": "kaiming", "as_shipped": "pytorch"}  # what the paper says, what the code does
 ROUNDING = float(np.finfo(np.float32).eps)
 
 
@@ -93,8 +94,7 @@ class NTK:
 
     def config(self) -> dict[str, Any]:
         """Return what the score asks of the space's network."""
-        init: Init = "kaiming" if self.preset == "paper" else "pytorch"
-        return {"bn": self.bn, "init": init}
+        return {"bn": self.bn, "init": INITS[self.preset]}
 
     @property
     def shared_weights(self) -> bool:

@@ -5,7 +5,7 @@ patterns that a fixed sample of inputs meets: higher is better, more expressive.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from jaxnas.data import Source
 from jaxnas.errors import UserError
 from jaxnas.kernels.patterns import count_distinct
 from jaxnas.network import Network
-from jaxnas.scorers.ntk import Apply
+from jaxnas.scorers.ntk import INITS, Apply
 from jaxnas.types import Finished, Score, Status
 
 
@@ -49,6 +49,9 @@ def regions(apply: Apply, params: Any, x: jax.Array) -> Score:
 class Regions:
     """Number of linear regions."""
 
+    preset: Literal["paper", "as_shipped"] = "paper"
+    """`paper`: Kaiming-normal weights. `as_shipped`: what the official code does, the default weights of PyTorch. New
+    ones for every repeat either way."""
     batches: int = 3
     """Batches of inputs, each with its own batch statistics."""
     samples: int = 1000
@@ -68,7 +71,7 @@ class Regions:
 
     def config(self) -> dict[str, Any]:
         """Return what the score asks of the space's network."""
-        return {"init": "kaiming"}
+        return {"init": INITS[self.preset]}
 
     def draw(self, source: Source, rng: np.random.Generator) -> np.ndarray:
         """Return one repeat's inputs `[batches, samples, 3, 3, 1]`."""

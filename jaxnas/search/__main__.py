@@ -36,7 +36,7 @@ class Search(Options):
     """`prune`: TE-NAS prunes a supernet. `random`: the best of --samples architectures by the sum of their ranks."""
     repeats: int = 3
     """Measurements of each score, each with new inputs and, unless --ntk.preset says otherwise, new weights."""
-    samples: int = 1000
+    samples: int = 500
     """Architectures that the method `random` tries."""
     out: str | None = None
     """Directory for the rounds (Parquet parts), manifest.json and result.json; by default
@@ -152,8 +152,8 @@ def _show(result: dict[str, Any], rows: list[dict[str, str]], path: Path, *, new
     print(f"chosen: {result['arch']}")
     scores = result["scores"]
     for name in [name for name in scores if f"{name}_status" in scores]:
-        value, deviation = (scores[n] if scores[n] is not None else math.nan for n in (name, f"{name}_std"))
-        print(f"  {name}: {value:.5g} +- {deviation:.2g} ({scores[f'{name}_status']})")
+        value, deviation = ("-" if scores[n] is None else f"{scores[n]:.5g}" for n in (name, f"{name}_std"))
+        print(f"  {name}: {value} (standard deviation {deviation}, {scores[f'{name}_status']})")
     print(f"  #params: {scores['params']:,}   FLOPs: {scores['flops'] / 1e6:,.2f} M")
     again = "" if new == result["evaluations"] else f" ({new} of them now, the others by an earlier run)"
     print(f"{result['evaluations']} networks evaluated in {result['seconds']:.1f} s{again}")

@@ -1,4 +1,4 @@
-"""Write `neural_tangents.json`: Gram matrices of networks with frozen batch normalisation by the package neural-tangents.
+"""Write `neural_tangents.json`: NTKs of networks with frozen batch normalisation, by the package neural-tangents.
 
 The package is unmaintained; its last release runs unmodified on jax <= 0.5.3:
 
@@ -6,7 +6,7 @@ The package is unmaintained; its last release runs unmodified on jax <= 0.5.3:
     oracle/bin/pip install jax==0.5.3 jaxlib==0.5.3 neural-tangents==0.6.5 tensorflow-cpu
     oracle/bin/python tests/golden/make_neural_tangents.py
 
-About two minutes. The network is a function of (weights, images) of its own, in float64, that imports nothing from
+Half a minute. The network is a function of (weights, images) of its own, in float64, that imports nothing from
 jaxnas; weights and images are drawn again from `inputs.py` by the seeds in the file.
 """
 
@@ -33,7 +33,7 @@ ARCHS = {
     "pool_heavy": [4, 1, 4, 3, 4, 1],
     "skip_heavy": [1, 1, 2, 1, 4, 1],
 }
-SETTINGS = {"channels": 3, "cells": 1, "weights_seed": 10, "inputs_seed": 11, "images": [12, 32, 32, 3]}
+SETTINGS = {"channels": 3, "cells": 1, "weights_seed": 10, "inputs_seed": 11, "images": [16, 32, 32, 3]}
 LENT = {  # where neural-tangents 0.6.5 looks for a name: where newer jax keeps it
     "jax.core": ("jax.extend.core", ("Jaxpr", "JaxprEqn", "Literal", "Var", "Primitive")),
     "jax.core ": ("jax._src.core", ("ShapedArray", "Value", "AbstractValue", "eval_context")),

@@ -1,0 +1,194 @@
+"""Common random numbers: a score depends on the seed and the repeat, not on what else is scored and how."""
+
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnas import data, scorers, spaces
+from jaxnas.runner import Evaluator, count, default_batch, summarise
+from jaxnas.types import Finished, Status
+
+SPACE = spaces.get("nasbench201")
+SOURCE = data.load("synthetic")
+LOST = SPACE.encode("|none~0|+|none~0|none~1|+|none~0|skip_connect~1|skip_connect~2|")
+COMPILES = "/jax/core/compile/backend_compile_duration"
+compiled: list[str] = []
+jax.monitoring.register_event_duration_secs_listener(lambda event, _, **__: compiled.append(event))
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A scorer that compiles fast and depends on all that a scorer gets."""
+
+    shared_weights: bool = False
+    name: str = "toy"
+    purpose: str = "regions"
+
+    def config(self):
+        return {}
+
+    def draw(self, source, rng):
+        return {"images": source.images(rng, 2), "noise": rng.normal(size=3).astype(np.float32)}
+
+    def measure(self, network, params, arch, inputs, key):
+        ops = arch if arch.ndim == 1 else arch.argmax(-1)
+        weights = sum(leaf.sum() for leaf in jax.tree.leaves(params))
+        inputs = inputs["images"].mean() + inputs["noise"].sum()
+        noise = jax.random.uniform(key)
+        return jnp.stack([jnp.sin(ops + jnp.arange(6)).sum() + inputs + noise, weights])
+
+    def finish(self, raw):
+        return Finished(raw[:, 0].astype(np.float64), np.full(len(raw), Status.ok), {"weights": raw[:, 1:]})
+
+
+@pytest.fixture(scope="module")
+def archs():
+    """Seven architectures; the third is disconnected."""
+    drawn = SPACE.sample(jax.random.key(5), 40)
+    connected = drawn[~SPACE.is_disconnected(drawn)][:6]
+    return np.insert(connected, 2, LOST, axis=0)
+
+
+def evaluate(archs, scorer=None, **options):
+    return Evaluator(SPACE, scorer or Toy(), SOURCE, **options)(archs)
+
+
+def assert_same(one, two):
+    np.testing.assert_array_equal(one.value, two.value)
+    np.testing.assert_array_equal(one.status, two.status)
+    assert one.info.keys() == two.info.keys()
+    for name in one.info:
+        np.testing.assert_array_equal(one.info[name], two.info[name])
+
+
+@contextmanager
+def compiles(number):
+    before = compiled.count(COMPILES)
+    yield
+    assert compiled.count(COMPILES) - before == number
+
+
+@pytest.fixture(scope="module")
+def whole(archs):
+    return evaluate(archs, batch=7)
+
+
+def test_shapes_and_statuses(whole):
+    assert whole.value.shape == whole.status.shape == (1, 7)
+    assert whole.info["weights"].shape == (1, 7, 1)
+    assert whole.status[0, 2] == Status.disconnected
+    assert np.isnan(whole.value[0, 2]) and np.isnan(whole.info["weights"][0, 2]).all()
+    rest = np.delete(whole.value[0], 2)
+    assert np.isfinite(rest).all() and len(set(rest)) == 6
+    assert (np.delete(whole.status[0], 2) == Status.ok).all()
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5, 6, 100])
+def test_batch_size_and_padding_change_nothing(archs, whole, batch):
+    assert_same(evaluate(archs, batch=batch), whole)
+
+
+def test_order_changes_nothing(archs, whole):
+    order = np.array([4, 2, 6, 0, 1, 5, 3])
+    info = {"weights": whole.info["weights"][:, order]}
+    assert_same(evaluate(archs[order], batch=3), Finished(whole.value[:, order], whole.status[:, order], info))
+
+
+def test_batch_mates_change_nothing(archs, whole):
+    measure = Evaluator(SPACE, Toy(), SOURCE, batch=4)
+    for i, arch in enumerate(archs):
+        np.testing.assert_array_equal(measure(arch[None]).value[0], whole.value[0, [i]])
+
+
+def test_one_hot_masks_are_indices(archs, whole):
+    assert_same(evaluate(SPACE.to_mask(archs), batch=4), whole)
+
+
+def test_regions_of_masks_in_another_order_and_batch(archs):
+    scorer = scorers.Regions(batches=2, samples=30)
+    base = evaluate(archs, scorer, batch=4)
+    assert len(set(base.value[0, [0, 1, 3, 4, 5, 6]])) > 2
+    masks = SPACE.to_mask(archs)[::-1]
+    assert_same(evaluate(masks, scorer, batch=2), Finished(base.value[:, ::-1], base.status[:, ::-1], {}))
+
+
+def test_first_repeat_is_the_only_one(archs, whole):
+    three = evaluate(archs, repeats=3, batch=7)
+    assert three.value.shape == (3, 7)
+    assert_same(Finished(three.value[:1], three.status[:1], {"weights": three.info["weights"][:1]}), whole)
+    assert len(set(three.value[:, 0])) == 3
+
+
+def test_repeats_draw_new_weights_unless_shared(archs):
+    new = evaluate(archs[:1], Toy(), repeats=3).info["weights"][:, 0, 0]
+    shared = evaluate(archs[:1], Toy(shared_weights=True), repeats=3)
+    assert len(set(new)) == 3
+    assert set(shared.info["weights"][:, 0, 0]) == {new[0]}
+    assert len(set(shared.value[:, 0])) == 3  # the inputs are new all the same
+
+
+def test_as_shipped_shares_weights_and_paper_does_not():
+    paper, shipped = (scorers.NTK(preset=preset) for preset in ("paper", "as_shipped"))
+    assert (paper.shared_weights, shipped.shared_weights) == (False, True)
+    assert (paper.config()["init"], shipped.config()["init"]) == ("kaiming", "pytorch")
+
+
+def test_seed_and_scorer_name_decide_the_draws(archs, whole):
+    assert (evaluate(archs[:1], seed=1).value != whole.value[:, :1]).all()
+    assert (evaluate(archs[:1], Toy(name="other")).value != whole.value[:, :1]).all()
+
+
+def test_second_batch_compiles_nothing(archs):
+    measure = Evaluator(SPACE, Toy(), SOURCE, batch=3)
+    measure(archs[:3])
+    with compiles(0):
+        measure(archs)
+        measure(archs[:1])
+
+
+def test_only_disconnected(archs):
+    with compiles(0), warnings.catch_warnings(action="error"):
+        scores = evaluate(np.stack([LOST, LOST]), repeats=2)
+        value, deviation, status = summarise(scores)
+    assert np.isnan(value).all() and np.isnan(deviation).all()
+    assert (scores.status == Status.disconnected).all() and (status == Status.disconnected).all()
+    assert scores.info == {}
+
+
+def test_nothing_to_score():
+    assert evaluate(np.empty((0, 6), np.int32)).value.shape == (1, 0)
+
+
+def test_summarise_by_hand():
+    nan = np.nan
+    value = np.array([[1.0, 2.0, nan, 4.0], [3.0, 2.0, 5.0, 5.0]])
+    status = np.array([[0, 0, Status.nonfinite, 0], [0, Status.saturated, 0, 0]])
+    mean, deviation, worst = summarise(Finished(value, status, {}))
+    np.testing.assert_allclose(mean, [2, 2, nan, 4.5])
+    np.testing.assert_allclose(deviation, [2**0.5, 0, nan, 0.5**0.5])
+    assert [Status(s).name for s in worst] == ["ok", "saturated", "nonfinite", "ok"]
+
+
+def test_summarise_one_repeat():
+    mean, deviation, worst = summarise(Finished(np.array([[7.0, np.nan]]), np.array([[0, Status.rank_deficient]]), {}))
+    np.testing.assert_array_equal(mean, [7, np.nan])
+    assert np.isnan(deviation).all()
+    assert worst.tolist() == [Status.ok, Status.rank_deficient]
+
+
+def test_counts(archs):
+    for name, expected in (("params", SPACE.params(archs)), ("flops", SPACE.flops(archs))):
+        scores = count(SPACE, scorers.Count(name), archs)
+        np.testing.assert_array_equal(scores.value, expected[None])
+        assert (scores.status == Status.ok).all()  # a disconnected network has parameters, too
+
+
+def test_default_batch_follows_the_cost():
+    ntk, exact = scorers.NTK(), scorers.NTK(bn="batch")
+    assert default_batch([]) == default_batch([ntk, scorers.Regions()]) > default_batch([ntk, exact])
+    assert default_batch([exact]) > default_batch([ntk, scorers.Regression()])

@@ -1,0 +1,381 @@
+"""Search methods, their log, and `python -m jaxnas.search`; most of it on made-up scores that need no compilation."""
+
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import polars as pl
+import pytest
+
+import jaxnas.search.__main__ as program
+from jaxnas import data, spaces
+from jaxnas.errors import UserError
+from jaxnas.runner import Evaluator
+from jaxnas.scorers import NTK, Regions, TeNas
+from jaxnas.search import prune
+from jaxnas.search.loop import Log, evaluate_with, run
+from jaxnas.search.methods import METHODS, Prune, Random, Task, rank_sum
+from jaxnas.store import Store
+from jaxnas.types import Finished, Status
+
+SPACE = spaces.get("nasbench201")
+SIGNS = {"ntk": -1, "regions": 1}
+KEYS = {
+    "space",
+    "method",
+    "arch",
+    "scores",
+    "evaluations",
+    "seconds",
+    "seed",
+    "settings",
+    "rounds",
+    "versions",
+    "device",
+}
+SMALL = {"ntk": NTK(images=4), "regions": Regions(samples=50)}  # of the tests that really measure
+
+
+class MadeUp:
+    """Stands in for `Evaluator`: scores that depend on the seed, the scorer, the repeat and the architecture only."""
+
+    calls = 0
+
+    def __init__(self, space, scorer, source, *, repeats, seed, batch):
+        self.draw = np.random.default_rng([seed, len(scorer.name)]).uniform(
+            1, 9, (repeats, len(space.edges), len(space.ops))
+        )
+
+    def __call__(self, archs):
+        MadeUp.calls += 1
+        masks = archs if archs.ndim == 3 else SPACE.to_mask(archs)
+        value = np.einsum("reo,neo->rn", self.draw, masks / masks.sum(-1, keepdims=True))
+        lost = np.broadcast_to(SPACE.is_disconnected(archs), value.shape)
+        return Finished(np.where(lost, np.nan, value), np.where(lost, Status.disconnected, Status.ok), {})
+
+
+def made_up(seed=0):
+    """Return an `evaluate` for both scores."""
+    return evaluate_with(SPACE, {n: MadeUp(SPACE, s, None, repeats=2, seed=seed, batch=1) for n, s in SMALL.items()})
+
+
+def random_method(samples=300, signs=SIGNS, batch=128):
+    return METHODS["random"](Task(SPACE, signs, samples, 0, batch))
+
+
+def new_log(path):
+    return Log(Store.open(path, {"settings": {}, "part_size": 1}))
+
+
+def scores_of(values):
+    """Return one repeat's scores per scorer."""
+    return {n: Finished(np.array([v], float), np.zeros((1, len(v)), int), {}) for n, v in values.items()}
+
+
+# Methods
+
+
+def test_prune_asks_for_the_published_rounds():
+    method, asked = Prune(SPACE), []
+    run(method, lambda archs: asked.append(archs) or made_up()(archs), log=Nothing())
+    assert [len(archs) for archs in asked] == [1 + 24, 1 + 18, 1 + 12, 1]
+    assert (method.rounds, method.batch) == (4, 25)
+    for archs in asked:
+        assert not archs[:, :, SPACE.zero].any()
+        assert (archs[0].sum() - archs[1:].sum((1, 2)) == 1).all()
+    for before, after in itertools.pairwise(asked):
+        assert (before[0].sum(-1) - after[0].sum(-1) == 1).all()
+
+
+class Nothing(Log):
+    """A log that forgets."""
+
+    def __init__(self):
+        pass
+
+    def read(self, number, asked):
+        return None
+
+    def write(self, number, asked, scores, seconds):
+        pass
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_prune_is_the_pure_rounds(seed):
+    evaluate, state = made_up(seed), prune.init(6, 5)
+    while not prune.done(state):
+        scores = evaluate(np.concatenate([state.mask[None], prune.candidates(state)[0]]))
+        state = prune.step(state, *(prune.deltas(scores[name].value) for name in ("ntk", "regions")))
+    method = Prune(SPACE)
+    found = method.result(run(method, evaluate, Nothing()))
+    assert found.arch.tolist() == prune.chosen(state).tolist()
+    assert (found.arch != SPACE.zero).all()
+    alone = evaluate(found.arch[None])
+    assert all((found.scores[name].value == alone[name].value).all() for name in SIGNS)
+
+
+@pytest.mark.parametrize("name", SIGNS)
+def test_prune_by_one_score_alone(name):
+    """Made-up scores add up over the edges, so the op with the best contribution stays."""
+    scorer = MadeUp(SPACE, SMALL[name], None, repeats=1, seed=3, batch=1)
+    method = Prune(SPACE)
+    found = method.result(run(method, evaluate_with(SPACE, {name: scorer}), Nothing()))
+    each = SIGNS[name] * scorer.draw[0, :, 1:]
+    assert found.arch.tolist() == (1 + each.argmax(-1)).tolist()
+
+
+def test_random_takes_the_sample_of_the_score_command():
+    asked = []
+    method = random_method(300)
+    run(method, lambda archs: asked.append(archs) or made_up()(archs), Nothing())
+    assert [len(archs) for archs in asked] == [128, 128, 44]
+    assert (np.concatenate(asked) == SPACE.sample(jax.random.key(0), 300)).all()
+
+
+@pytest.mark.parametrize("signs", [SIGNS, {"ntk": -1}, {"regions": 1}])
+def test_random_finds_the_best(signs):
+    method, archs, evaluate = random_method(300, signs), SPACE.sample(jax.random.key(0), 300), made_up()
+    found = method.result(run(method, evaluate, Nothing()))
+    means = {name: scores.value.mean(0) for name, scores in evaluate(archs).items()}
+    place = sum(np.array([np.nansum(sign * means[n] > sign * v) for v in means[n]]) for n, sign in signs.items())
+    place = np.where(SPACE.is_disconnected(archs), np.inf, place)
+    assert found.arch.tolist() == archs[place.argmin()].tolist()
+    assert found.extra == {"rank_sum": place.min()}
+    assert all(found.scores[n].value.mean() == means[n][place.argmin()] for n in signs)
+
+
+def test_rank_sum_is_te_nas():
+    rng = np.random.default_rng(0)
+    values = {"ntk": rng.integers(1, 20, 50).astype(float), "regions": rng.integers(1, 20, 50).astype(float)}
+    values["ntk"][3] = values["regions"][7] = np.nan
+    flat = {n: Finished(v, np.where(np.isnan(v), Status.nonfinite, Status.ok), {}) for n, v in values.items()}
+    np.testing.assert_array_equal(rank_sum(scores_of(values), SIGNS), TeNas().combine(flat).value)
+
+
+def test_random_passes_over_missing_scores():
+    method = Random(SPACE, SIGNS, samples=3, seed=0, batch=3)
+    values = {"ntk": [np.nan, 5.0, 9.0], "regions": [9.0, 2.0, 1.0]}
+    state = method.step(method.init(), scores_of(values))
+    assert method.result(state).arch.tolist() == state.archs[1].tolist()
+    assert method.table(state) == [
+        {"round": "1", "samples": "3", "complete": "2", "best ntk": "5", "best regions": "2"}
+    ]
+    nothing = method.step(method.init(), scores_of({"ntk": [np.nan] * 3, "regions": [1.0] * 3}))
+    assert method.table(nothing)[0]["best ntk"] == "-"
+    with pytest.raises(UserError, match="more --samples"):
+        method.result(nothing)
+
+
+# Log
+
+
+@pytest.mark.parametrize("method", [Prune(SPACE), random_method()], ids=["prune", "random"])
+@pytest.mark.parametrize("killed_in", [0, 1, 2])
+def test_resumed_search_is_the_uninterrupted_one(method, killed_in, tmp_path):
+    calls = []
+
+    def evaluate(archs):
+        calls.append(len(archs))
+        if len(calls) == killed_in + 1:
+            raise KeyboardInterrupt
+        return made_up()(archs)
+
+    whole = run(method, made_up(), new_log(tmp_path / "whole"))
+    with pytest.raises(KeyboardInterrupt):
+        run(method, evaluate, new_log(tmp_path / "killed"))
+    assert len(list((tmp_path / "killed").glob("*.parquet"))) == killed_in
+    resumed = run(method, evaluate, new_log(tmp_path / "killed"))
+    assert len(calls) == method.rounds + 1
+    assert method.report(resumed) == method.report(whole)
+    assert method.result(resumed).arch.tolist() == method.result(whole).arch.tolist()
+    tables = [pl.read_parquet(tmp_path / name / "*.parquet").drop("seconds") for name in ("whole", "killed")]
+    assert tables[0].equals(tables[1])
+    assert tables[0]["row"].to_list() == list(range(tables[0].height))
+
+
+def test_log_gives_back_what_it_got(tmp_path):
+    scores = {"ntk": Finished(np.array([[1.5, np.nan], [1e-30, np.inf]]), np.array([[0, 4], [1, 3]]), {})}
+    asked = SPACE.sample(jax.random.key(1), 2)
+    new_log(tmp_path).write(0, asked, scores, 2.5)
+    log = new_log(tmp_path)
+    read = log.read(0, asked)["ntk"]
+    np.testing.assert_array_equal(read.value, scores["ntk"].value)
+    np.testing.assert_array_equal(read.status, scores["ntk"].status)
+    assert (log.evaluations, log.seconds) == (2, 2.5)
+    assert log.read(0, asked[::-1]) is None
+    assert log.read(1, asked) is None
+
+
+# Command line
+
+
+@pytest.fixture
+def fast(monkeypatch):
+    """Replace the measurements by made-up ones."""
+    monkeypatch.setattr(program, "Evaluator", MadeUp)
+    monkeypatch.setattr(MadeUp, "calls", 0)
+
+
+def result(capsys, *arguments):
+    """Run the command with --json and return what it printed."""
+    assert program.main([*arguments, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return json.loads(captured.out)
+
+
+def lasting(found):
+    """Return the result without what may differ between two runs of the same search."""
+    return {key: value for key, value in found.items() if key not in ("seconds", "created")}
+
+
+@pytest.mark.parametrize(("method", "evaluations", "rounds"), [("prune", 25 + 19 + 13 + 1, 3), ("random", 300, 3)])
+def test_result(fast, capsys, tmp_path, method, evaluations, rounds):
+    options = ["--method", method, "--samples", "300", "--out", str(tmp_path / "run")]
+    found = result(capsys, *options)
+    assert found == json.loads((tmp_path / "run" / "result.json").read_text())
+    assert found.keys() >= KEYS
+    arch = SPACE.encode(found["arch"])[None]
+    assert found["scores"]["params"] == SPACE.params(arch)[0]
+    assert found["scores"]["flops"] == SPACE.flops(arch)[0]
+    assert found["scores"]["ntk_status"] == found["scores"]["regions_status"] == "ok"
+    assert (found["evaluations"], len(found["rounds"])) == (evaluations, rounds)
+    assert (found["settings"]["method"], found["settings"]["repeats"]) == (method, 3)
+
+
+def test_without_arguments_under_runs(fast, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert program.main([]) == 0
+    captured = capsys.readouterr()
+    found = json.loads(Path("runs/search-nasbench201-prune-seed0/result.json").read_text())
+    assert captured.err == ""
+    assert f"chosen: {found['arch']}\n" in captured.out
+    assert "58 networks evaluated" in captured.out
+    assert all(text in captured.out for text in ("round", "pruned", "ntk:", "regions:", "#params", "FLOPs"))
+    calls = MadeUp.calls
+    assert program.main([]) == 0
+    assert "0 of them now" in capsys.readouterr().out
+    assert MadeUp.calls == calls
+    assert json.loads(Path("runs/search-nasbench201-prune-seed0/result.json").read_text()) == found
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_interrupted_command_resumes(fast, capsys, tmp_path, monkeypatch, method):
+    options = ["--method", method, "--samples", "300"]
+    whole = result(capsys, *options, "--out", str(tmp_path / "whole"))
+    score = MadeUp.__call__
+
+    def interrupted(self, archs):
+        if len(list((tmp_path / "run").glob("*.parquet"))) == 1:
+            raise KeyboardInterrupt
+        return score(self, archs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MadeUp, "__call__", interrupted)
+        assert program.main([*options, "--out", str(tmp_path / "run")]) == 130
+    assert not (tmp_path / "run" / "result.json").exists()
+    assert "Traceback" not in capsys.readouterr().err
+    assert lasting(result(capsys, *options, "--out", str(tmp_path / "run"))) == lasting(whole)
+
+
+def test_seed_decides(fast, capsys, tmp_path):
+    found = [result(capsys, "--seed", s, "--out", str(tmp_path / name)) for s, name in ("0a", "0b", "1c")]
+    assert lasting(found[0]) == lasting(found[1])
+    assert found[0]["arch"] != found[2]["arch"]
+
+
+def test_te_nas_is_ntk_and_regions(fast, capsys, tmp_path):
+    one = result(capsys, "--scorers", "te_nas", "--out", str(tmp_path))
+    assert lasting(result(capsys, "--scorers", "ntk,regions", "--out", str(tmp_path))) == lasting(one)
+
+
+def test_random_by_a_count_evaluates_no_network(fast, capsys, tmp_path):
+    found = result(capsys, "--method", "random", "--scorers", "params", "--samples", "99", "--out", str(tmp_path))
+    assert found["scores"]["params"] == SPACE.params(SPACE.sample(jax.random.key(0), 99)).max()
+    assert MadeUp.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--method", "prun"], "unknown method 'prun'; did you mean 'prune'?"),
+        (["--space", "nasbench"], "unknown space 'nasbench'; did you mean 'nasbench201'?"),
+        (["--scorers", "ntk,region"], "unknown scorer 'region'; did you mean 'regions'?"),
+        (["--scorers", ""], "unknown scorer"),
+        (["--scorers", "ntk,params"], "ntk and regions, or by one of them, not by ntk, params"),
+        (["--scorers", "regression"], "or --method random"),
+        (["--method", "random", "--samples", "0"], "--samples is 0; nasbench201 has 1 to 15625"),
+        (["--repeats", "0"], "--repeats is 0"),
+        (["--ntk.images", "1"], "at least 2 images"),
+        (["--data", "nothing.npz"], "nothing.npz does not exist"),
+        (["--data", "syntetic"], "did you mean 'synthetic'?"),
+    ],
+)
+def test_bad_input_is_one_line(fast, capsys, tmp_path, arguments, says):
+    assert program.main([*arguments, "--out", str(tmp_path / "run")]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert says in captured.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_directory_is_one_line(fast, capsys, tmp_path):
+    result(capsys, "--out", str(tmp_path / "run"))
+    (tmp_path / "file").write_text("mine")
+    for arguments, says in [
+        (["--seed", "1", "--out", str(tmp_path / "run")], "seed=0"),
+        (["--ntk.preset", "as_shipped", "--out", str(tmp_path / "run")], 'ntk.preset="paper"'),
+        (["--out", str(tmp_path / "file")], "give a directory"),
+        (["--out", str(tmp_path)], "holds other files"),
+    ]:
+        assert program.main(arguments) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.count("\n") == 1
+        assert says in captured.err
+
+
+# Measured
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """Both scores as the command has them, small, compiled once for all tests of this file."""
+    source = data.load("synthetic")
+    return {n: Evaluator(SPACE, s, source, repeats=2, seed=0, batch=Prune(SPACE).batch) for n, s in SMALL.items()}
+
+
+def test_only_the_first_round_compiles(measured):
+    programs, compiled = [], []
+
+    def listen(event, duration, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            programs.append(duration)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    method = Prune(SPACE)
+    state = run(method, evaluate_with(SPACE, measured), Nothing(), lambda number: compiled.append(len(programs)))
+    assert compiled[0] > 0
+    assert compiled == compiled[:1] * 4
+    found = method.result(state)
+    assert (found.arch != SPACE.zero).all()
+    assert all(np.isfinite(scores.value).all() for scores in found.scores.values())
+
+
+def test_as_a_program(measured, tmp_path):
+    """Another process finds the same, and prints the result alone."""
+    options = ["--scorers", "regions", "--regions.samples", "50", "--repeats", "2", "--out", str(tmp_path), "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "jaxnas.search", *options], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    found, method = json.loads(done.stdout), Prune(SPACE)
+    state = run(method, evaluate_with(SPACE, {"regions": measured["regions"]}), Nothing())
+    assert found["arch"] == SPACE.decode(method.result(state).arch)
+    assert found["rounds"] == method.report(state)
+    assert found["scores"]["regions"] == method.result(state).scores["regions"].value.mean()
