@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jax.extend import core
 
 from jaxnas.data import Source
 from jaxnas.errors import UserError
@@ -88,17 +88,17 @@ class Regions:
         return Finished(counts.astype(np.float64), np.where(full, Status.saturated, Status.ok), {})
 
 
-def _evaluate(jaxpr: Jaxpr, consts: list[Any], args: list[Any], found: list[jax.Array]) -> list[Any]:
+def _evaluate(jaxpr: core.Jaxpr, consts: list[Any], args: list[Any], found: list[jax.Array]) -> list[Any]:
     """Evaluate a jaxpr, appending the output of every `max(., 0)`; calls are followed, loops and branches are not."""
     values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
     zeros = set()
 
     def read(atom: Any) -> Any:
-        return atom.val if isinstance(atom, Literal) else values[atom]
+        return atom.val if isinstance(atom, core.Literal) else values[atom]
 
     def is_zero(atom: Any) -> bool:
-        return (isinstance(atom, Literal) and np.ndim(atom.val) == 0 and atom.val == 0) or (
-            not isinstance(atom, Literal) and atom in zeros
+        return (isinstance(atom, core.Literal) and np.ndim(atom.val) == 0 and atom.val == 0) or (
+            not isinstance(atom, core.Literal) and atom in zeros
         )
 
     for eqn in jaxpr.eqns:
@@ -120,11 +120,11 @@ def _evaluate(jaxpr: Jaxpr, consts: list[Any], args: list[Any], found: list[jax.
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _called(eqn: Any) -> ClosedJaxpr | None:
+def _called(eqn: Any) -> core.ClosedJaxpr | None:
     """Return the function that a call equation calls, whatever its transformation rules."""
     if eqn.primitive.name in ("jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint"):
         inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
-        return inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
+        return inner if isinstance(inner, core.ClosedJaxpr) else core.ClosedJaxpr(inner, ())
     if eqn.primitive.name in ("custom_jvp_call", "custom_vjp_call"):
         return eqn.params["call_jaxpr"]
     return None
