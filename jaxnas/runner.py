@@ -34,7 +34,7 @@ class Evaluator:
       source: images.
       repeats: how often to measure, each time with new inputs and, if the scorer says so, new weights.
       seed: of all random draws.
-      batch: architectures in a compiled batch; the last one is padded.
+      batch: architectures in a compiled batch; the last one may have fewer.
     """
 
     def __init__(
@@ -58,8 +58,8 @@ class Evaluator:
         info: dict[str, np.ndarray] = {}
         for first in range(0, len(run), self.batch):
             rows = run[first : first + self.batch]
-            padded = archs[np.resize(rows, self.batch)]
-            raw = [self._program(params, jnp.asarray(padded), inputs, key) for params, inputs, key in self._draws]
+            padded = archs[np.resize(rows, max(self.batch, 2))]  # for a batch of one XLA compiles other arithmetic
+            raw = [self._program(params, padded, len(rows), inputs, key) for params, inputs, key in self._draws]
             for repeat, measured in enumerate(raw):
                 scores = self.scorer.finish(np.asarray(measured)[: len(rows)])
                 value[repeat, rows], status[repeat, rows] = scores.value, scores.status
@@ -69,8 +69,18 @@ class Evaluator:
                     info[name][repeat, rows] = found
         return Finished(value, status, info)
 
-    def _measure(self, params: Any, archs: jax.Array, inputs: Any, key: jax.Array) -> jax.Array:
-        return jax.lax.map(lambda arch: self.scorer.measure(self.network, params, arch, inputs, key), archs)
+    def _measure(self, params: Any, archs: jax.Array, number: jax.Array, inputs: Any, key: jax.Array) -> jax.Array:
+        """Return the raw scores `[B, ...]` of the first `number` architectures, zeros for the others.
+
+        XLA does not know the number of turns, so it compiles the same loop body for every batch size.
+        """
+
+        def measure(arch: jax.Array) -> jax.Array:
+            return self.scorer.measure(self.network, params, arch, inputs, key)
+
+        one = jax.eval_shape(measure, archs[0])
+        out = jnp.zeros((len(archs), *one.shape), one.dtype)
+        return jax.lax.fori_loop(0, number, lambda i, out: out.at[i].set(measure(archs[i])), out)
 
     @cached_property
     def _draws(self) -> list[tuple[Any, Any, jax.Array]]:

@@ -191,7 +191,7 @@ def test_unreadable_files_are_one_clear_line(npz, tmp_path):
             data.load(str(path))
         assert "\n" not in str(error.value)
     np.save(tmp_path / "array", photos())
-    with pytest.raises(UserError, match="not a readable .npz archive"):
+    with pytest.raises(UserError, match=r"not a readable .npz archive"):
         data.load(str((tmp_path / "array.npy").rename(tmp_path / "array.npz")))
     with pytest.raises(UserError, match="does not exist"):
         data.load(str(tmp_path / "missing.npz"))
