@@ -1,6 +1,10 @@
 """What the command lines share: options from a dataclass, errors in one line, exit codes."""
 
+import contextlib
+import difflib
+import io
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -25,10 +29,10 @@ def run(config_class: type[Config], command: Callable[[Config], None], argv: Seq
       prog: the program's name in messages and help.
     """
     try:
-        config = tyro.cli(config_class, prog=prog, args=argv, config=(tyro.conf.FlagCreatePairsOff,))
+        config = _parse(config_class, argv, prog)
         command(config)
         sys.stdout.flush()
-    except SystemExit as stop:  # --help or a parse error, already printed by tyro
+    except SystemExit as stop:  # --help
         return stop.code if isinstance(stop.code, int) else 0
     except UserError as error:
         return _fail(prog, " ".join(str(error).split()), 2)
@@ -38,6 +42,26 @@ def run(config_class: type[Config], command: Callable[[Config], None], argv: Seq
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the flush at exit is silent too
         return 1
     return 0
+
+
+def _parse(config_class: type[Config], argv: Sequence[str] | None, prog: str) -> Config:
+    """Return the options; a refusal by tyro, which it prints in a box, becomes one line."""
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            return tyro.cli(config_class, prog=prog, args=argv, config=(tyro.conf.FlagCreatePairsOff,))
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        lines = [line.strip("│ ") for line in printed.getvalue().splitlines() if line.startswith("│")]
+        rule = next((i for i, line in enumerate(lines) if set(line) == {"─"}), len(lines))
+        near = re.search(r"Perhaps you meant:\W+(--[\w.-]+)", " ".join(lines))
+        choice = re.search(r"'(.*)' for argument .*\((.*)\)", " ".join(lines[:rule]))
+        hints = [near[1]] if near else []
+        if choice:
+            hints = difflib.get_close_matches(choice[1], re.findall(r"'([^']+)'", choice[2]), n=1, cutoff=0.4)
+        hint = f"; did you mean {hints[0]}?" if hints else ";"
+        raise UserError(f"{' '.join(lines[:rule]).rstrip('.')}{hint} see {prog} --help") from None
 
 
 def _fail(prog: str, message: str, code: int) -> int:

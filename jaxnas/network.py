@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from jaxnas.kernels.conv import mean_pool2x2
@@ -89,25 +90,30 @@ class _Weights(nnx.Module):
 
 
 class _Draw:
-    """Initial values, cut one after another from a single random vector (one small program, not one for each shape)."""
+    """Initial values, cut one after another from a single random vector.
+
+    The vector is cut on the host: a network has hundreds of tensors, and a program for each would take longer to
+    compile than all scores of a search.
+    """
 
     def __init__(self, init: Init, key: jax.Array, size: int):
         self.init, self.used = init, 0
-        self.vector = (
-            jax.random.normal(key, (size,)) if init == "kaiming" else jax.random.uniform(key, (size,), minval=-1)
-        )
+        vector = jax.random.normal(key, (size,)) if init == "kaiming" else jax.random.uniform(key, (size,), minval=-1)
+        self.vector = vector if isinstance(vector, jax.core.Tracer) else np.asarray(vector)
 
     def __call__(self, op: Op, copies: tuple[int, ...] = ()) -> Params:
         """Return `copies` of the op's parameters, stacked."""
         shapes = {name: copies + shape for name, shape in op.shapes().items()}
-        values = {name: jnp.ones(shape) if name == "scale" else jnp.zeros(shape) for name, shape in shapes.items()}
+        values: dict[str, Any] = {
+            name: (np.ones if name == "scale" else np.zeros)(shape, np.float32) for name, shape in shapes.items()
+        }
         for name in ("kernel", "offset"):
             if name in shapes and (name == "kernel" or self.init == "pytorch"):
                 fan_in = math.prod(op.shapes()["kernel"][:-1])
                 values[name] = self._next(shapes[name]) * ((2 if self.init == "kaiming" else 1) / fan_in) ** 0.5
         return values
 
-    def _next(self, shape: tuple[int, ...]) -> jax.Array:
+    def _next(self, shape: tuple[int, ...]) -> Any:
         first, self.used = self.used, self.used + math.prod(shape)
         return self.vector[first : self.used].reshape(shape)
 
@@ -241,10 +247,8 @@ class Network:
 
     def init(self, key: jax.Array) -> nnx.State:
         """Draw the parameters from `key`."""
-        return _init(self, key)
-
-    def _draw(self, key: jax.Array) -> nnx.State:
-        return nnx.state(CellNetwork(self.cell, self.config, rngs=nnx.Rngs(params=key)), nnx.Param)
+        module = CellNetwork(self.cell, self.config, rngs=nnx.Rngs(params=key))
+        return jax.tree.map(jnp.asarray, nnx.state(module, nnx.Param))
 
     def module(self, params: nnx.State) -> CellNetwork:
         """Return the NNX module with these parameters."""
@@ -289,9 +293,6 @@ class Network:
                 per_op[k] += config.cells * count(op, config.pixels(stage))
         fixed += count(head_op(config), config.pixels(config.stages - 1))
         return Cost(fixed, tuple(per_op))
-
-
-_init = jax.jit(Network._draw, static_argnums=0)  # one program instead of one for every shape
 
 
 def stem_op(config: Config) -> ConvNorm:

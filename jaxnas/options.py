@@ -41,6 +41,8 @@ class Options:
         """Return the scorers with their options, or raise a `UserError` if these make no sense."""
         if self.repeats < 1:
             raise UserError(f"--repeats is {self.repeats}; it must be at least 1")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"--seed is {self.seed}; it must lie in 0 to {2**32 - 1}")
         chosen = scorers.select(self.scorers, (self.ntk, self.regions, self.regression))
         for scorer in chosen.values():
             if isinstance(scorer, Measured):

@@ -58,7 +58,9 @@ class Evaluator:
         info: dict[str, np.ndarray] = {}
         for first in range(0, len(run), self.batch):
             rows = run[first : first + self.batch]
-            padded = archs[np.resize(rows, max(self.batch, 2))]  # for a batch of one XLA compiles other arithmetic
+            padded = np.asarray(archs, np.int32)[
+                np.resize(rows, max(self.batch, 2))
+            ]  # for a batch of one XLA compiles other arithmetic
             raw = [self._program(params, padded, len(rows), inputs, key) for params, inputs, key in self._draws]
             for repeat, measured in enumerate(raw):
                 scores = self.scorer.finish(np.asarray(measured)[: len(rows)])

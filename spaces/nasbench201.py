@@ -24,6 +24,8 @@ def ops(channels: int, config: Config) -> tuple[Op, ...]:
 def encode_string(string: str) -> list[str]:
     """Return the six op names of `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`."""
     expected = "expected |op~0|+|op~0|op~1|+|op~0|op~1|op~2|"
+    if not string.strip():
+        raise UserError(f"malformed architecture {string!r}: it is empty; {expected}")
     nodes = string.strip().split("+")
     if len(nodes) != 3:
         raise UserError(f"malformed architecture {string!r}: {len(nodes)} nodes instead of 3; {expected}")

@@ -11,12 +11,16 @@ from jaxnas.layers import EPSILON, AvgPool, ConvNorm, Identity, Params
 from jaxnas.network import Network, reduction_ops, stem_op
 
 
+def blank() -> dict[str, Any]:
+    """Return arguments of a Flax layer whose weights are put in afterwards."""
+    return {"kernel_init": nnx.initializers.zeros_init(), "rngs": nnx.Rngs(0)}
+
+
 class ConvBatchNorm(nnx.Module):
     """[ReLU,] convolution [, batch normalisation] on `[B, H, W, C]`."""
 
     def __init__(self, op: ConvNorm, weights: Params):
         self.relu = op.relu
-        rngs = nnx.Rngs(0)  # every weight is replaced below
         self.conv = nnx.Conv(
             op.in_channels,
             op.out_channels,
@@ -24,7 +28,7 @@ class ConvBatchNorm(nnx.Module):
             strides=op.stride,
             padding=(op.size - 1) // 2,
             use_bias=False,
-            rngs=rngs,
+            **blank(),
         )
         self.conv.kernel = nnx.Param(weights["kernel"])
         self.norm = _norm(op.out_channels, weights if op.affine else {}) if op.norm else None
@@ -105,7 +109,7 @@ def stand_alone(network: Network, params: nnx.State, arch: np.ndarray) -> StandA
                     edges[edge] = Skip() if isinstance(op, Identity) else Pool()
             blocks.append(CellModule(edges, 1 + max(t for t, _ in network.cell.edges)))
     head = module.head.take()
-    classifier = nnx.Linear(*head["kernel"].shape, rngs=nnx.Rngs(0))
+    classifier = nnx.Linear(*head["kernel"].shape, **blank())
     classifier.kernel, classifier.bias = nnx.Param(head["kernel"]), nnx.Param(head["offset"])
     return StandAlone(blocks, _norm(len(head["scale"]), head), classifier)
 

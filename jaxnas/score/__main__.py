@@ -29,8 +29,8 @@ class Score(Options):
     shard: str = "0/1"
     """`i/N`: score every N-th part from the i-th (0 <= i < N); all shards may share one directory."""
     dedup: bool = True
-    """Score isomorphic architectures one by one. By default one of each class is scored and the others get a copy of the
-    result (column `scored_as`)."""
+    """Score isomorphic architectures one by one. By default one of each class is scored and the others get a copy of
+    the result (column `scored_as`)."""
     batch_size: int | None = None
     """Architectures in a compiled batch and in a part; by default chosen from the scorers."""
 
