@@ -53,8 +53,9 @@ def _parse(config_class: type[Config], argv: Sequence[str] | None, prog: str) ->
     except SystemExit as stop:
         if not stop.code:
             raise
-        lines = [line.strip("│ ") for line in printed.getvalue().splitlines() if line.startswith("│")]
-        rule = next((i for i, line in enumerate(lines) if set(line) == {"─"}), len(lines))
+        lines = [line.strip("│| ") for line in printed.getvalue().splitlines() if line[:1] in "│|"]
+        lines = lines or printed.getvalue().splitlines()
+        rule = next((i for i, line in enumerate(lines) if line and set(line) <= set("─-")), len(lines))
         near = re.search(r"Perhaps you meant:\W+(--[\w.-]+)", " ".join(lines))
         choice = re.search(r"'(.*)' for argument .*\((.*)\)", " ".join(lines[:rule]))
         hints = [near[1]] if near else []

@@ -227,7 +227,7 @@ def _with_interval(value: float | None, interval: Interval | None) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run `python -m jaxnas.correlate` and return its exit code."""
-    return cli.run(Correlate, correlate, argv, prog="jaxnas.correlate")
+    return cli.run(Correlate, correlate, argv, prog="jaxnas correlate")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ EPSILON = 1e-5  # of every batch normalisation
 
 
 class Moments(NamedTuple):
-    """Mean and biased variance `[C]` of one batch normalisation's input."""
+    """Mean and variance `[C]` of one batch normalisation's input: biased to normalise by, unbiased to average."""
 
     mean: jax.Array
     variance: jax.Array

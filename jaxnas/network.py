@@ -11,7 +11,7 @@ Weights belong to (stage, cell, edge, op), never to an architecture: architectur
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -72,7 +72,7 @@ class Cell(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """Counts that are linear in the chosen ops: `fixed + sum over edges e of per_edge[op of e]`."""
+    """Counts that are linear in the chosen ops: `fixed + sum over edges e of per_op[op of e]`."""
 
     fixed: int
     per_op: tuple[int, ...]
@@ -266,10 +266,6 @@ class Network:
     def patterns(self, params: nnx.State, arch: jax.Array, x: jax.Array) -> jax.Array:
         """See `CellNetwork.patterns`."""
         return self.module(params).patterns(x, arch)
-
-    def with_bn(self, bn: BatchNormMode) -> "Network":
-        """Return the same network with another derivative of its batch normalisations."""
-        return replace(self, config=replace(self.config, bn=bn))
 
     def params_cost(self) -> Cost:
         """Return the number of parameters (weights, scales, biases), by op."""

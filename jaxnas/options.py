@@ -28,7 +28,8 @@ class Options:
     seed: int = 0
     """Seed of weights, inputs and the random sample of architectures."""
     data: str = "synthetic"
-    """Images: `synthetic`, `tfds:cifar10` (any TFDS image set, optionally `:split`), or a .npz file."""
+    """Images: `synthetic` (1/f spectrum; or `synthetic:gaussian`), `tfds:cifar10` (any TFDS image set, optionally
+    `:split`), or a .npz file."""
     data_dir: str | None = None
     """Directory of the TFDS data sets."""
     download: bool = False

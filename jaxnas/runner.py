@@ -50,7 +50,7 @@ class Evaluator:
 
         Disconnected architectures are recognised from the graph and not run.
         """
-        n = len(archs)
+        archs, n = np.asarray(archs, np.int32), len(archs)
         lost = self.space.is_disconnected(archs)
         run = np.flatnonzero(~lost)
         value = np.full((self.repeats, n), np.nan)
@@ -58,9 +58,7 @@ class Evaluator:
         info: dict[str, np.ndarray] = {}
         for first in range(0, len(run), self.batch):
             rows = run[first : first + self.batch]
-            padded = np.asarray(archs, np.int32)[
-                np.resize(rows, max(self.batch, 2))
-            ]  # for a batch of one XLA compiles other arithmetic
+            padded = archs[np.resize(rows, max(self.batch, 2))]  # for a batch of one XLA compiles other arithmetic
             raw = [self._program(params, padded, len(rows), inputs, key) for params, inputs, key in self._draws]
             for repeat, measured in enumerate(raw):
                 scores = self.scorer.finish(np.asarray(measured)[: len(rows)])

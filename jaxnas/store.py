@@ -85,12 +85,12 @@ class Store:
         """
         buffer = io.BytesIO()
         frame.write_parquet(buffer)
-        self._put(f"part-{index:05d}.parquet", buffer.getvalue())
+        self.put(f"part-{index:05d}.parquet", buffer.getvalue())
 
     def update_manifest(self, **fields: Any) -> None:
         """Set top-level fields of the stored manifest; of two shards doing so at the same moment the later one wins."""
         self.manifest = _read_manifest(self.path) | fields
-        self._put(MANIFEST, _encode(self.manifest))
+        self.put(MANIFEST, _encode(self.manifest))
 
     def read(self) -> pl.DataFrame:
         """Return all parts as one table, sorted by `row`."""
@@ -116,7 +116,8 @@ class Store:
                 self.write(index, full)
         return True
 
-    def _put(self, name: str, content: bytes) -> None:
+    def put(self, name: str, content: bytes) -> None:
+        """Write a file that appears complete or not at all; `UserError` if the disk is full or not writable."""
         with _readable_errors(self.path, f"write {name} in"):
             _write(self.path / name, content)
 

@@ -1,5 +1,6 @@
 """The NTK score: against the PyTorch loop and the reference, in batches, and on models of other libraries."""
 
+import dataclasses
 import functools
 import json
 import logging
@@ -76,7 +77,7 @@ class Batched:
     """The NTKs of a batch of architectures by one compiled program, as the runner makes it."""
 
     def __init__(self, bn):
-        self.network = Network(SPACE.cell, SMALL).with_bn(bn)
+        self.network = Network(SPACE.cell, dataclasses.replace(SMALL, bn=bn))
         self.params = self.network.init(jax.random.key(1))
         self.images = np.random.default_rng(2).standard_normal((6, 8, 8, 3), np.float32)
         score = NTK(bn=bn)

@@ -112,7 +112,7 @@ def test_matches_the_transcription(seed, edges, ops, number):
 def test_number_of_candidates(edges, ops, number, counts):
     state = search(edges, ops, number, np.random.default_rng(0))
     assert [len(record.candidates) for record in state.history] == counts
-    assert state.round == len(counts)
+    assert len(state.history) == len(counts)
 
 
 def test_banned_op_is_never_chosen():

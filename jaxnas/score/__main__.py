@@ -28,7 +28,7 @@ class Score(Options):
     """`all`, `random:N`, a .csv or .parquet file with a column `arch`, or one architecture string."""
     shard: str = "0/1"
     """`i/N`: score every N-th part from the i-th (0 <= i < N); all shards may share one directory."""
-    dedup: bool = True
+    no_dedup: bool = False
     """Score isomorphic architectures one by one. By default one of each class is scored and the others get a copy of
     the result (column `scored_as`)."""
     batch_size: int | None = None
@@ -44,7 +44,7 @@ def score(config: Score) -> None:
     space = spaces.get(config.space)
     chosen = config.select()
     source = config.source()
-    work = table.Work.plan(space, table.read_archs(space, config.archs, config.seed), dedup=config.dedup)
+    work = table.Work.plan(space, table.read_archs(space, config.archs, config.seed), dedup=not config.no_dedup)
     measured = {name: s for name, s in chosen.items() if isinstance(s, Measured)}
     manifest = {
         "settings": config.settings(chosen, source) | work.settings(space),

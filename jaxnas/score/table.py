@@ -1,5 +1,6 @@
 """From scores to a table on the disk: which architectures, in which parts, with which columns."""
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -151,7 +152,9 @@ def _one_repeat(scores: Finished) -> Finished:
 
 
 def _read_column(path: Path) -> list[str]:
-    read: Callable[..., pl.DataFrame] = pl.read_csv if path.suffix == ".csv" else pl.read_parquet
+    read: Callable[..., pl.DataFrame] = pl.read_parquet
+    if path.suffix == ".csv":
+        read = functools.partial(pl.read_csv, infer_schema_length=None)
     if not path.is_file():
         raise UserError(f"--archs {path}: no such file; give {ARCHS}")
     try:

@@ -46,6 +46,11 @@ def ntk_gram(apply: Apply, params: Any, x: jax.Array, *, independent: bool = Fal
     shape = jax.eval_shape(apply, params, x).shape
     if len(shape) != 2 or shape[0] != x.shape[0]:
         raise ValueError(f"apply(params, x) must return logits [B, K] with B = {x.shape[0]}; got shape {shape}")
+    with jax.default_matmul_precision("highest"):  # TF32 would swamp the smallest eigenvalues
+        return _gram(apply, params, x, independent)
+
+
+def _gram(apply: Apply, params: Any, x: jax.Array, independent: bool) -> jax.Array:
     if independent:
         rows = jax.vmap(lambda one: _flatten(jax.grad(lambda p: apply(p, one[None]).sum())(params)))(x)
         return gram(rows)
@@ -73,8 +78,8 @@ class NTK:
     """Derivative of batch normalisation: `frozen` holds the batch statistics constant (fast), `batch` goes through
     them (TE-NAS; as many backward passes as images)."""
     preset: Literal["paper", "as_shipped"] = "paper"
-    """`paper`: Kaiming-normal weights, new ones for every repeat. `as_shipped`: what the official code does, the
-    default weights of PyTorch, the same ones for every repeat."""
+    """Weights. `paper`: Kaiming-normal, new ones for every repeat. `as_shipped`, as the official code's initialisation
+    works out: the defaults of PyTorch, the same ones for every repeat. All rounds of a search share these draws."""
     images: int = 72
     """Images in the batch (official launcher 72; the paper's appendix states 32)."""
 
@@ -110,7 +115,8 @@ class NTK:
         if self.bn == "batch":
             return ntk_gram(lambda p, x: network.apply(p, arch, x), params, inputs)
         probe = jnp.zeros((inputs.shape[0],) * 2, inputs.dtype)
-        return jax.grad(lambda z: network.apply(params, arch, inputs, z).sum())(probe)
+        with jax.default_matmul_precision("highest"):
+            return jax.grad(lambda z: network.apply(params, arch, inputs, z).sum())(probe)
 
     def finish(self, grams: np.ndarray) -> Finished:
         """Turn the NTKs `[N, B, B]` of a batch into values and statuses `[N]` and spectra `[N, B]`, on the host."""

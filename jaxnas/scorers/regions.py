@@ -50,8 +50,8 @@ class Regions:
     """Number of linear regions."""
 
     preset: Literal["paper", "as_shipped"] = "paper"
-    """`paper`: Kaiming-normal weights. `as_shipped`: what the official code does, the default weights of PyTorch. New
-    ones for every repeat either way."""
+    """Weights. `paper`: Kaiming-normal. `as_shipped`: the defaults of PyTorch, as the official code's initialisation
+    works out. New ones for every repeat either way."""
     batches: int = 3
     """Batches of inputs, each with its own batch statistics."""
     samples: int = 1000

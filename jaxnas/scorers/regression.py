@@ -64,7 +64,8 @@ def fit(taps: Taps, params: Any, heads: list[Params], problem: Problem, *, steps
         features, seen = taps(params, x, inner)
         maps = [_head(*each) for each in zip(heads, features, problem.targets, outer, strict=True)]
         errors = [jnp.square(y - target).mean() for (y, _), target in zip(maps, problem.targets, strict=True)]
-        return sum(w * e for w, e in zip(by, errors, strict=False)), (seen, [own for _, own in maps])
+        by = by[-len(errors) :]  # fewer taps: the deepest keep their weights
+        return sum(w * e for w, e in zip(by, errors, strict=True)), (seen, [own for _, own in maps])
 
     def step(carry, index):
         weights, state, running = carry
@@ -102,7 +103,8 @@ def regression(
         three of them, shallow to deep.
       params: pytree of float arrays.
       x: images `[B, H, W, C]`.
-      target: a map `[B, S, S, C_l]` for each output, for instance of `signals.targets`; S = 1 suits logits.
+      target: a map `[B, S, S, C_l]` for each output, for instance of `signals.targets`; S = 1 suits logits. Errors
+        are summed in training and weighted by .25, .5, 1 in the score, the deepest output by 1 (version `initial`).
       key: draws the heads and the noise.
       task: where the noise's kind and level come from; no noise without it.
       steps: SGD steps.

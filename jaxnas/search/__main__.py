@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from jaxnas import cli, spaces
-from jaxnas.errors import UserError, unknown
+from jaxnas.errors import unknown
 from jaxnas.options import Options, provenance
 from jaxnas.runner import Evaluator, default_batch, summarise
 from jaxnas.scorers import Count, Measured
@@ -77,7 +77,7 @@ def search(config: Search) -> None:
         "rounds": method.report(state),
     }
     text = json.dumps(result, indent=2, allow_nan=False)
-    _write(store.path / RESULT, text + "\n")
+    store.put(RESULT, f"{text}\n".encode())
     if config.json:
         print(text)
     else:
@@ -130,18 +130,6 @@ def _scores(space: CellSpace, found: Found) -> dict[str, Any]:
 
 def _number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file that appears complete or not at all."""
-    unfinished = path.with_name(f"{path.name}.tmp")
-    try:
-        unfinished.write_text(text)
-        unfinished.replace(path)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror}; the rounds are safe, run the same command again"
-        ) from None
 
 
 def _show(result: dict[str, Any], rows: list[dict[str, str]], path: Path, *, new: int) -> None:

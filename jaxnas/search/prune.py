@@ -59,11 +59,6 @@ class State:
     mask: np.ndarray
     history: tuple[Round, ...] = ()
 
-    @property
-    def round(self) -> int:
-        """Number of rounds behind this state."""
-        return len(self.history)
-
 
 def init(num_edges: int, num_ops: int, banned: Sequence[int] = (0,)) -> State:
     """Return the full supernet without the `banned` ops (op 0 is `none` in every cell space of the paper)."""
