@@ -2,8 +2,8 @@
 
 Kernels are `[k, k, C_in, C_out]` (HWIO) in either layout. On `NHWC` a convolution is `lax.conv_general_dilated`. On
 `CHWN` it is a sum of shifted multiply-adds, which XLA fuses into one loop, up to a few channels, and from there a
-matrix product with the stacked shifts. The functions are jitted so
-that one shape is traced once, however often a network uses it.
+matrix product with the stacked shifts. The functions are jitted so that one shape is traced once, however often a
+network uses it.
 """
 
 import functools
