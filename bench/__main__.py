@@ -1,44 +1,34 @@
-"""`python -m bench`: list the cases, run some of them, or bring the table in README.md up to date."""
+"""`python -m bench`: list the cases, run some of them, or bring the tables in README.md up to date."""
 
 import json
-import multiprocessing
 import re
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tyro
 
-from bench import cases
+from bench import harness, plots, tables
+from bench.case import Case, Options
+from bench.cases import CASES
+from bench.machine import provenance
 from jaxnas import cli
 from jaxnas.errors import UserError, unknown
-from jaxnas.scorers import Regression
 
 HERE = Path(__file__).parent
-HEADER = (
-    "case | machine | architectures/s | ms each | competitor | ms each | ratio (range) | lower s | compile s | all s"
-    " | peak MiB | GFLOP each | run"
-)
-MARKED = re.compile(r"(?<=<!-- table -->\n).*?(?=<!-- end of table -->)", re.DOTALL)
 
 
-@dataclass(frozen=True)
-class Bench:
-    """Time the scorers and, in the same run, the PyTorch loop. Without names: list the cases."""
+@dataclass(frozen=True, kw_only=True)
+class Bench(Options):
+    """Time the scorers beside the PyTorch loop, and whole command lines. Without names: list the cases."""
 
     names: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Cases to run, each in a process of its own."""
+    """Cases to run, each in processes of its own."""
     out: str | None = None
-    """File (.json, for one case) or directory for the records, one per case; by default standard output."""
-    archs: int | None = None
-    """Architectures in the sample; by default the case's number."""
-    rounds: int = 3
-    """Rounds of ours and theirs in turn."""
-    steps: int | None = None
-    """Steps of the regression, fewer than GenNAS's 100 to try it out."""
+    """File (.json, for one case) or directory for the records, one per case; by default standard output. The case
+    `curves` draws a .png beside its record."""
     table: bool = False
     """Write the newest figures of bench/results into bench/README.md."""
 
@@ -46,45 +36,51 @@ class Bench:
 def bench(config: Bench) -> None:
     """Run the command."""
     if config.table:
-        write_table(HERE / "README.md", HERE / "results")
+        tables.write(HERE / "README.md", HERE / "results")
     elif config.names:
         run(config)
     else:
-        for case in cases.CASES.values():
-            print(f"{case.name:<12}{case.summary}; beside {', '.join(case.rivals)}; {case.archs} architectures")
+        for case in CASES.values():
+            print(f"{case.name:<14}{case.summary}")
 
 
 def run(config: Bench) -> None:
     """Run the named cases and write or print their records."""
-    names = list(dict.fromkeys(config.names))
-    chosen = [adapted(name, config) for name in names]
+    chosen = [adapted(name, config) for name in dict.fromkeys(config.names)]
     out = checked_out(config.out, len(chosen))
     for case in chosen:
-        archs = case.archs if config.archs is None else config.archs
-        steps = f" --steps {case.scorer.steps}" if isinstance(case.scorer, Regression) else ""
-        command = f"python -m bench {case.name} --archs {archs} --rounds {config.rounds}{steps}"
-        print(f"{command} ...", file=sys.stderr)
-        record = in_new_process(case, archs=archs, rounds=config.rounds, command=command)
+        record = measured(case)
         text = json.dumps(record, indent=1) + "\n"
         if out is None:
-            print(text, end="")
+            print(text, end="", flush=True)
         else:
-            path = out if out.suffix == ".json" else out / file_name(record)
-            path.write_text(text)
-            print(path)
+            write(record, text, out if out.suffix == ".json" else out / file_name(record))
 
 
-def adapted(name: str, config: Bench) -> cases.Case:
+def measured(case: Case) -> dict[str, Any]:
+    """Return the record of a case: what it is and how to run it again, where and when it ran, and its figures."""
+    command = f"python -m bench {case.name} {case.arguments()}"
+    print(f"{command} ...", file=sys.stderr)
+    about = {"case": case.name, "kind": case.kind, "command": command}
+    return about | harness.in_new_process(provenance) | case.run()
+
+
+def write(record: dict[str, Any], text: str, path: Path) -> None:
+    """Write a record, and draw its figure if it is one of curves."""
+    path.write_text(text)
+    print(path)
+    if record["kind"] == "curves":
+        plots.draw(record, path.with_suffix(".png"))
+        print(path.with_suffix(".png"))
+
+
+def adapted(name: str, config: Bench) -> Case:
     """Return the case called `name` changed as the command line asks; `UserError` if that makes no sense."""
-    if name not in cases.CASES:
-        raise unknown("case", name, cases.CASES)
-    if config.rounds < 1 or (config.archs is not None and config.archs < 1):
+    if name not in CASES:
+        raise unknown("case", name, CASES)
+    if min(config.given("archs", "rounds").values(), default=1) < 1:
         raise UserError("--archs and --rounds must be at least 1")
-    case = cases.CASES[name]
-    if config.steps is not None and isinstance(case.scorer, Regression):
-        case = replace(case, scorer=replace(case.scorer, steps=config.steps))
-    case.scorer.check()
-    return case
+    return CASES[name].adapted(config)
 
 
 def checked_out(out: str | None, count: int) -> Path | None:
@@ -102,63 +98,10 @@ def checked_out(out: str | None, count: int) -> Path | None:
     return path
 
 
-def in_new_process(case: cases.Case, **options: Any) -> dict[str, Any]:
-    """Return `cases.run(case, **options)` from a fresh process: its peak memory is this case's alone."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(cases.run, case, **options).result()
-
-
 def file_name(record: dict[str, Any]) -> str:
     """Return the name of a record's file: case, device, time."""
     device = re.sub(r"\W+", "-", record["machine"]["device"].lower())
     return f"{record['case']}-{device}-{record['created'].replace(':', '')}.json"
-
-
-def write_table(readme: Path, results: Path) -> None:
-    """Replace the table in `readme` by that of the records in the directory `results`."""
-    text = readme.read_text()
-    if not MARKED.search(text):
-        raise UserError(
-            f"{readme} has no place for the table; put the lines <!-- table --> and <!-- end of table --> in it"
-        )
-    new = table([json.loads(path.read_text()) for path in results.glob("*.json")])
-    readme.write_text(MARKED.sub(lambda _: new, text))
-    print(new, end="")
-
-
-def table(records: Sequence[dict[str, Any]]) -> str:
-    """Return a Markdown table of the newest record of each case and device."""
-    newest = {(r["case"], r["machine"]["device"]): r for r in sorted(records, key=lambda r: r["created"])}
-    rows = [row for key in sorted(newest) for row in rows_of(newest[key])] or ["none yet" + " |" * HEADER.count("|")]
-    rule = "---" + "|---" * HEADER.count("|")
-    return "".join(f"| {row} |\n" for row in (HEADER, *rows)).replace("\n", f"\n|{rule}|\n", 1)
-
-
-def rows_of(record: dict[str, Any]) -> list[str]:
-    """Return one row of the table for each competitor of a record, or one without."""
-    own, host = {stage: found["median"] for stage, found in record["seconds"].items()}, record["machine"]
-    model = host["processor"] if host["backend"] == "cpu" else host["device"]
-    first = (
-        f"{record['case']} | {model}, {host['cpus']} CPUs | {record['archs_per_second']:.3g} | {milliseconds(record)}"
-    )
-    last = (
-        f"{own['lower']:.1f} | {own['compile']:.1f} | {own['total']:.1f} | {record['peak_rss_bytes'] / 2**20:.0f}"
-        f" | {record['flops_per_arch'] / 1e9:.3g} | {record['archs']} x {record['rounds']}, {record['created'][:10]}"
-    )
-    versus = [f"{name} | {milliseconds(r)} | {ratio(r)}" for name, r in (record["competitors"] or {}).items()]
-    return [f"{first} | {middle} | {last}" for middle in versus or ["none | |"]]
-
-
-def milliseconds(record: dict[str, Any]) -> str:
-    """Return the median time per architecture."""
-    value = 1000 * record["seconds_per_arch"]["median"]
-    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
-
-
-def ratio(record: dict[str, Any]) -> str:
-    """Return a competitor's ratio with its range."""
-    found = record["ratio"]
-    return f"{found['of_medians']:.3g}x ({found['min']:.3g} to {found['max']:.3g})"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

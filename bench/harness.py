@@ -1,31 +1,39 @@
-"""How a case is timed: ours cold and warm, then the competitors, and again; it knows no scorer and no space.
+"""How a case is timed; it knows no scorer, no space and no command.
 
-Every round starts from empty caches, so that lowering and compilation are measured as often as the run. Ours and theirs
-take turns, so that a machine that slows down slows both.
+In the process: ours cold and warm, then the competitors, and again. Every round starts from empty caches, so that
+lowering and compilation are measured as often as the run. Ours and theirs take turns, so that a machine that slows
+down slows both. As a child: a command line from its start to its exit.
 """
 
+import multiprocessing
 import os
-import platform
-import resource
 import statistics
-import sys
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
+from unittest import mock
 
 import jax
 import numpy as np
 
-Rivals = Mapping[str, Callable[[Any], Any]]
+from bench.machine import RSS_UNIT, peak_memory
+from jaxnas import devices
+from jaxnas.errors import UserError
+
+Scorer = Callable[[Any], Any]
+Rivals = Mapping[str, Scorer]
 Span = tuple[float, float]
+T = TypeVar("T")
 STAGES = ("lower", "compile", "run", "total")
-PACKAGES = ("jax", "jaxlib", "flax", "numpy", "torch")
 EVENTS = "/jax/core/compile/"
 COMPILE = EVENTS + "backend_compile_duration"
+CACHE = "JAX_COMPILATION_CACHE_DIR"
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ class Workload:
     """
 
     archs: Sequence[Any] | np.ndarray
-    ours: Callable[[], Callable[[Any], Any]]
+    ours: Callable[[], Scorer]
     rivals: Callable[[], Rivals]
 
 
@@ -71,15 +79,21 @@ def measure(work: Workload, *, rounds: int) -> dict[str, Any]:
 
 def time_ours(work: Workload) -> dict[str, float]:
     """Return the seconds of each of `STAGES`, from empty caches."""
+    score, cold = time_first_call(work.ours, work.archs)
+    return {**cold, "run": seconds(score, work.archs)}
+
+
+def time_first_call(make: Callable[[], Scorer], archs: Any) -> tuple[Scorer, dict[str, float]]:
+    """Return a new scorer and the seconds to `lower`, to `compile`, and in `total` to its first scores."""
     jax.clear_caches()
     started = time.perf_counter()
-    with events() as spans:
-        score = work.ours()
-        jax.block_until_ready(score(work.archs))
+    with compilations() as spans:
+        score = make()
+        jax.block_until_ready(score(archs))
     total = time.perf_counter() - started
-    compiling = covered(spans.get(COMPILE, []))
-    lowering = covered([span for found in spans.values() for span in found]) - compiling
-    return {"lower": lowering, "compile": compiling, "run": seconds(score, work.archs), "total": total}
+    compiling = covered(spans["compile"])
+    lowering = covered(spans["compile"] + spans["lower"]) - compiling
+    return score, {"lower": lowering, "compile": compiling, "total": total}
 
 
 def time_rivals(rivals: Rivals, archs: Iterable[Any]) -> dict[str, float]:
@@ -87,21 +101,21 @@ def time_rivals(rivals: Rivals, archs: Iterable[Any]) -> dict[str, float]:
     return {name: sum(seconds(rival, arch) for arch in archs) for name, rival in rivals.items()}
 
 
-def seconds(function: Callable[[Any], Any], argument: Any) -> float:
-    """Return the time until the result of `function(argument)` is there."""
+def seconds(function: Callable[..., Any], *arguments: Any) -> float:
+    """Return the time until the result of `function(*arguments)` is there."""
     started = time.perf_counter()
-    jax.block_until_ready(function(argument))
+    jax.block_until_ready(function(*arguments))
     return time.perf_counter() - started
 
 
 @contextmanager
-def events() -> Iterator[dict[str, list[Span]]]:
-    """Collect the (start, end) of every tracing, lowering and compilation by JAX."""
-    spans: dict[str, list[Span]] = {}
+def compilations() -> Iterator[dict[str, list[Span]]]:
+    """Collect the (start, end), by `time.time`, of all that JAX does to `compile` and, tracing included, to `lower`."""
+    spans: dict[str, list[Span]] = {"compile": [], "lower": []}
 
     def note(event: str, start_time: float, end_time: float, **_: Any) -> None:
         if event.startswith(EVENTS):
-            spans.setdefault(event, []).append((start_time, end_time))
+            spans["compile" if event == COMPILE else "lower"].append((start_time, end_time))
 
     jax.monitoring.register_event_time_span_listener(note)
     try:
@@ -135,43 +149,44 @@ def compare(ours: Sequence[float], theirs: Sequence[float], archs: int) -> dict[
     }
 
 
-def peak_memory() -> dict[str, int | None]:
-    """Return the largest resident set of this process so far, and the peak of its device, if it has one, in bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    device = jax.devices()[0].memory_stats()
-    return {
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
-        "peak_device_bytes": device and device.get("peak_bytes_in_use"),
-    }
+class Child(NamedTuple):
+    """What a child process took: wall-clock seconds from start to exit, and its largest resident set in bytes."""
+
+    seconds: float
+    peak_rss_bytes: int
 
 
-def machine() -> dict[str, Any]:
-    """Return what the figures depend on: device, processor, CPUs and how busy they are before the run."""
-    return {
-        "backend": jax.default_backend(),
-        "device": jax.devices()[0].device_kind,
-        "processor": processor(),
-        "cpus": os.cpu_count(),
-        "load_average": os.getloadavg()[0],
-    }
+def time_command(argv: Sequence[str], *, cache: Path) -> Child:
+    """Run a command line to its end, with JAX's persistent cache in `cache`; `UserError` if it fails.
+
+    Linux reports as its peak memory at least that of this process, which should do no work of its own.
+    """
+    with tempfile.TemporaryFile() as printed:
+        started = time.perf_counter()
+        process = subprocess.Popen(argv, env=os.environ | {CACHE: str(cache)}, stdout=printed, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)  # the peak of this child alone, unlike RUSAGE_CHILDREN
+        elapsed = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        printed.seek(0)
+        if process.returncode:
+            said = printed.read().decode(errors="replace").strip()[-500:]
+            raise UserError(f"{' '.join(argv)} failed with exit code {process.returncode}: {said}")
+    return Child(elapsed, usage.ru_maxrss * RSS_UNIT)
 
 
-def processor() -> str:
-    """Return the processor's model."""
-    table = Path("/proc/cpuinfo")
-    lines = table.read_text().splitlines() if table.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
+def in_new_process(function: Callable[..., T], *arguments: Any, cache: Path | None = None) -> T:
+    """Return `function(*arguments)` from a fresh process, on all devices that the command line would use.
+
+    Peak memory and compiled programs are that process's alone; JAX's persistent cache is off unless `cache` says where.
+    """
+    caching = {"JAX_ENABLE_COMPILATION_CACHE": "false"} if cache is None else {CACHE: str(cache)}
+    with (
+        mock.patch.dict(os.environ, caching),
+        ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool,
+    ):
+        return pool.submit(_on_all_devices, function, *arguments).result()
 
 
-def versions() -> dict[str, str | None]:
-    """Return the versions of Python and of `PACKAGES`; None for one that is not installed."""
-    return {"python": platform.python_version()} | {name: installed(name) for name in PACKAGES}
-
-
-def installed(package: str) -> str | None:
-    """Return the version of a package, or None."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+def _on_all_devices(function: Callable[..., T], *arguments: Any) -> T:
+    devices.available()
+    return function(*arguments)

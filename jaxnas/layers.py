@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnas.kernels import conv
+from jaxnas.kernels.dispatch import alone, choose
 from jaxnas.kernels.gram import gram
 from jaxnas.kernels.layout import Layout
 
@@ -45,16 +46,26 @@ def through_norm(g: jax.Array, hat: jax.Array, gain: jax.Array, bn: BatchNormMod
 
     `batch`: gain (g - mean g - hat mean(g hat)), the derivative through the moments; `frozen`: gain g.
     """
-    if bn == "batch":
-        axes = layout.all_but_channel
-        g = g - layout.per_channel(g.mean(axes)) - hat * layout.per_channel((g * hat).mean(axes))
-    return g * layout.per_channel(gain)
+    axes = layout.all_but_channel
+    return conv.through_moments(g, hat, gain, g.sum(axes), (g * hat).sum(axes), bn == "batch", layout)
 
 
 def scale_gram(g: jax.Array, hat: jax.Array, layout: Layout) -> jax.Array:
     """Return the Gram matrix `[B, B]` of the per-sample gradients of a normalisation's scale."""
     per_sample = (g * hat).sum((layout.height, layout.width))
-    return gram(per_sample if layout.batch == 0 else per_sample.T)
+    return gram(per_sample, 0 if layout.batch == 0 else -1)
+
+
+class Scaling(NamedTuple):
+    """What follows an op's linear part, per channel `[C]`: (linear - center) * gain + shift."""
+
+    center: jax.Array
+    gain: jax.Array
+    shift: jax.Array
+
+    def __call__(self, linear: jax.Array, layout: Layout) -> jax.Array:
+        center, gain, shift = map(layout.per_channel, self)
+        return (linear - center) * gain + shift
 
 
 class Saved(NamedTuple):
@@ -65,11 +76,11 @@ class Saved(NamedTuple):
 
 
 class Op:
-    """A differentiable operation; the base class passes nothing on and has no parameters.
+    """A differentiable operation: a linear part, then a factor and a shift per channel.
 
     `forward(params, x) -> (y, Saved)`, `backward(params, x, saved, g) -> (dx, dparams)` and
     `backward_gram(params, x, saved, g) -> (dx, K)`, where K `[B, B]` is the Gram matrix of the per-sample
-    gradients with respect to the op's weights (no biases).
+    gradients with respect to the op's weights (no biases). The base class has no parameters and shifts nothing.
     """
 
     out_channels: int
@@ -86,10 +97,16 @@ class Op:
     def linear(self, params: Params, x: jax.Array) -> jax.Array:
         raise NotImplementedError
 
-    def forward(self, params: Params, x: jax.Array) -> tuple[jax.Array, Saved]:
-        y = self.linear(params, x)
-        blank = jnp.zeros((self.out_channels,), y.dtype)
-        return y, Saved(jnp.zeros_like(y), Moments(blank, blank))
+    def scaling(self, params: Params, linear: jax.Array, by: Moments | None = None) -> tuple[Scaling, Moments]:
+        """Return what follows `linear`, and its moments; `by` replaces those of the batch."""
+        zeros, ones = jnp.zeros(self.out_channels, linear.dtype), jnp.ones(self.out_channels, linear.dtype)
+        return Scaling(zeros, ones, zeros), Moments(zeros, zeros)
+
+    def forward(self, params: Params, x: jax.Array, by: Moments | None = None) -> tuple[jax.Array, Saved]:
+        """Return (y, saved); `by` replaces the batch's moments (evaluation with running statistics)."""
+        linear = self.linear(params, x)
+        scaling, seen = self.scaling(params, linear, by)
+        return scaling(linear, self.layout), Saved(linear, seen)
 
     def adjoint(self, x: jax.Array, g: jax.Array) -> jax.Array:
         raise NotImplementedError
@@ -181,31 +198,28 @@ class ConvNorm(Op):
         multiply_adds = self.size**2 * self.in_channels * outputs
         return multiply_adds + 2 * outputs * self.norm + pixels * self.in_channels * self.relu
 
-    def forward(self, params: Params, x: jax.Array, by: Moments | None = None) -> tuple[jax.Array, Saved]:
-        """Return (y, saved); `by` replaces the batch's moments (evaluation with running statistics)."""
-        linear = conv.conv2d(jax.nn.relu(x) if self.relu else x, params["kernel"], self.stride, self.layout)
+    def linear(self, params: Params, x: jax.Array) -> jax.Array:
+        return conv.conv2d(jax.nn.relu(x) if self.relu else x, params["kernel"], self.stride, self.layout)
+
+    def scaling(self, params: Params, linear: jax.Array, by: Moments | None = None) -> tuple[Scaling, Moments]:
         if not self.norm:
-            blank = jnp.zeros((self.out_channels,), linear.dtype)
-            return linear, Saved(linear, Moments(blank, blank))
+            return super().scaling(params, linear)
         by = moments(linear, self.layout) if by is None else by
-        y = normalise(linear, by, self.layout)
-        if self.affine:
-            y = y * self.layout.per_channel(params["scale"]) + self.layout.per_channel(params["bias"])
-        return y, Saved(linear, by)
+        shift = params["bias"] if self.affine else jnp.zeros_like(by.mean)
+        return Scaling(by.mean, self._gain(params, by), shift), by
 
     def backward(self, params: Params, x: jax.Array, saved: Saved, g: jax.Array) -> tuple[jax.Array, Params]:
-        grads: Params = {}
-        if self.norm:
-            hat = normalise(saved.linear, saved.moments, self.layout)
-            if self.affine:
-                grads = {
-                    "scale": (g * hat).sum(self.layout.all_but_channel),
-                    "bias": g.sum(self.layout.all_but_channel),
-                }
-            g = through_norm(g, hat, self._gain(params, saved), self.bn, self.layout)
         active = jax.nn.relu(x) if self.relu else x
-        grads["kernel"] = conv.conv2d_kernel_grad(active, g, self.size, self.stride, self.layout)
-        return self._through_conv(params, x, g), grads
+        if not self.norm:
+            grads = {"kernel": conv.conv2d_kernel_grad(active, g, self.size, self.stride, self.layout)}
+            return self._through_conv(params, x, g), grads
+        hat = normalise(saved.linear, saved.moments, self.layout)
+        gain, coupled = self._gain(params, saved.moments), self.bn == "batch"
+        pulled = conv.conv2d_norm_grads(active, hat, gain, g, self.size, self.stride, coupled, self.layout)
+        grads = {"kernel": pulled.kernel}
+        if self.affine:
+            grads |= {"scale": pulled.scale, "bias": pulled.bias}
+        return self._through_conv(params, x, pulled.linear), grads
 
     def backward_gram(self, params: Params, x: jax.Array, saved: Saved, g: jax.Array) -> tuple[jax.Array, jax.Array]:
         batch = x.shape[self.layout.batch]
@@ -214,13 +228,13 @@ class ConvNorm(Op):
             hat = normalise(saved.linear, saved.moments, self.layout)
             if self.affine:
                 total += scale_gram(g, hat, self.layout)
-            g = through_norm(g, hat, self._gain(params, saved), self.bn, self.layout)
+            g = through_norm(g, hat, self._gain(params, saved.moments), self.bn, self.layout)
         active = jax.nn.relu(x) if self.relu else x
-        total += gram(conv.conv2d_sample_kernel_grads(active, g, self.size, self.stride, self.layout))
+        total += conv.conv2d_kernel_gram(active, g, self.size, self.stride, self.layout)
         return self._through_conv(params, x, g), total
 
-    def _gain(self, params: Params, saved: Saved) -> jax.Array:
-        inverse = jax.lax.rsqrt(saved.moments.variance + EPSILON)
+    def _gain(self, params: Params, by: Moments) -> jax.Array:
+        inverse = jax.lax.rsqrt(by.variance + EPSILON)
         return inverse * params["scale"] if self.affine else inverse
 
     def _through_conv(self, params: Params, x: jax.Array, g: jax.Array) -> jax.Array:
@@ -251,8 +265,8 @@ class Head(Op):
         scale, bias = self.layout.per_channel(params["scale"]), self.layout.per_channel(params["bias"])
         return hat, jax.nn.relu(hat * scale + bias)
 
-    def forward(self, params: Params, x: jax.Array) -> tuple[jax.Array, Saved]:
-        by = moments(x, self.layout)
+    def forward(self, params: Params, x: jax.Array, by: Moments | None = None) -> tuple[jax.Array, Saved]:
+        by = moments(x, self.layout) if by is None else by
         _, active = self.activations(params, x, by)
         return self._pool(active) @ params["kernel"] + params["offset"][None], Saved(x, by)
 
@@ -310,11 +324,22 @@ def _choose(
     ops: tuple[Op, ...], index: jax.Array, call: Callable[[int, Op], Callable[..., Any]], *operands: Any
 ) -> Any:
     branches = [call(i, op) for i, op in enumerate(ops)]
-    return branches[0](*operands) if len(ops) == 1 else jax.lax.switch(index, branches, *operands)
+    return alone(index, branches[0], *operands) if len(ops) == 1 else choose(index, branches, *operands)
 
 
 def _forward(ops, index, params, x):
-    return _choose(ops, index, lambda i, op: lambda p, x: op.forward(p[i], x), params, x)
+    if len(ops) == 1:
+        return ops[0].forward(params[0], x)
+
+    def parts(i: int, op: Op):
+        def branch(params, x):
+            linear = op.linear(params[i], x)
+            return linear, *op.scaling(params[i], linear)
+
+        return branch
+
+    linear, scaling, seen = choose(index, [parts(i, op) for i, op in enumerate(ops)], params, x)
+    return scaling(linear, ops[0].layout), Saved(linear, seen)
 
 
 def _run_forward(ops, index, params, x, probe):

@@ -118,6 +118,10 @@ class _Draw:
         return self.vector[first : self.used].reshape(shape)
 
 
+def _first(arch):
+    return (arch.ravel()[0] < 0).astype(jnp.int32)
+
+
 class CellNetwork(nnx.Module):
     """See the module's docstring. Images go in as `[B, H, W, C]`."""
 
@@ -150,7 +154,7 @@ class CellNetwork(nnx.Module):
     def __call__(self, x: jax.Array, arch: jax.Array, probe: jax.Array | None = None) -> jax.Array:
         """Return the logits `[B, classes]` of images `[B, H, W, C]`."""
         features, _ = self._features(x, arch, probe)
-        return run((head_op(self.config),), 0, (self.head.take(),), features[-1], probe)[0]
+        return run((head_op(self.config),), _first(arch), (self.head.take(),), features[-1], probe)[0]
 
     def taps(
         self, x: jax.Array, arch: jax.Array, running: list[Moments] | None = None
@@ -164,7 +168,7 @@ class CellNetwork(nnx.Module):
         return [to_nhwc(f, self.config.layout) for f in features], stats
 
     def patterns(self, x: jax.Array, arch: jax.Array) -> jax.Array:
-        """Return the signs `[B, U]` of every ReLU output of a one-cell network; constant where no ReLU reads a node."""
+        """Return the signs `[U, B]` of every ReLU output of a one-cell network; constant where no ReLU reads a node."""
         nodes = self._nodes(from_nhwc(x, self.config.layout), arch, 0, 0, None)
         relu = jnp.array([getattr(op, "relu", False) for op in self._ops(0)])
         chosen = relu[arch] if arch.ndim == 1 else (arch * relu[None]).any(-1)
@@ -173,7 +177,8 @@ class CellNetwork(nnx.Module):
             read[source] = read[source] | chosen[edge]
         _, last = head_op(self.config).activations(self.head.take(), nodes[-1], moments(nodes[-1], self.config.layout))
         signs = [(node > 0) & used for node, used in zip(nodes[:-1], read, strict=False)] + [last > 0]
-        return jnp.concatenate([to_nhwc(s, self.config.layout).reshape(x.shape[0], -1) for s in signs], -1)
+        batch = self.config.layout.batch
+        return jnp.concatenate([jnp.moveaxis(s, batch, -1).reshape(-1, x.shape[0]) for s in signs])
 
     def _ops(self, stage: int) -> tuple[Op, ...]:
         return self.cell.ops(self.config.width(stage), self.config)
@@ -187,7 +192,7 @@ class CellNetwork(nnx.Module):
                 y, saved = op.forward(weights.take(), x, running[len(stats)])
                 stats.append(saved.moments)
                 return y
-            y, seen = run((op,), 0, (weights.take(),), x, probe)
+            y, seen = run((op,), _first(arch), (weights.take(),), x, probe)
             count = y.size // y.shape[self.config.layout.channel]
             stats.append(Moments(seen.mean, seen.variance * (count / (count - 1))))
             return y
@@ -201,7 +206,7 @@ class CellNetwork(nnx.Module):
                 ops, weights = reduction_ops(self.config, stage), self.reductions[stage - 1]
                 main = norm(ops["conv_b"], weights["conv_b"], norm(ops["conv_a"], weights["conv_a"], x))
                 pooled = mean_pool2x2(x, self.config.layout)
-                x = main + run((ops["shortcut"],), 0, (weights["shortcut"].take(),), pooled, probe)[0]
+                x = main + run((ops["shortcut"],), _first(arch), (weights["shortcut"].take(),), pooled, probe)[0]
             for cell in range(self.config.cells):
                 x = self._nodes(x, arch, stage, cell, probe)[-1]
             features.append(x)
@@ -266,6 +271,12 @@ class Network:
     def patterns(self, params: nnx.State, arch: jax.Array, x: jax.Array) -> jax.Array:
         """See `CellNetwork.patterns`."""
         return self.module(params).patterns(x, arch)
+
+    def activations(self, images: int) -> int:
+        """Return the floats that a forward pass of `images` images keeps for the backward pass: two for each edge."""
+        config = self.config
+        sizes = [config.cells * config.width(stage) * config.pixels(stage) for stage in range(config.stages)]
+        return 2 * len(self.cell.edges) * images * sum(sizes)
 
     def params_cost(self) -> Cost:
         """Return the number of parameters (weights, scales, biases), by op."""

@@ -9,10 +9,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxnas import data, scorers
+from jaxnas import data, devices, scorers
 from jaxnas.data import Source
 from jaxnas.errors import UserError
+from jaxnas.runner import Evaluator
 from jaxnas.scorers import NTK, Measured, Regions, Regression, Scorer
+from jaxnas.spaces import CellSpace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,10 @@ class Options:
     """Directory of the TFDS data sets."""
     download: bool = False
     """Let TFDS download the data set if it is not there."""
+    devices: int | None = None
+    """Devices to use: accelerators or, without one, cores of the CPU; by default all. No score depends on it."""
+    batch_size: int | None = None
+    """Architectures on a device at once; by default chosen from the scorers and the device's free memory."""
     ntk: NTK = field(default_factory=NTK)
     regions: Regions = field(default_factory=Regions)
     regression: Regression = field(default_factory=Regression)
@@ -49,6 +55,25 @@ class Options:
             if isinstance(scorer, Measured):
                 scorer.check()
         return chosen
+
+    def evaluators(
+        self, space: CellSpace, chosen: Mapping[str, Scorer], source: Source, *, most: int | None = None
+    ) -> dict[str, Evaluator]:
+        """Return an evaluator for each measured scorer, on the devices that were asked for.
+
+        Args:
+          most: the largest number of architectures that they will get at a time, if that is known.
+        """
+        if self.batch_size is not None and self.batch_size < 1:
+            raise UserError(f"--batch-size is {self.batch_size}; it must be at least 1")
+        on = devices.available(self.devices)
+        devices.cache_programs()
+        batch = self.batch_size or (most and -(-most // len(on)))
+        return {
+            name: Evaluator(space, s, source, repeats=self.repeats, seed=self.seed, batch=batch, devices=on)
+            for name, s in chosen.items()
+            if isinstance(s, Measured)
+        }
 
     def source(self) -> Source:
         """Return the images."""
@@ -71,7 +96,7 @@ def provenance(source: Source) -> dict[str, Any]:
     """Return where, when and with what a run was made; no part of its settings."""
     return {
         "data": source.description,
-        "device": f"{jax.devices()[0].device_kind} ({jax.default_backend()})",
+        "device": f"{len(jax.devices())} x {jax.devices()[0].device_kind} ({jax.default_backend()})",
         "versions": {"python": platform.python_version(), "jax": jax.__version__, "numpy": np.__version__},
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }

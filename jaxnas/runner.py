@@ -1,28 +1,30 @@
-"""Scoring many architectures: compiled batches, common random numbers, repeats.
+"""Scoring many architectures: compiled batches on one or several devices, common random numbers, repeats.
 
 Weights, inputs and every other draw depend on (seed, scorer, repeat) alone, so a score does not change with the batch
-size, the order of the architectures, their neighbours in a batch, the shard or a restart.
+size, the order of the architectures, their neighbours in a batch, the device, the shard or a restart.
 """
 
+import contextlib
 import zlib
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from jaxnas.data import Source
+from jaxnas.errors import UserError
+from jaxnas.network import Network
 from jaxnas.scorers import NTK, Count, Measured, Regression
 from jaxnas.spaces import CellSpace
 from jaxnas.types import Finished, Status
 
-
-def default_batch(scorers: list[Any]) -> int:
-    """Return the number of architectures in a compiled batch: about ten seconds of a laptop's work."""
-    if any(isinstance(s, Regression) for s in scorers):
-        return 2
-    return 16 if any(isinstance(s, NTK) and s.bn == "batch" for s in scorers) else 128
+Mode = Literal["loop", "dispatch"]
+AXIS = "archs"
 
 
 class Evaluator:
@@ -34,57 +36,141 @@ class Evaluator:
       source: images.
       repeats: how often to measure, each time with new inputs and, if the scorer says so, new weights.
       seed: of all random draws.
-      batch: architectures in a compiled batch; the last one may have fewer.
+      batch: architectures per device in a compiled batch; by default chosen by `batch_size`.
+      devices: that share the work, by default all; each gets architectures of about the same FLOPs.
+      mode: `loop` runs a device's architectures one after another, each op on its own (the default on a CPU),
+        `dispatch` all at once, sorted by op (the default elsewhere).
     """
 
     def __init__(
-        self, space: CellSpace, scorer: Measured, source: Source, *, repeats: int = 1, seed: int = 0, batch: int = 128
+        self,
+        space: CellSpace,
+        scorer: Measured,
+        source: Source,
+        *,
+        repeats: int = 1,
+        seed: int = 0,
+        batch: int | None = None,
+        devices: Sequence[jax.Device] | None = None,
+        mode: Mode | None = None,
     ):
         self.space, self.scorer, self.source = space, scorer, source
-        self.repeats, self.seed, self.batch = repeats, seed, batch
+        self.repeats, self.seed = repeats, seed
         self.network = space.network(scorer.purpose, **scorer.config())
-        self._program = jax.jit(self._measure)
+        self.devices = tuple(devices or jax.local_devices())
+        self.mode: Mode = mode or ("loop" if self.devices[0].platform == "cpu" else "dispatch")
+        self.batch = batch or batch_size(scorer, self.network, self.devices[0], self.mode)
+        self._mesh = Mesh(np.array(self.devices), (AXIS,))
+        self._program = jax.jit(
+            jax.shard_map(
+                self._loop if self.mode == "loop" else self._dispatch,
+                mesh=self._mesh,
+                in_specs=(P(), P(AXIS), P(AXIS), P(), P()),
+                out_specs=P(AXIS),
+                check_vma=False,
+            ),
+        )
 
     def __call__(self, archs: np.ndarray) -> Finished:
         """Return values and statuses `[R, N]` of op indices `[N, E]` or op masks `[N, E, O]`, info `[R, N, ...]`.
 
         Disconnected architectures are recognised from the graph and not run.
         """
-        archs, n = np.asarray(archs, np.int32), len(archs)
-        lost = self.space.is_disconnected(archs)
-        run = np.flatnonzero(~lost)
-        value = np.full((self.repeats, n), np.nan)
-        status = np.full((self.repeats, n), int(Status.disconnected))
-        info: dict[str, np.ndarray] = {}
-        for first in range(0, len(run), self.batch):
-            rows = run[first : first + self.batch]
-            padded = archs[np.resize(rows, max(self.batch, 2))]  # for a batch of one XLA compiles other arithmetic
-            raw = [self._program(params, padded, len(rows), inputs, key) for params, inputs, key in self._draws]
-            for repeat, measured in enumerate(raw):
-                scores = self.scorer.finish(np.asarray(measured)[: len(rows)])
-                value[repeat, rows], status[repeat, rows] = scores.value, scores.status
-                for name, found in scores.info.items():
-                    if name not in info:
-                        info[name] = np.full((self.repeats, n, *found.shape[1:]), np.nan)
-                    info[name][repeat, rows] = found
-        return Finished(value, status, info)
+        return self.launch(archs)()
 
-    def _measure(self, params: Any, archs: jax.Array, number: jax.Array, inputs: Any, key: jax.Array) -> jax.Array:
-        """Return the raw scores `[B, ...]` of the first `number` architectures, zeros for the others.
+    def launch(self, archs: np.ndarray) -> Callable[[], Finished]:
+        """Start scoring and return the function that waits for the scores: the host is free in between."""
+        archs = np.asarray(archs, np.int32)
+        found = np.flatnonzero(~self.space.is_disconnected(archs))
+        if not self.scorer.counts_dead_ends:
+            archs = self.space.without_dead_ends(archs)
+        found = found[np.argsort(-self._costs(archs[found]), kind="stable")]
+        started = [(rows, self._start(archs[rows])) for rows in self._batches(found)]
+
+        def wait() -> Finished:
+            value = np.full((self.repeats, len(archs)), np.nan)
+            status = np.full((self.repeats, len(archs)), int(Status.disconnected))
+            info: dict[str, np.ndarray] = {}
+            for rows, fetch in started:
+                for repeat, raw in enumerate(fetch()):
+                    scores = self.scorer.finish(raw)
+                    value[repeat, rows], status[repeat, rows] = scores.value, scores.status
+                    for name, array in scores.info.items():
+                        if name not in info:
+                            info[name] = np.full((self.repeats, len(archs), *array.shape[1:]), np.nan)
+                        info[name][repeat, rows] = array
+            return Finished(value, status, info)
+
+        return wait
+
+    def _batches(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        step = self.batch * len(self.devices)
+        return (rows[first : first + step] for first in range(0, len(rows), step))
+
+    def _start(self, archs: np.ndarray) -> Callable[[], list[np.ndarray]]:
+        """Start one batch, sorted by cost, and return the function that gets its raw scores `[N, ...]` per repeat.
+
+        Where the device runs out of memory, the batch is halved, for later ones too, and run again.
+        """
+        batch = max(self.batch, 2)  # for a batch of one XLA compiles other arithmetic
+        places = deal(len(archs), len(self.devices), batch)
+        hands = np.repeat(archs[:1], len(self.devices) * batch, 0)
+        hands[places] = archs
+        numbers = np.bincount(places // batch, minlength=len(self.devices)).astype(np.int32)
+
+        def run() -> list[jax.Array]:
+            return [self._program(params, hands, numbers, inputs, key) for params, inputs, key in self._draws]
+
+        def fetch() -> list[np.ndarray]:
+            try:
+                return [np.asarray(raw)[places] for raw in (run() if raws is None else raws)]
+            except jax.errors.JaxRuntimeError as error:
+                self._halve(error, batch)
+            parts = [self._start(archs[rows])() for rows in self._batches(np.arange(len(archs)))]
+            return [np.concatenate(repeats) for repeats in zip(*parts, strict=True)]
+
+        raws = None
+        with contextlib.suppress(jax.errors.JaxRuntimeError):  # `fetch` meets it again
+            raws = run()
+        return fetch
+
+    def _halve(self, error: jax.errors.JaxRuntimeError, batch: int) -> None:
+        """Halve the batch if `error` says that one of `batch` architectures needs too much memory; raise it if not."""
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise error
+        if batch == 2:
+            raise UserError(
+                f"{self.scorer.name}: the memory of {self.devices[0].device_kind} does not hold two architectures;"
+                " use fewer images, or a device with more memory"
+            ) from error
+        self.batch = min(self.batch, batch // 2)
+
+    def _costs(self, archs: np.ndarray) -> np.ndarray:
+        """Return what the architectures cost `[N]`, in FLOPs up to a constant."""
+        per_op = np.array(self.network.flops_cost().per_op)
+        return per_op[archs].sum(-1) if archs.ndim == 2 else (archs * per_op).sum((-2, -1))
+
+    def _loop(self, params: Any, archs: jax.Array, number: jax.Array, inputs: Any, key: jax.Array) -> jax.Array:
+        """Return the raw scores `[B, ...]` of the first `number` `[1]` architectures, zeros for the others.
 
         XLA does not know the number of turns, so it compiles the same loop body for every batch size.
         """
 
+        @jax.jit  # so that it is traced once
         def measure(arch: jax.Array) -> jax.Array:
             return self.scorer.measure(self.network, params, arch, inputs, key)
 
         one = jax.eval_shape(measure, archs[0])
         out = jnp.zeros((len(archs), *one.shape), one.dtype)
-        return jax.lax.fori_loop(0, number, lambda i, out: out.at[i].set(measure(archs[i])), out)
+        return jax.lax.fori_loop(0, number[0], lambda i, out: out.at[i].set(measure(archs[i])), out)
+
+    def _dispatch(self, params: Any, archs: jax.Array, number: jax.Array, inputs: Any, key: jax.Array) -> jax.Array:
+        """Return the raw scores `[B, ...]`; those behind the first `number` `[1]` are of copies."""
+        return jax.vmap(lambda arch: self.scorer.measure(self.network, params, arch, inputs, key))(archs)
 
     @cached_property
     def _draws(self) -> list[tuple[Any, Any, jax.Array]]:
-        """Parameters, inputs and key of each repeat."""
+        """Parameters, inputs and key of each repeat, on every device."""
         stream = zlib.crc32(self.scorer.name.encode())
         root = jax.random.fold_in(jax.random.key(self.seed), stream)
         draws: list[tuple[Any, Any, jax.Array]] = []
@@ -93,8 +179,35 @@ class Evaluator:
             reuse = repeat and self.scorer.shared_weights
             params = draws[0][0] if reuse else self.network.init(weights_key)
             inputs = self.scorer.draw(self.source, np.random.default_rng([self.seed, stream, repeat]))
-            draws.append((params, jax.tree.map(jnp.asarray, inputs), key))
+            draws.append(jax.device_put((params, inputs, key), NamedSharding(self._mesh, P())))
         return draws
+
+
+def loop_batch(scorer: Measured) -> int:
+    """Return how many architectures are about ten seconds of a CPU core's work."""
+    slow = isinstance(scorer, NTK) and scorer.bn == "batch"
+    return 2 if isinstance(scorer, Regression) else 16 if slow else 256
+
+
+def batch_size(scorer: Measured, network: Network, device: jax.Device, mode: Mode) -> int:
+    """Return how many architectures a device scores in one call: `loop_batch`, or at once as many as half of its free
+    memory holds, up to 512.
+    """
+    if mode == "loop":
+        return loop_batch(scorer)
+    memory = device.memory_stats() or {"bytes_limit": 2**32, "bytes_in_use": 0}
+    free = memory["bytes_limit"] - memory["bytes_in_use"]
+    return max(2, min(512, free // 2 // (4 * scorer.floats(network))))
+
+
+def deal(count: int, devices: int, batch: int) -> np.ndarray:
+    """Return the places `[count]` in `devices` hands of `batch` of things sorted by size, dealt to and fro.
+
+    >>> deal(5, 2, 4)
+    array([0, 4, 5, 1, 2])
+    """
+    turn, device = np.divmod(np.arange(count), devices)
+    return np.where(turn % 2, devices - 1 - device, device) * batch + turn
 
 
 def count(space: CellSpace, scorer: Count, archs: np.ndarray) -> Finished:

@@ -7,14 +7,16 @@ network uses it.
 """
 
 import functools
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from jaxnas.kernels.gram import gram
 from jaxnas.kernels.layout import CHWN, Layout, from_nhwc, pad_space, shifted
 
-FUSED = 16  # input channels up to which one fused loop of multiply-adds beats a matrix product on a CPU
-FEW = 4  # channels up to which per-sample kernel gradients are sums rather than batched matrix products
+FUSED = 8  # input channels up to which one fused loop of multiply-adds beats a matrix product on a CPU
 _NHWC = ("NHWC", "HWIO", "NHWC")
 
 
@@ -44,28 +46,75 @@ def conv2d_kernel_grad(x: jax.Array, g: jax.Array, size: int, stride: int, layou
     """Pull the cotangent `g` back to the kernel `[size, size, C_in, C_out]`, summed over the batch."""
     if layout is CHWN:
         patches = jnp.concatenate(_windows(x, size, (g.shape[1], g.shape[2]), stride, layout))
-        return jnp.einsum("phwb,ohwb->po", patches, g).reshape(size, size, x.shape[0], g.shape[0])
+        products = _inner(g.reshape(len(g), -1), patches.reshape(size * size * len(x), -1))
+        return products.T.reshape(size, size, len(x), len(g))
     images, kernel = x.transpose(3, 1, 2, 0), _spread(g, stride, x.shape).transpose(1, 2, 0, 3)
     return _conv_nhwc(images, kernel, 1, (size - 1) // 2).transpose(1, 2, 0, 3)
 
 
-@functools.partial(jax.jit, static_argnames=("size", "stride", "layout"))
-def conv2d_sample_kernel_grads(x: jax.Array, g: jax.Array, size: int, stride: int, layout: Layout) -> jax.Array:
-    """Pull `g` back to one kernel per sample: `[B, size, size, C_in, C_out]`, valid where samples are independent."""
-    channels, features = x.shape[layout.channel], g.shape[layout.channel]
-    space = (g.shape[layout.height], g.shape[layout.width])
+class NormGrads(NamedTuple):
+    """Cotangents of `gain * normalise(conv2d(x, kernel)) + bias`: of the convolution's output, and of the weights.
+
+    `scale` is that of a factor inside `gain`, before it: the sum of g times the normalised values.
+    """
+
+    linear: jax.Array
+    kernel: jax.Array
+    scale: jax.Array
+    bias: jax.Array
+
+
+@functools.partial(jax.jit, static_argnames=("size", "stride", "coupled", "layout"))
+def conv2d_norm_grads(
+    x: jax.Array, hat: jax.Array, gain: jax.Array, g: jax.Array, size: int, stride: int, coupled: bool, layout: Layout
+) -> NormGrads:
+    """Pull the cotangent `g` back through a batch normalisation and the convolution before it.
+
+    Args:
+      x: the convolution's input.
+      hat: the normalised output, before `gain` `[C_out]`.
+      coupled: differentiate through the batch's moments, g_y = gain (g - mean g - hat mean(g hat)), or not, gain g.
+
+    On `CHWN` every sum over g, the kernel's gradient included, is a row of one matrix product with what does not depend
+    on g (the shifted inputs X, ones, hat), which mapped cotangents share: X g_y^T = gain (X g^T - mean(g) X 1 -
+    mean(g hat) X hat^T).
+    """
     if layout is not CHWN:
-        patches = jnp.concatenate(_windows(x, size, space, stride, layout), -1)
-        grads = jnp.einsum("bhwp,bhwo->bpo", patches, g)
-    elif channels <= FEW:
-        grads = _sample_kernel_grads_by_row(x, g, size, stride)
-    else:
-        patches = jnp.concatenate(_windows(x, size, space, stride, layout))
-        batch = x.shape[layout.batch]
-        grads = patches.reshape(-1, space[0] * space[1], batch).transpose(2, 0, 1) @ (
-            g.reshape(features, -1, batch).transpose(2, 1, 0)
-        )
-    return grads.reshape(-1, size, size, channels, features)
+        scale, bias = (g * hat).sum(layout.all_but_channel), g.sum(layout.all_but_channel)
+        linear = through_moments(g, hat, gain, bias, scale, coupled, layout)
+        return NormGrads(linear, conv2d_kernel_grad(x, linear, size, stride, layout), scale, bias)
+    features, pixels = len(g), g[0].size
+    windows = _windows(x, size, (g.shape[1], g.shape[2]), stride, layout)
+    rows = jnp.concatenate([*windows, jnp.ones_like(g[:1]), hat]).reshape(-1, pixels)
+    taps = len(rows) - 1 - features
+    own = _inner(g.reshape(features, pixels), rows)
+    bias, scale = own[:, taps], jnp.diagonal(own[:, taps + 1 :])
+    kernel = own[:, :taps]
+    if coupled:
+        shared = _inner(rows[taps:], rows[:taps])
+        kernel = kernel - (bias[:, None] * shared[:1] + scale[:, None] * shared[1:]) / pixels
+    kernel = (gain[:, None] * kernel).T.reshape(size, size, len(x), features)
+    return NormGrads(through_moments(g, hat, gain, bias, scale, coupled, layout), kernel, scale, bias)
+
+
+def through_moments(
+    g: jax.Array, hat: jax.Array, gain: jax.Array, bias: jax.Array, scale: jax.Array, coupled: bool, layout: Layout
+) -> jax.Array:
+    """Pull `g` back through gain * hat, given its sums `bias` and, times hat, `scale` over all but the channels."""
+    if coupled:
+        pixels = g.size // g.shape[layout.channel]
+        g = g - layout.per_channel(bias / pixels) - hat * layout.per_channel(scale / pixels)
+    return g * layout.per_channel(gain)
+
+
+@functools.partial(jax.jit, static_argnames=("size", "stride", "layout"))
+def conv2d_kernel_gram(x: jax.Array, g: jax.Array, size: int, stride: int, layout: Layout) -> jax.Array:
+    """Return the Gram matrix `[B, B]` of the kernel's per-sample gradients, valid where samples are independent."""
+    space = (g.shape[layout.height], g.shape[layout.width])
+    if layout is CHWN:
+        return gram(_sample_kernel_grads(x, g, size, stride), -1)
+    patches = jnp.concatenate(_windows(x, size, space, stride, layout), -1)
+    return gram(jnp.einsum("bhwp,bhwo->bpo", patches, g))
 
 
 @functools.partial(jax.jit, static_argnames=("layout",))
@@ -73,7 +122,7 @@ def sum_pool3x3(x: jax.Array, layout: Layout) -> jax.Array:
     """Sum over 3x3 windows at stride 1, zeros outside; its own adjoint."""
     space = (x.shape[layout.height], x.shape[layout.width])
     padded = pad_space(x, 1, layout)
-    return functools.reduce(jnp.add, [shifted(padded, (i, j), space, 1, layout) for i in range(3) for j in range(3)])
+    return _sum(shifted(padded, (i, j), space, 1, layout) for i in range(3) for j in range(3))
 
 
 def window_sizes(x: jax.Array, layout: Layout) -> jax.Array:
@@ -88,6 +137,11 @@ def mean_pool2x2(x: jax.Array, layout: Layout) -> jax.Array:
     for axis in sorted((layout.height, layout.width), reverse=True):
         shape[axis : axis + 1] = [x.shape[axis] // 2, 2]
     return x.reshape(shape).mean((layout.height + 1, layout.width + 2))
+
+
+def _inner(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Return a b^T of `[M, K]` and `[N, K]`; their rows are read as they lie, also under `vmap`."""
+    return jax.lax.dot_general(a, b, (((1,), (1,)), ((), ())))
 
 
 def _conv_nhwc(x: jax.Array, kernel: jax.Array, stride: int, pad: int) -> jax.Array:
@@ -115,14 +169,30 @@ def _windows(x: jax.Array, size: int, space: tuple[int, int], stride: int, layou
 
 def _conv_chwn(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     """`conv2d` on `[C, H, W, B]`."""
+    if kernel.shape[2] > FUSED:
+        return _conv_by_rows(x, kernel, stride)
     size, _, channels, features = kernel.shape
     space = (-(-x.shape[1] // stride), -(-x.shape[2] // stride))
-    windows = _windows(x, size, space, stride, CHWN)
-    if channels > FUSED:
-        patches = jnp.concatenate(windows).reshape(size * size * channels, -1)
-        return (kernel.reshape(-1, features).T @ patches).reshape(features, *space, -1)
-    taps = zip(windows, kernel.reshape(-1, channels, features), strict=True)
+    taps = zip(_windows(x, size, space, stride, CHWN), kernel.reshape(-1, channels, features), strict=True)
     return sum(weights[c, :, None, None, None] * window[c : c + 1] for window, weights in taps for c in range(channels))
+
+
+def _conv_by_rows(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """`conv2d` on `[C, H, W, B]` by one matrix product: input rows stacked before it, its columns summed after it.
+
+    It moves 2 k copies of the image; stacking all k^2 shifts before the product, or summing them after it, moves k^2.
+    """
+    size, _, channels, features = kernel.shape
+    pad, height, width = (size - 1) // 2, -(-x.shape[1] // stride), -(-x.shape[2] // stride)
+    padded = jnp.pad(x, ((0, 0), (pad, pad), (0, 0), (0, 0)))
+    whole = (height, x.shape[2])
+    rows = jnp.concatenate([shifted(padded, (i, 0), whole, (stride, 1), CHWN) for i in range(size)])
+    weights = kernel.transpose(1, 3, 0, 2).reshape(size * features, size * channels)
+    columns = (weights @ rows.reshape(size * channels, -1)).reshape(size * features, *rows.shape[1:])
+    padded = jnp.pad(columns, ((0, 0), (0, 0), (pad, pad), (0, 0)))
+    taps = [padded[j * features : (j + 1) * features] for j in range(size)]
+    space = (height, width)
+    return _sum(shifted(tap, (0, j), space, (1, stride), CHWN) for j, tap in enumerate(taps))
 
 
 def _strided_input_grad(g: jax.Array, kernel: jax.Array, stride: int, shape: tuple[int, ...]) -> jax.Array:
@@ -144,23 +214,31 @@ def _strided_input_grad(g: jax.Array, kernel: jax.Array, stride: int, shape: tup
             for j, right in taps(b):
                 window = shifted(padded, (reach + down, reach + right), g.shape[1:3], 1, CHWN)
                 terms += [kernel[i, j, :, o][:, None, None, None] * window[o : o + 1] for o in range(g.shape[0])]
-        return functools.reduce(jnp.add, terms, jnp.zeros((kernel.shape[2], *g.shape[1:]), g.dtype))
+        return _sum(terms) if terms else jnp.zeros((kernel.shape[2], *g.shape[1:]), g.dtype)
 
     rows = [jnp.stack([pixels(a, b) for b in range(stride)], 3) for a in range(stride)]
     return jnp.stack(rows, 2).reshape(shape)
 
 
-def _sample_kernel_grads_by_row(x: jax.Array, g: jax.Array, size: int, stride: int) -> jax.Array:
-    """`conv2d_sample_kernel_grads` on `[C, H, W, B]`: long sums over space, vectorised over the batch.
+def _sample_kernel_grads(x: jax.Array, g: jax.Array, size: int, stride: int) -> jax.Array:
+    """Return one kernel gradient per sample of `[C, H, W, B]`: `[size, size, C_in, C_out, B]`.
 
-    A loop over the kernel's rows: unrolled, it runs no faster and takes four times as long to compile.
+    Sums are written out, over columns, then rows: XLA's CPU compiler vectorises such a sum, over the batch, but not a
+    reduction with a product inside. Rows lead, so that one row of x and g stays in the cache for all taps and channels.
     """
+    height, width = g.shape[1:3]
     padded = pad_space(x, (size - 1) // 2, CHWN)
-    height = stride * (g.shape[1] - 1) + 1
+    whole = (height, padded.shape[2])
+    own = jnp.swapaxes(g, 0, 1)[:, None]
 
-    def row(i: jax.Array) -> jax.Array:
-        band = jax.lax.dynamic_slice_in_dim(padded, i, height, axis=1)
-        windows = [shifted(band, (0, j), g.shape[1:3], stride, CHWN) for j in range(size)]
-        return jnp.stack([(window[:, None] * g[None]).sum((2, 3)) for window in windows])
+    def taps(i: int) -> jax.Array:
+        band = jnp.swapaxes(shifted(padded, (i, 0), whole, (stride, 1), CHWN), 0, 1)[:, :, None]
+        columns = [_sum(band[..., j + stride * w, :] * own[..., w, :] for w in range(width)) for j in range(size)]
+        return jnp.stack(columns, 1)
 
-    return jnp.moveaxis(jax.lax.map(row, jnp.arange(size)), -1, 0)
+    rows = jnp.stack([taps(i) for i in range(size)], 1)
+    return _sum(rows[h] for h in range(height))
+
+
+def _sum(terms: Iterable[jax.Array]) -> jax.Array:
+    return functools.reduce(jnp.add, terms)

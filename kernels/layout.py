@@ -52,11 +52,14 @@ def to_nhwc(x: jax.Array, layout: Layout) -> jax.Array:
     return from_nhwc(x, layout)
 
 
-def shifted(x: jax.Array, offset: tuple[int, int], size: tuple[int, ...], stride: int, layout: Layout) -> jax.Array:
-    """Slice a window of `size` = (height, width) outputs that starts at `offset` and steps by `stride`."""
+def shifted(
+    x: jax.Array, offset: tuple[int, int], size: tuple[int, ...], stride: int | tuple[int, int], layout: Layout
+) -> jax.Array:
+    """Slice a window of `size` = (height, width) outputs from `offset` on, at steps of `stride` on each axis."""
     start, limit, strides = [0] * 4, list(x.shape), [1] * 4
-    for axis, first, count in ((layout.height, offset[0], size[0]), (layout.width, offset[1], size[1])):
-        start[axis], limit[axis], strides[axis] = first, first + stride * (count - 1) + 1, stride
+    steps = (stride, stride) if isinstance(stride, int) else stride
+    for axis, first, count, step in zip((layout.height, layout.width), offset, size, steps, strict=True):
+        start[axis], limit[axis], strides[axis] = first, first + step * (count - 1) + 1, step
     return jax.lax.slice(x, start, limit, strides)
 
 

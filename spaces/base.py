@@ -174,6 +174,23 @@ class CellSpace:
             _REPRESENTATIVES[self.name] = np.array([first.setdefault(c, i) for i, c in enumerate(classes)])
         return _REPRESENTATIVES[self.name]
 
+    def without_dead_ends(self, archs: np.ndarray) -> np.ndarray:
+        """Return op indices `[N, E]` or op masks `[N, E, O]` with the zero op alone on edges that lead nowhere.
+
+        The output is the same; the gradients with respect to what is left, too.
+        """
+        masks = (np.asarray(archs) if np.ndim(archs) == 3 else self.to_mask(archs)).astype(bool)
+        open_ = np.any(np.delete(masks, self.zero, -1), -1)
+        leads = np.zeros((len(masks), self._nodes), bool)
+        leads[:, -1] = True
+        for edge in reversed(range(len(self.edges))):
+            target, source = self.edges[edge]
+            leads[:, source] |= open_[:, edge] & leads[:, target]
+        dead = ~leads[:, [target for target, _ in self.edges]]
+        if np.ndim(archs) == 2:
+            return np.where(dead, self.zero, archs)
+        return np.where(dead[..., None], np.arange(len(self.ops)) == self.zero, archs)
+
     def _longest_path(self, archs: np.ndarray) -> np.ndarray:
         masks = (np.asarray(archs) if np.ndim(archs) == 3 else self.to_mask(archs)).astype(bool)
         heavy = np.any(masks[..., list(self.parametric)], -1)

@@ -12,9 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from jaxnas import cli, scorers, spaces
 from jaxnas.errors import UserError
 from jaxnas.options import Options, provenance
-from jaxnas.runner import Evaluator, default_batch
 from jaxnas.score import table
-from jaxnas.scorers import Measured
 from jaxnas.store import Store
 
 
@@ -31,33 +29,25 @@ class Score(Options):
     no_dedup: bool = False
     """Score isomorphic architectures one by one. By default one of each class is scored and the others get a copy of
     the result (column `scored_as`)."""
-    batch_size: int | None = None
-    """Architectures in a compiled batch and in a part; by default chosen from the scorers."""
 
 
 def score(config: Score) -> None:
     """Run the command."""
     started = time.time()
-    if config.batch_size is not None and config.batch_size < 1:
-        raise UserError(f"--batch-size is {config.batch_size}; it must be at least 1")
     shard, shards = _shard(config.shard)
     space = spaces.get(config.space)
     chosen = config.select()
     source = config.source()
+    evaluators = config.evaluators(space, chosen, source)
     work = table.Work.plan(space, table.read_archs(space, config.archs, config.seed), dedup=not config.no_dedup)
-    measured = {name: s for name, s in chosen.items() if isinstance(s, Measured)}
     manifest = {
         "settings": config.settings(chosen, source) | work.settings(space),
-        "part_size": config.batch_size or min(default_batch(list(measured.values())), len(work.representatives)),
+        "part_size": min([len(work.representatives), *(e.batch * len(e.devices) for e in evaluators.values())]),
         "scorers": table.describe(chosen),
         **provenance(source),
         "seconds": 0.0,
     }
     store = Store.open(config.out, manifest)
-    evaluators = {
-        name: Evaluator(space, s, source, repeats=config.repeats, seed=config.seed, batch=store.part_size)
-        for name, s in measured.items()
-    }
     everything = range(work.parts(store.part_size))
     mine, present = everything[shard::shards], store.parts()
     todo = [part for part in mine if part not in present]

@@ -107,12 +107,37 @@ def score_parts(
     space: CellSpace,
     scorers: dict[str, Scorer],
 ) -> Iterator[int]:
-    """Score and write the given parts one after the other; yield the number of architectures that each adds."""
-    for part in parts:
-        chosen = slice(part * store.part_size, (part + 1) * store.part_size)
-        run = work.representatives[chosen]
-        rows = np.flatnonzero((work.owner >= chosen.start) & (work.owner < chosen.stop))
-        source = work.owner[rows] - chosen.start
+    """Score and write the given parts in order; yield the number of architectures that each adds.
+
+    While the host finishes and writes a part, the devices are busy with the next one.
+    """
+    started: list[tuple[int, int, Callable[[], pl.DataFrame]]] = []
+    for part in [*parts, None]:
+        if part is not None:
+            rows, finish = _start_part(part, store.part_size, work, evaluators, space, scorers)
+            started.append((part, rows, finish))
+        if started and (part is None or len(started) > 1):
+            number, rows, finish = started.pop(0)
+            store.write(number, finish())
+            yield rows
+
+
+def _start_part(
+    part: int,
+    size: int,
+    work: Work,
+    evaluators: dict[str, Evaluator],
+    space: CellSpace,
+    scorers: dict[str, Scorer],
+) -> tuple[int, Callable[[], pl.DataFrame]]:
+    """Start scoring a part; return its number of rows and the function that waits for them."""
+    chosen = slice(part * size, (part + 1) * size)
+    run = work.representatives[chosen]
+    rows = np.flatnonzero((work.owner >= chosen.start) & (work.owner < chosen.stop))
+    source = work.owner[rows] - chosen.start
+    waiting = {name: evaluator.launch(run) for name, evaluator in evaluators.items()}
+
+    def finish() -> pl.DataFrame:
         archs = work.archs[rows]
         copied = (run[source] != archs).any(-1)
         frame: dict[str, Any] = {
@@ -123,12 +148,13 @@ def score_parts(
         for name, scorer in scorers.items():
             if isinstance(scorer, Count):
                 frame |= columns(name, count(space, scorer, archs))
-            elif name in evaluators:
-                scores = evaluators[name](run)
+            elif name in waiting:
+                scores = waiting[name]()
                 info = {key: found[:, source] for key, found in scores.info.items()}
                 frame |= columns(name, Finished(scores.value[:, source], scores.status[:, source], info))
-        store.write(part, pl.DataFrame(frame, schema_overrides={"scored_as": pl.String}))
-        yield len(rows)
+        return pl.DataFrame(frame, schema_overrides={"scored_as": pl.String})
+
+    return len(rows), finish
 
 
 def describe(scorers: dict[str, Scorer]) -> dict[str, dict[str, Any]]:

@@ -21,6 +21,7 @@ from jaxnas.types import Finished, Score, Status
 
 Apply = Callable[[Any, jax.Array], jax.Array]
 INITS: dict[str, Init] = {"paper": "kaiming", "as_shipped": "pytorch"}  # what the paper says, what the code does
+ROWS = 24  # backward passes at once: each reads what all of them share
 ROUNDING = float(np.finfo(np.float32).eps)
 
 
@@ -55,7 +56,8 @@ def _gram(apply: Apply, params: Any, x: jax.Array, independent: bool) -> jax.Arr
         rows = jax.vmap(lambda one: _flatten(jax.grad(lambda p: apply(p, one[None]).sum())(params)))(x)
         return gram(rows)
     logits, pull = jax.vjp(lambda p: apply(p, x).sum(-1), params)
-    return gram(jax.lax.map(lambda row: _flatten(pull(row)[0]), jnp.eye(x.shape[0], dtype=logits.dtype)))
+    rows = jax.lax.map(lambda row: _flatten(pull(row)[0]), jnp.eye(x.shape[0], dtype=logits.dtype), batch_size=ROWS)
+    return gram(rows)
 
 
 def ntk(apply: Apply, params: Any, x: jax.Array, *, independent: bool = False) -> Score:
@@ -87,6 +89,7 @@ class NTK:
     sign: ClassVar[int] = -1
     paper: ClassVar[str] = "TE-NAS (Chen et al., ICLR 2021)"
     purpose: ClassVar[str] = "ntk"
+    counts_dead_ends: ClassVar[bool] = False  # whether edges that lead nowhere have a say
 
     def check(self) -> None:
         """Raise a `UserError` if the options make no sense together."""
@@ -117,6 +120,11 @@ class NTK:
         probe = jnp.zeros((inputs.shape[0],) * 2, inputs.dtype)
         with jax.default_matmul_precision("highest"):
             return jax.grad(lambda z: network.apply(params, arch, inputs, z).sum())(probe)
+
+    def floats(self, network: Network) -> int:
+        """Return about how many floats the measurement of one architecture holds at once."""
+        forward = network.activations(self.images)
+        return forward if self.bn == "frozen" else forward + ROWS * forward // 2
 
     def finish(self, grams: np.ndarray) -> Finished:
         """Turn the NTKs `[N, B, B]` of a batch into values and statuses `[N]` and spectra `[N, B]`, on the host."""

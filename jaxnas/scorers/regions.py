@@ -14,7 +14,7 @@ from jax.extend import core
 
 from jaxnas.data import Source
 from jaxnas.errors import UserError
-from jaxnas.kernels.patterns import count_distinct
+from jaxnas.kernels.patterns import count_distinct, count_distinct_on_host, pack_bits
 from jaxnas.network import Network
 from jaxnas.scorers.ntk import INITS, Apply
 from jaxnas.types import Finished, Score, Status
@@ -40,7 +40,7 @@ def regions(apply: Apply, params: Any, x: jax.Array) -> Score:
 
     Pure; works under `jit` and `vmap`. `saturated` says that all B patterns differ: use more or smaller inputs.
     """
-    count = count_distinct(relu_signs(apply, params, x))
+    count = count_distinct(pack_bits(relu_signs(apply, params, x).T))
     status = jnp.where(count < x.shape[0], Status.ok, Status.saturated).astype(jnp.int32)
     return Score(count.astype(jnp.float32), status, {})
 
@@ -61,6 +61,7 @@ class Regions:
     sign: ClassVar[int] = 1
     paper: ClassVar[str] = "TE-NAS (Chen et al., ICLR 2021)"
     purpose: ClassVar[str] = "regions"
+    counts_dead_ends: ClassVar[bool] = True  # whether edges that lead nowhere have a say
     cost: ClassVar[str] = "one forward pass of 3,000 tiny inputs"
     shared_weights: ClassVar[bool] = False
 
@@ -78,12 +79,17 @@ class Regions:
         return source.patches(rng, self.batches * self.samples).reshape(self.batches, self.samples, 3, 3, 1)
 
     def measure(self, network: Network, params: Any, arch: jax.Array, inputs: jax.Array, key: jax.Array) -> jax.Array:
-        """Return the number of patterns of one architecture, `[]` int32."""
-        signs = [network.patterns(params, arch, inputs[i]) for i in range(self.batches)]
-        return count_distinct(jnp.concatenate(signs))
+        """Return the packed patterns `[W, batches, samples]` of one architecture."""
+        words = jax.vmap(lambda x: pack_bits(network.patterns(params, arch, x)))(inputs)
+        return jnp.swapaxes(words, 0, 1)
 
-    def finish(self, counts: np.ndarray) -> Finished:
-        """Turn the counts `[N]` of a batch into values and statuses."""
+    def floats(self, network: Network) -> int:
+        """Return about how many floats the measurement of one architecture holds at once."""
+        return network.activations(self.samples)
+
+    def finish(self, words: np.ndarray) -> Finished:
+        """Turn the patterns `[N, W, batches, samples]` of a batch into values and statuses, on the host."""
+        counts = count_distinct_on_host(words.reshape(*words.shape[:2], -1))
         full = counts >= self.batches * self.samples
         return Finished(counts.astype(np.float64), np.where(full, Status.saturated, Status.ok), {})
 

@@ -150,6 +150,7 @@ class Regression:
     sign: ClassVar[int] = -1
     paper: ClassVar[str] = "GenNAS (Li et al., NeurIPS 2021)"
     purpose: ClassVar[str] = "regression"
+    counts_dead_ends: ClassVar[bool] = False  # whether edges that lead nowhere have a say
     cost: ClassVar[str] = "100 steps of training"
     shared_weights: ClassVar[bool] = False
 
@@ -180,6 +181,10 @@ class Regression:
             return network.taps(params, arch, x, running)
 
         return fit(taps, params, heads, problem, steps=self.steps, version=self.preset)
+
+    def floats(self, network: Network) -> int:
+        """Return about how many floats the measurement of one architecture holds at once."""
+        return network.activations(self.images)
 
     def finish(self, errors: np.ndarray) -> Finished:
         """Turn the errors `[N]` of a batch into values and statuses."""

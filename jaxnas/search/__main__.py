@@ -16,7 +16,7 @@ from rich.table import Table
 from jaxnas import cli, spaces
 from jaxnas.errors import unknown
 from jaxnas.options import Options, provenance
-from jaxnas.runner import Evaluator, default_batch, summarise
+from jaxnas.runner import loop_batch, summarise
 from jaxnas.scorers import Count, Measured
 from jaxnas.search.loop import Log, evaluate_with, run
 from jaxnas.search.methods import METHODS, Found, Method, Task
@@ -51,19 +51,15 @@ def search(config: Search) -> None:
     deciding = _deciding(config)
     method = _method(config, space, deciding)
     source = config.source()
+    evaluators = config.evaluators(space, deciding, source, most=method.batch)
     settings = {**config.settings(deciding, source), "method": config.method, **method.options}
     about = provenance(source)
     path = config.out or f"runs/search-{config.space}-{config.method}-seed{config.seed}"
     store = Store.open(path, {"settings": settings, "part_size": method.batch, **about})
-    draws = {"repeats": config.repeats, "seed": config.seed}
-    evaluators = {
-        name: Evaluator(space, s, source, batch=method.batch, **draws) if isinstance(s, Measured) else s
-        for name, s in deciding.items()
-    }
     log = Log(store)
     before = log.evaluations
     with _progress(config.method, method.rounds) as tell:
-        state = run(method, evaluate_with(space, evaluators), log, tell)
+        state = run(method, evaluate_with(space, {**deciding, **evaluators}), log, tell)
     found = method.result(state)
     result = {
         "space": space.name,
@@ -102,7 +98,7 @@ def _deciding(config: Search) -> dict[str, Measured | Count]:
 def _method(config: Search, space: CellSpace, deciding: dict[str, Measured | Count]) -> Method:
     if config.method not in METHODS:
         raise unknown("method", config.method, METHODS)
-    batch = default_batch([s for s in deciding.values() if isinstance(s, Measured)])
+    batch = min([128, *(loop_batch(s) for s in deciding.values() if isinstance(s, Measured))])
     signs = {name: scorer.sign for name, scorer in deciding.items()}
     return METHODS[config.method](Task(space, signs, config.samples, config.seed, batch))
 

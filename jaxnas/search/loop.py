@@ -1,6 +1,8 @@
 """The loop around a search method: evaluate or replay each round, and log the rounds on the disk."""
 
+import functools
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import Any
 
@@ -64,8 +66,15 @@ class Log:
 def evaluate_with(space: CellSpace, scorers: Mapping[str, Evaluator | Count]) -> Evaluate:
     """Return the function from op indices `[N, E]` or op masks `[N, E, O]` to their scores `[R, N]`."""
 
+    def start(scorer: Evaluator | Count, archs: np.ndarray) -> Callable[[], Finished]:
+        if isinstance(scorer, Count):
+            return functools.partial(count, space, scorer, archs)
+        return scorer.launch(archs)
+
     def evaluate(archs: np.ndarray) -> Scores:
-        return {n: count(space, s, archs) if isinstance(s, Count) else s(archs) for n, s in scorers.items()}
+        with ThreadPoolExecutor() as pool:  # so that programs are compiled side by side
+            waiting = dict(zip(scorers, pool.map(lambda s: start(s, archs), scorers.values()), strict=True))
+        return {name: wait() for name, wait in waiting.items()}
 
     return evaluate
 
