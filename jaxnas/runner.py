@@ -25,6 +25,7 @@ from jaxnas.types import Finished, Status
 
 Mode = Literal["loop", "dispatch"]
 AXIS = "archs"
+TINY = 2**20  # floats
 
 
 class Evaluator:
@@ -69,6 +70,7 @@ class Evaluator:
                 out_specs=P(AXIS),
                 check_vma=False,
             ),
+            compiler_options=self._compiler_options(),
         )
 
     def __call__(self, archs: np.ndarray) -> Finished:
@@ -144,6 +146,11 @@ class Evaluator:
                 " use fewer images, or a device with more memory"
             ) from error
         self.batch = min(self.batch, batch // 2)
+
+    def _compiler_options(self) -> dict[str, Any]:
+        """Keep the ops of a tiny network on one thread: on a CPU, handing them to several takes longer than they do."""
+        tiny = self.scorer.floats(self.network) < TINY
+        return {"xla_cpu_multi_thread_eigen": False} if tiny and self.mode == "loop" else {}
 
     def _costs(self, archs: np.ndarray) -> np.ndarray:
         """Return what the architectures cost `[N]`, in FLOPs up to a constant."""

@@ -17,6 +17,7 @@ from jaxnas.kernels.gram import gram
 from jaxnas.kernels.layout import CHWN, Layout, from_nhwc, pad_space, shifted
 
 FUSED = 8  # input channels up to which one fused loop of multiply-adds beats a matrix product on a CPU
+WIDE = 64  # output channels from which a kernel's gradient on `NHWC` is faster as a matrix product for each tap
 _NHWC = ("NHWC", "HWIO", "NHWC")
 
 
@@ -35,7 +36,11 @@ def conv2d_input_grad(
     """Pull the cotangent `g` of `conv2d`'s output back to its input of `shape`."""
     adjoint = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
     if layout is not CHWN:
-        return _conv_nhwc(_spread(g, stride, shape), adjoint, 1, (kernel.shape[0] - 1) // 2)
+        return (
+            _conv_nhwc(g, adjoint, 1, (kernel.shape[0] - 1) // 2)
+            if stride == 1
+            else _scattered(g, kernel, stride, shape)
+        )
     if stride == 1:
         return _conv_chwn(g, adjoint, 1)
     return _strided_input_grad(g, kernel, stride, shape)
@@ -48,8 +53,11 @@ def conv2d_kernel_grad(x: jax.Array, g: jax.Array, size: int, stride: int, layou
         patches = jnp.concatenate(_windows(x, size, (g.shape[1], g.shape[2]), stride, layout))
         products = _inner(g.reshape(len(g), -1), patches.reshape(size * size * len(x), -1))
         return products.T.reshape(size, size, len(x), len(g))
-    images, kernel = x.transpose(3, 1, 2, 0), _spread(g, stride, x.shape).transpose(1, 2, 0, 3)
-    return _conv_nhwc(images, kernel, 1, (size - 1) // 2).transpose(1, 2, 0, 3)
+    if stride > 1 or g.shape[layout.channel] >= WIDE:
+        windows = _windows(x, size, (g.shape[1], g.shape[2]), stride, layout)
+        taps = [jax.lax.dot_general(window, g, (((0, 1, 2), (0, 1, 2)), ((), ()))) for window in windows]
+        return jnp.stack(taps).reshape(size, size, x.shape[layout.channel], g.shape[layout.channel])
+    return _conv_nhwc(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), 1, (size - 1) // 2).transpose(1, 2, 0, 3)
 
 
 class NormGrads(NamedTuple):
@@ -153,12 +161,21 @@ def _conv_nhwc(x: jax.Array, kernel: jax.Array, stride: int, pad: int) -> jax.Ar
     return jax.lax.conv_general_dilated(x, kernel, (stride, stride), ((pad, pad), (pad, pad)), dimension_numbers=_NHWC)
 
 
-def _spread(g: jax.Array, stride: int, shape: tuple[int, ...]) -> jax.Array:
-    """Put the pixels of `g` `[B, H / stride, W / stride, C]` on every `stride`-th pixel of zeros of `shape`."""
-    if stride == 1:
-        return g
-    gap = [(0, shape[axis] - (stride * (g.shape[axis] - 1) + 1), stride - 1) for axis in (1, 2)]
-    return jax.lax.pad(g, jnp.zeros((), g.dtype), ((0, 0, 0), *gap, (0, 0, 0)))
+def _scattered(g: jax.Array, kernel: jax.Array, stride: int, shape: tuple[int, ...]) -> jax.Array:
+    """`conv2d_input_grad` on `[B, H, W, C]` with a stride: the products of each tap are added where it read its input.
+
+    No multiplication meets the zeros of a spread-out g.
+    """
+    size, _, channels, features = kernel.shape
+    pad, (batch, height, width, _) = (size - 1) // 2, g.shape
+    products = g.reshape(-1, features) @ kernel.transpose(3, 0, 1, 2).reshape(features, -1)
+    products = products.reshape(batch, height, width, size, size, channels)
+    padded = jnp.zeros((shape[0], shape[1] + 2 * pad, shape[2] + 2 * pad, channels), g.dtype)
+    for i in range(size):
+        for j in range(size):
+            read = slice(i, i + stride * height, stride), slice(j, j + stride * width, stride)
+            padded = padded.at[:, read[0], read[1]].add(products[:, :, :, i, j])
+    return padded[:, pad : pad + shape[1], pad : pad + shape[2]]
 
 
 def _windows(x: jax.Array, size: int, space: tuple[int, int], stride: int, layout: Layout) -> list[jax.Array]:

@@ -1,5 +1,7 @@
 """Counting distinct activation patterns exactly, on packed bits."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,8 +13,8 @@ def pack_bits(bits: jax.Array) -> jax.Array:
     """Pack booleans `[U, N]`, one column a pattern, into words `[ceil(U / 32), N]` of uint32."""
     units, n = bits.shape
     words = -(-units // WORD)
-    padded = jnp.pad(bits, ((0, WORD * words - units), (0, 0))).reshape(words, WORD, n).astype(jnp.uint32)
-    return (padded << jnp.arange(WORD, dtype=jnp.uint32)[None, :, None]).sum(1, dtype=jnp.uint32)
+    padded = jnp.pad(bits.astype(jnp.uint32), ((0, WORD * words - units), (0, 0))).reshape(words, WORD, n)
+    return functools.reduce(jnp.bitwise_or, [padded[:, k] << k for k in range(WORD)])
 
 
 def count_distinct(words: jax.Array) -> jax.Array:
@@ -23,15 +25,16 @@ def count_distinct(words: jax.Array) -> jax.Array:
 
 
 def count_distinct_on_host(words: np.ndarray) -> np.ndarray:
-    """Return the same of `words` `[..., W, N]`, int64 `[...]`: on one CPU core ten times as fast as XLA's sort.
+    """Return the same of `words` `[..., W, N]`, int64 `[...]`; far faster on a CPU than XLA's sort.
 
-    Columns are compared by one 64-bit key: the rank of all words so far, and the next word.
+    Columns are compared by one 64-bit key: two words or, where there are more, the rank of those so far and the next.
     """
-    first, *others = np.moveaxis(np.asarray(words).astype(np.uint64), -2, 0)
-    keys = first
+    first, *others = np.moveaxis(np.asarray(words), -2, 0)
+    keys = first.astype(np.uint64)
     for number, word in enumerate(others):
-        keys = (_ranks(keys) if number else keys) << np.uint64(WORD) | word
-    return 1 + _changes(np.sort(keys, -1)).sum(-1)
+        keys = (_ranks(keys) if number else keys) << np.uint64(WORD)
+        keys |= word
+    return 1 + np.count_nonzero(_changes(np.sort(keys, -1)), axis=-1)
 
 
 def _ranks(keys: np.ndarray) -> np.ndarray:

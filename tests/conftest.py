@@ -1,8 +1,10 @@
 """Strictness of JAX under test, the shared data, the reference, and the interchange form of network weights."""
 
+import contextlib
 import importlib.util
 import os
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax.experimental.compilation_cache import compilation_cache
 
 TESTS = Path(__file__).parent
 DATA = Path(os.environ.get("JAXNAS_DATA", TESTS.parents[1] / "shared" / "data"))
@@ -21,14 +24,53 @@ CLASSIFIER = {  # leaves of our head: their names in the interchange form
     "kernel": "classifier/kernel",
     "offset": "classifier/bias",
 }
+COMPILES = "/jax/core/compile/backend_compile_duration"
 collect_ignore = ["golden"]  # programs that need PyTorch
+compiled: list[str] = []
 
 Weights = dict[str, np.ndarray]
 
 
-def pytest_configure() -> None:
-    """Refuse to broadcast arrays of different ranks silently."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse to broadcast arrays of different ranks silently; start JAX; keep the user's cache out of this.
+
+    JAX is started so that the number of devices does not depend on which test is the first.
+    """
     jax.config.update("jax_numpy_rank_promotion", "raise")
+    cache = tempfile.TemporaryDirectory(prefix="jaxnas-tests-", ignore_cleanup_errors=True)
+    config.add_cleanup(cache.cleanup)
+    os.environ["XDG_CACHE_HOME"] = cache.name
+    os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
+    jax.config.update("jax_compilation_cache_dir", None)
+    jax.monitoring.register_event_duration_secs_listener(lambda event, _, **__: compiled.append(event))
+    jax.devices()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Iterator[None]:
+    """Undo what a command changes in JAX's configuration, also from a fixture of the module."""
+    before = dict(jax.config.values)
+    try:
+        return (yield)
+    finally:
+        changed = [name for name, value in jax.config.values.items() if value != before[name]]
+        for name in changed:
+            jax.config.update(name, before[name])
+        if changed:
+            compilation_cache.reset_cache()  # it keeps the directory of its first use
+
+
+@pytest.fixture(scope="session")
+def compiles() -> Callable[[int], contextlib.AbstractContextManager[None]]:
+    """Return a context manager that expects so many programs to be compiled in it."""
+
+    @contextlib.contextmanager
+    def expect(count: int) -> Iterator[None]:
+        before = compiled.count(COMPILES)
+        yield
+        assert compiled.count(COMPILES) - before == count
+
+    return expect
 
 
 def load(path: Path) -> ModuleType:

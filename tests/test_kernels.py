@@ -11,16 +11,19 @@ from flax import nnx
 from jaxnas.kernels import conv
 from jaxnas.kernels.gram import gram
 from jaxnas.kernels.layout import CHWN, NHWC, THIN, from_nhwc, layout_for, to_nhwc
-from jaxnas.kernels.patterns import count_distinct, pack_bits
+from jaxnas.kernels.patterns import count_distinct, count_distinct_on_host, pack_bits
 from jaxnas.kernels.spectrum import condition_number, eigenvalues, eigenvalues_on_host
 
 BATCH, SIDE = 3, 6
 CASES = [  # layout, channels in and out: on CHWN on either side of every threshold
     pytest.param(CHWN, (1, 2), id="CHWN"),
-    pytest.param(CHWN, (conv.FEW + 1, 3), id="CHWN-above-FEW"),
+    pytest.param(CHWN, (3, 3), id="CHWN-square"),
     pytest.param(CHWN, (conv.FUSED + 1, 2), id="CHWN-above-FUSED"),
+    pytest.param(CHWN, (2, conv.FUSED + 1), id="CHWN-adjoint-above-FUSED"),
     pytest.param(NHWC, (3, 2), id="NHWC"),
 ]
+on_all_cases = pytest.mark.parametrize(("layout", "widths"), CASES)
+on_all_kernels = pytest.mark.parametrize(("size", "stride"), [(1, 1), (1, 2), (3, 1), (3, 2)])
 on_both_layouts = pytest.mark.parametrize("layout", [pytest.param(layout, id=layout.name) for layout in (CHWN, NHWC)])
 
 
@@ -34,7 +37,7 @@ def assert_close(actual, expected, tolerance=2e-5):
 
 @functools.partial(jax.jit, static_argnames="stride")
 def by_lax(x, kernel, g, stride):
-    """Return the convolution, its two adjoints, and the kernel's gradient of every sample, on NHWC."""
+    """Return the convolution, its two adjoints, and the Gram matrix of the kernel's per-sample gradients, on NHWC."""
 
     def convolve(x, kernel):
         pad = [((len(kernel) - 1) // 2,) * 2] * 2
@@ -44,20 +47,64 @@ def by_lax(x, kernel, g, stride):
         return jax.grad(lambda w: (convolve(x[None], w) * g[None]).sum())(kernel)
 
     y, pull = jax.vjp(convolve, x, kernel)
-    return y, *pull(g), jax.vmap(of_one)(x, g)
+    samples = jax.vmap(of_one)(x, g).reshape(len(x), -1)
+    return y, *pull(g), samples @ samples.T
 
 
-@pytest.mark.parametrize(("layout", "widths"), CASES)
-@pytest.mark.parametrize(("size", "stride"), [(1, 1), (1, 2), (3, 1), (3, 2)])
+@on_all_cases
+@on_all_kernels
 def test_convolution_and_its_adjoints(layout, widths, size, stride):
     x, kernel = normal(BATCH, SIDE, SIDE, widths[0]), normal(size, size, *widths)
     g = normal(BATCH, SIDE // stride, SIDE // stride, widths[1])
-    y, dx, dkernel, samples = by_lax(x, kernel, g, stride)
+    y, dx, dkernel, samples_gram = by_lax(x, kernel, g, stride)
     own_x, own_g = from_nhwc(x, layout), from_nhwc(g, layout)
     assert_close(to_nhwc(conv.conv2d(own_x, kernel, stride, layout), layout), y)
     assert_close(to_nhwc(conv.conv2d_input_grad(own_g, kernel, stride, own_x.shape, layout), layout), dx)
     assert_close(conv.conv2d_kernel_grad(own_x, own_g, size, stride, layout), dkernel)
-    assert_close(conv.conv2d_sample_kernel_grads(own_x, own_g, size, stride, layout), samples)
+    assert_close(conv.conv2d_kernel_gram(own_x, own_g, size, stride, layout), samples_gram)
+
+
+@functools.partial(jax.jit, static_argnames=("stride", "coupled"))
+def normalised_by_lax(x, kernel, scale, bias, gs, stride, coupled):
+    """Return normalise(convolution) and 1 / deviation, and by `jax.vjp` what each cotangent becomes, on NHWC."""
+
+    def hat(linear):
+        seen = linear if coupled else jax.lax.stop_gradient(linear)
+        mean, variance = seen.mean((0, 1, 2), keepdims=True), seen.var((0, 1, 2), keepdims=True)
+        return (linear - mean) / jnp.sqrt(variance + 1e-5), 1 / jnp.sqrt(variance + 1e-5)
+
+    def forward(change, kernel, scale, bias):
+        pad = [((len(kernel) - 1) // 2,) * 2] * 2
+        linear = change + jax.lax.conv_general_dilated(
+            x, kernel, (stride,) * 2, pad, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        return hat(linear)[0] * scale[None, None, None] + bias[None, None, None], hat(linear)
+
+    y, pull, (normalised, inverse) = jax.vjp(forward, jnp.zeros(gs.shape[1:]), kernel, scale, bias, has_aux=True)
+    return normalised, inverse.ravel(), jax.vmap(pull)(gs)
+
+
+@on_all_kernels
+@pytest.mark.parametrize("coupled", [True, False])
+@on_both_layouts
+def test_gradients_through_normalisation_and_convolution(layout, size, stride, coupled):
+    """Also of several cotangents at once, as the rows of an exact NTK are."""
+    widths = (3, 2)
+    x, kernel = normal(BATCH, SIDE, SIDE, widths[0]), normal(size, size, *widths)
+    scale, bias = 1 + normal(widths[1], seed=1), normal(widths[1], seed=2)
+    gs = normal(2, BATCH, SIDE // stride, SIDE // stride, widths[1])
+    hat, inverse, expected = normalised_by_lax(x, kernel, scale, bias, gs, stride, coupled)
+
+    def own(g):
+        own_x, own_hat = from_nhwc(x, layout), from_nhwc(hat, layout)
+        pulled = conv.conv2d_norm_grads(own_x, own_hat, scale * inverse, g, size, stride, coupled, layout)
+        return to_nhwc(pulled.linear, layout), pulled.kernel, pulled.scale, pulled.bias
+
+    own_gs = jnp.stack([from_nhwc(g, layout) for g in gs])
+    single, several = jax.jit(lambda gs: (own(gs[0]), jax.vmap(own)(gs)))(own_gs)
+    for one, many, wanted in zip(single, several, expected, strict=True):
+        assert_close(one, wanted[0])
+        assert_close(many, wanted)
 
 
 @on_both_layouts
@@ -91,6 +138,8 @@ def test_gram_flattens_all_but_the_batch():
     jacobian = normal(4, 2, 3, 5)
     rows = np.asarray(jacobian, np.float64).reshape(4, -1)
     assert_close(gram(jacobian), rows @ rows.T, 1e-6)
+    assert_close(gram(jnp.moveaxis(jacobian, 0, -1), -1), rows @ rows.T, 1e-6)
+    assert gram(jacobian, -1).shape == (5, 5)
 
 
 # --- spectra ---------------------------------------------------------------------------------------------------------
@@ -142,35 +191,74 @@ def test_condition_number_is_trusted_above_rounding(xp):
 # --- patterns --------------------------------------------------------------------------------------------------------
 
 
-def repeated_rows(rows, units, seed):
-    """Return booleans `[rows, units]` in which rows recur."""
+def count_of_one_on_host(words):
+    return count_distinct_on_host(np.asarray(words))
+
+
+COUNTERS = [pytest.param(count_distinct, id="device"), pytest.param(count_of_one_on_host, id="host")]
+WORDS = [1, 2, 3, 5]
+
+
+def recurring(units, n, seed):
+    """Return booleans `[units, n]` in which columns recur."""
     rng = np.random.default_rng(seed)
-    few = rng.random((rows // 3 + 1, units)) < 0.5
-    return few[rng.integers(0, len(few), rows)]
+    few = rng.random((units, n // 3 + 1)) < 0.5
+    return few[:, rng.integers(0, few.shape[1], n)]
+
+
+def random_words(words, n, seed=0):
+    """Return `[words, n]` uint32 from few values, all of them extreme or close to another."""
+    values = np.array([0, 1, 2**31 - 1, 2**31, 2**32 - 1], np.uint32)
+    return np.random.default_rng([seed, words]).choice(values, (words, n))
 
 
 @pytest.mark.parametrize("units", [1, 31, 32, 33, 117])
 def test_packed_bits_unpack(units):
-    bits = repeated_rows(7, units, 0)
+    bits = recurring(units, 7, 0)
     words = np.asarray(pack_bits(jnp.asarray(bits)))
     assert words.dtype == np.uint32
-    assert words.shape == (7, -(-units // 32))
-    unpacked = np.unpackbits(words.astype("<u4").view(np.uint8), axis=1, bitorder="little")
-    np.testing.assert_array_equal(unpacked[:, :units], bits)
+    assert words.shape == (-(-units // 32), 7)
+    unpacked = np.unpackbits(words.T.astype("<u4", order="C").view(np.uint8), axis=1, bitorder="little")
+    np.testing.assert_array_equal(unpacked[:, :units], bits.T)
     assert not unpacked[:, units:].any()
 
 
-@pytest.mark.parametrize(("rows", "units"), [(1, 5), (50, 3), (50, 64), (200, 117)])
-def test_distinct_rows_are_counted_exactly_also_under_vmap(rows, units):
-    batch = np.stack([repeated_rows(rows, units, seed) for seed in range(3)])
-    expected = [len(np.unique(bits, axis=0)) for bits in batch]
-    counts = jax.jit(jax.vmap(count_distinct))(jnp.asarray(batch))
+@pytest.mark.parametrize("counter", COUNTERS)
+@pytest.mark.parametrize("words", WORDS)
+def test_distinct_columns_are_counted_exactly(counter, words):
+    for n in (1, 2, 50, 400):
+        drawn = random_words(words, n)
+        assert counter(jnp.asarray(drawn)) == np.unique(drawn, axis=1).shape[1]
+
+
+@pytest.mark.parametrize("counter", COUNTERS)
+@pytest.mark.parametrize(("units", "n"), [(5, 1), (3, 50), (64, 50), (117, 200)])
+def test_patterns_are_counted_exactly(counter, units, n):
+    bits = recurring(units, n, 1)
+    assert counter(pack_bits(jnp.asarray(bits))) == np.unique(bits, axis=1).shape[1]
+
+
+@pytest.mark.parametrize("counter", COUNTERS)
+@pytest.mark.parametrize("words", WORDS)
+def test_columns_that_differ_in_one_bit_of_any_word_are_distinct(counter, words):
+    units = 32 * words
+    nothing, everything = jnp.zeros((units, 1), bool), jnp.ones((units, 1), bool)
+    bits = jnp.concatenate([nothing, jnp.eye(units, dtype=bool), everything, nothing], 1)
+    assert counter(pack_bits(bits)) == units + 2
+    assert counter(pack_bits(~bits)) == units + 2
+    assert counter(jnp.zeros((words, 9), jnp.uint32)) == 1
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_several_counts_at_once_do_not_mix(words):
+    columns = np.arange(40) % np.array([1, 3, 8, 15, 30, 40])[:, None]  # so many different ones at most
+    batch = np.stack([random_words(words, 40, seed)[:, some] for seed, some in enumerate(columns)])
+    batch = batch.reshape(3, 2, words, 40)
+    expected = [[np.unique(one, axis=1).shape[1] for one in row] for row in batch]
+    assert len(set(np.ravel(expected))) > 2
+    counts = jax.jit(jax.vmap(jax.vmap(count_distinct)))(jnp.asarray(batch))
     assert counts.dtype == np.int32
     np.testing.assert_array_equal(counts, expected)
-    assert count_distinct(jnp.asarray(batch[0])) == expected[0]
-
-
-def test_rows_that_differ_in_one_bit_of_any_word_are_distinct():
-    bits = jnp.concatenate([jnp.zeros((1, 70), bool), jnp.eye(70, dtype=bool), jnp.ones((1, 70), bool)])
-    assert count_distinct(bits) == 72
-    assert count_distinct(jnp.zeros((9, 70), bool)) == 1
+    host = count_distinct_on_host(batch)
+    assert host.dtype == np.int64
+    np.testing.assert_array_equal(host, expected)

@@ -99,9 +99,9 @@ def test_patterns_distinguish_the_same_inputs_as_all_relus_together(arch, refere
     params, x = network.init(jax.random.key(3)), images(300, 3, 3, 1)
     own = np.asarray(patterns(network, params, jnp.array(arch), x))
     every = reference.patterns(flat_weights(params), np.array(arch), x)
-    assert own.shape == (300, 36)
+    assert own.shape == (36, 300)
     assert arch != SUPERNET or every.shape == (300, 117)
-    np.testing.assert_array_equal(same_rows(own), same_rows(every))
+    np.testing.assert_array_equal(same_rows(own.T), same_rows(every))
 
 
 # --- initial weights -------------------------------------------------------------------------------------------------

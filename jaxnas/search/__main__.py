@@ -56,10 +56,11 @@ def search(config: Search) -> None:
     about = provenance(source)
     path = config.out or f"runs/search-{config.space}-{config.method}-seed{config.seed}"
     store = Store.open(path, {"settings": settings, "part_size": method.batch, **about})
+    counts = {name: scorer for name, scorer in deciding.items() if isinstance(scorer, Count)}
     log = Log(store)
     before = log.evaluations
     with _progress(config.method, method.rounds) as tell:
-        state = run(method, evaluate_with(space, {**deciding, **evaluators}), log, tell)
+        state = run(method, evaluate_with(space, {**counts, **evaluators}), log, tell)
     found = method.result(state)
     result = {
         "space": space.name,
