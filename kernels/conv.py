@@ -7,14 +7,14 @@ network uses it.
 """
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxnas.kernels.gram import gram
-from jaxnas.kernels.layout import CHWN, Layout, from_nhwc, pad_space, shifted
+from jaxnas.kernels.layout import CHWN, NHWC, Layout, from_nhwc, pad_space, shifted
 
 FUSED = 8  # input channels up to which one fused loop of multiply-adds beats a matrix product on a CPU
 WIDE = 64  # output channels from which a kernel's gradient on `NHWC` is faster as a matrix product for each tap
@@ -53,11 +53,17 @@ def conv2d_kernel_grad(x: jax.Array, g: jax.Array, size: int, stride: int, layou
         patches = jnp.concatenate(_windows(x, size, (g.shape[1], g.shape[2]), stride, layout))
         products = _inner(g.reshape(len(g), -1), patches.reshape(size * size * len(x), -1))
         return products.T.reshape(size, size, len(x), len(g))
-    if stride > 1 or g.shape[layout.channel] >= WIDE:
+
+    def by_taps(x: jax.Array, g: jax.Array) -> jax.Array:
         windows = _windows(x, size, (g.shape[1], g.shape[2]), stride, layout)
         taps = [jax.lax.dot_general(window, g, (((0, 1, 2), (0, 1, 2)), ((), ()))) for window in windows]
         return jnp.stack(taps).reshape(size, size, x.shape[layout.channel], g.shape[layout.channel])
-    return _conv_nhwc(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), 1, (size - 1) // 2).transpose(1, 2, 0, 3)
+
+    def by_conv(x: jax.Array, g: jax.Array) -> jax.Array:
+        return _lax_conv(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), 1, (size - 1) // 2).transpose(1, 2, 0, 3)
+
+    wide = stride > 1 or g.shape[layout.channel] >= WIDE
+    return by_taps(x, g) if wide else _unless_mapped(by_conv, by_taps)(x, g)
 
 
 class NormGrads(NamedTuple):
@@ -158,7 +164,35 @@ def _conv_nhwc(x: jax.Array, kernel: jax.Array, stride: int, pad: int) -> jax.Ar
     Both adjoints are written as this plain convolution too: inside a loop or a branch XLA's CPU compiler runs the
     transposed and dilated ones that automatic differentiation makes 10 to 80 times slower (jax 0.10.2).
     """
+
+    def by_patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        size, _, channels, features = kernel.shape
+        space = (-(-x.shape[1] // stride), -(-x.shape[2] // stride))
+        patches = jnp.concatenate(_windows(x, size, space, stride, NHWC), -1)
+        return patches @ kernel.reshape(size * size * channels, features)
+
+    return _unless_mapped(lambda x, kernel: _lax_conv(x, kernel, stride, pad), by_patches)(x, kernel)
+
+
+def _lax_conv(x: jax.Array, kernel: jax.Array, stride: int, pad: int) -> jax.Array:
     return jax.lax.conv_general_dilated(x, kernel, (stride, stride), ((pad, pad), (pad, pad)), dimension_numbers=_NHWC)
+
+
+def _unless_mapped(
+    plain: Callable[[jax.Array, jax.Array], jax.Array], mapped: Callable[[jax.Array, jax.Array], jax.Array]
+) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """Return `plain(x, weights)`, which under `vmap` over the weights is `mapped`, vectorised: batched matrix products.
+
+    Of a convolution XLA would make a grouped one, whose gradients are slow (jax#13800).
+    """
+    function = jax.custom_batching.custom_vmap(plain)
+
+    @function.def_vmap
+    def batched(size: int, axes: list[bool], x: jax.Array, weights: jax.Array) -> tuple[jax.Array, bool]:
+        chosen = mapped if axes[1] else plain
+        return jax.vmap(chosen, in_axes=tuple(0 if m else None for m in axes), axis_size=size)(x, weights), True
+
+    return function
 
 
 def _scattered(g: jax.Array, kernel: jax.Array, stride: int, shape: tuple[int, ...]) -> jax.Array:

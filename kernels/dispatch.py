@@ -50,14 +50,27 @@ def alone(zero: jax.Array | int, function: Branch, *operands: Any) -> Any:
 
     XLA's CPU compiler fuses the reshape before a matrix product into the elementwise loop that makes its operand, and
     such a loop is not vectorised: a convolution's adjoint takes 2 to 3 ms instead of 0.5 (jax 0.10.2). It does not
-    fuse across the border of a branch; the other branch is never taken.
+    fuse across the border of a branch; the other branch is never taken. Where `zero` is mapped, nothing is set apart.
     """
+    if isinstance(zero, int):
+        return function(*operands)
     shapes = jax.eval_shape(function, *operands)
 
     def never(*_: Any) -> Any:
         return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
-    return choose(zero, (function, never), *operands)
+    @jax.custom_batching.custom_vmap
+    def isolated(zero: jax.Array, *operands: Any) -> Any:
+        return jax.lax.switch(zero, (function, never), *operands)
+
+    @isolated.def_vmap
+    def batched(size: int, axes: Any, zero: jax.Array, *operands: Any) -> tuple[Any, Any]:
+        zero_mapped, *operands_mapped = axes
+        (vectorised,) = _mapped([function], operands_mapped, size)
+        out = vectorised(*operands) if zero_mapped else alone(zero, vectorised, *operands)
+        return out, jax.tree.map(lambda _: True, out)
+
+    return isolated(zero, *operands)
 
 
 def _mapped(branches: Sequence[Branch], mapped: Sequence[Any], size: int) -> list[Branch]:
