@@ -6,7 +6,7 @@ size, the order of the architectures, their neighbours in a batch, the device, t
 
 import contextlib
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -87,7 +87,9 @@ class Evaluator:
         if not self.scorer.counts_dead_ends:
             archs = self.space.without_dead_ends(archs)
         found = found[np.argsort(-self._costs(archs[found]), kind="stable")]
-        started = [(rows, self._start(archs[rows])) for rows in self._batches(found)]
+        step = self.batch * len(self.devices)
+        batches = [found[first : first + step] for first in range(0, len(found), step)]
+        started = [(rows, self._start(archs[rows])) for rows in batches]
 
         def wait() -> Finished:
             value = np.full((self.repeats, len(archs)), np.nan)
@@ -105,15 +107,15 @@ class Evaluator:
 
         return wait
 
-    def _batches(self, rows: np.ndarray) -> Iterator[np.ndarray]:
-        step = self.batch * len(self.devices)
-        return (rows[first : first + step] for first in range(0, len(rows), step))
-
     def _start(self, archs: np.ndarray) -> Callable[[], list[np.ndarray]]:
         """Start one batch, sorted by cost, and return the function that gets its raw scores `[N, ...]` per repeat.
 
         Where the device runs out of memory, the batch is halved, for later ones too, and run again.
         """
+        step = self.batch * len(self.devices)
+        if len(archs) > step:  # halved since these were put together
+            parts = [self._start(archs[first : first + step]) for first in range(0, len(archs), step)]
+            return lambda: [np.concatenate(repeats) for repeats in zip(*(part() for part in parts), strict=True)]
         batch = max(self.batch, 2)  # for a batch of one XLA compiles other arithmetic
         places = deal(len(archs), len(self.devices), batch)
         hands = np.repeat(archs[:1], len(self.devices) * batch, 0)
@@ -128,8 +130,7 @@ class Evaluator:
                 return [np.asarray(raw)[places] for raw in (run() if raws is None else raws)]
             except jax.errors.JaxRuntimeError as error:
                 self._halve(error, batch)
-            parts = [self._start(archs[rows])() for rows in self._batches(np.arange(len(archs)))]
-            return [np.concatenate(repeats) for repeats in zip(*parts, strict=True)]
+            return self._start(archs)()
 
         raws = None
         with contextlib.suppress(jax.errors.JaxRuntimeError):  # `fetch` meets it again

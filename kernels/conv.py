@@ -24,9 +24,27 @@ _NHWC = ("NHWC", "HWIO", "NHWC")
 @functools.partial(jax.jit, static_argnames=("stride", "layout"))
 def conv2d(x: jax.Array, kernel: jax.Array, stride: int, layout: Layout) -> jax.Array:
     """Convolve `x` with `kernel`: y[p, o] = sum over offsets k and channels i of x[stride p + k, i] kernel[k, i, o]."""
+    return _conv2d(stride, layout, x, kernel)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _conv2d(stride: int, layout: Layout, x: jax.Array, kernel: jax.Array) -> jax.Array:
     if layout is CHWN:
         return _conv_chwn(x, kernel, stride)
     return _conv_nhwc(x, kernel, stride, (kernel.shape[0] - 1) // 2)
+
+
+def _conv2d_forward(stride, layout, x, kernel):
+    return _conv2d(stride, layout, x, kernel), (x, kernel)
+
+
+def _conv2d_backward(stride, layout, saved, g):
+    x, kernel = saved
+    dkernel = conv2d_kernel_grad(x, g, kernel.shape[0], stride, layout)
+    return conv2d_input_grad(g, kernel, stride, x.shape, layout), dkernel
+
+
+_conv2d.defvjp(_conv2d_forward, _conv2d_backward)
 
 
 @functools.partial(jax.jit, static_argnames=("stride", "shape", "layout"))

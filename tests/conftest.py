@@ -61,6 +61,12 @@ def pytest_runtest_protocol() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def compiled_programs() -> Callable[[], int]:
+    """Return the function that says how many programs were compiled so far."""
+    return lambda: compiled.count(COMPILES)
+
+
+@pytest.fixture(scope="session")
 def compiles() -> Callable[[int], contextlib.AbstractContextManager[None]]:
     """Return a context manager that expects so many programs to be compiled in it."""
 

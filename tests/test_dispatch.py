@@ -190,7 +190,9 @@ def test_alone_is_the_plain_call(zero):
     for branch in BRANCHES:
         expected = branch(*single)
         assert_same(alone(zero, branch, *single), expected)
-        assert_same(jax.jit(lambda zero, *operands, f=branch: alone(zero, f, *operands))(jnp.int32(0), *single), expected)
+        assert_same(
+            jax.jit(lambda zero, *operands, f=branch: alone(zero, f, *operands))(jnp.int32(0), *single), expected
+        )
     several = jax.jit(jax.vmap(lambda *operands: alone(zero, BRANCHES[2], *operands), axes))(*operands)
     each = jax.jit(jax.vmap(lambda zero, *operands: alone(zero, BRANCHES[2], *operands), (0, *axes)))
     expected = one_by_one(np.full(BLOCK + 3, 2), *operands, ALL)

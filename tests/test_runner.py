@@ -1,7 +1,6 @@
 """Common random numbers: a score depends on the seed and the repeat, not on what else is scored and how."""
 
 import warnings
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import jax
@@ -10,15 +9,13 @@ import numpy as np
 import pytest
 
 from jaxnas import data, scorers, spaces
-from jaxnas.runner import Evaluator, count, default_batch, summarise
+from jaxnas.errors import UserError
+from jaxnas.runner import Evaluator, batch_size, count, deal, loop_batch, summarise
 from jaxnas.types import Finished, Status
 
 SPACE = spaces.get("nasbench201")
 SOURCE = data.load("synthetic")
 LOST = SPACE.encode("|none~0|+|none~0|none~1|+|none~0|skip_connect~1|skip_connect~2|")
-COMPILES = "/jax/core/compile/backend_compile_duration"
-compiled: list[str] = []
-jax.monitoring.register_event_duration_secs_listener(lambda event, _, **__: compiled.append(event))
 
 
 @dataclass(frozen=True)
@@ -28,9 +25,13 @@ class Toy:
     shared_weights: bool = False
     name: str = "toy"
     purpose: str = "regions"
+    counts_dead_ends: bool = True
 
     def config(self):
         return {}
+
+    def floats(self, network):
+        return 1
 
     def draw(self, source, rng):
         return {"images": source.images(rng, 2), "noise": rng.normal(size=3).astype(np.float32)}
@@ -64,13 +65,6 @@ def assert_same(one, two):
     assert one.info.keys() == two.info.keys()
     for name in one.info:
         np.testing.assert_array_equal(one.info[name], two.info[name])
-
-
-@contextmanager
-def compiles(number):
-    before = compiled.count(COMPILES)
-    yield
-    assert compiled.count(COMPILES) - before == number
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +137,7 @@ def test_seed_and_scorer_name_decide_the_draws(archs, whole):
     assert (evaluate(archs[:1], Toy(name="other")).value != whole.value[:, :1]).all()
 
 
-def test_second_batch_compiles_nothing(archs):
+def test_second_batch_compiles_nothing(archs, compiles):
     measure = Evaluator(SPACE, Toy(), SOURCE, batch=3)
     measure(archs[:3])
     with compiles(0):
@@ -151,7 +145,7 @@ def test_second_batch_compiles_nothing(archs):
         measure(archs[:1])
 
 
-def test_only_disconnected(archs):
+def test_only_disconnected(archs, compiles):
     with compiles(0), warnings.catch_warnings(action="error"):
         scores = evaluate(np.stack([LOST, LOST]), repeats=2)
         value, deviation, status = summarise(scores)
@@ -188,7 +182,118 @@ def test_counts(archs):
         assert (scores.status == Status.ok).all()  # a disconnected network has parameters, too
 
 
-def test_default_batch_follows_the_cost():
+def test_batch_follows_the_cost_in_a_loop():
     ntk, exact = scorers.NTK(), scorers.NTK(bn="batch")
-    assert default_batch([]) == default_batch([ntk, scorers.Regions()]) > default_batch([ntk, exact])
-    assert default_batch([exact]) > default_batch([ntk, scorers.Regression()])
+    assert loop_batch(ntk) == loop_batch(scorers.Regions()) > loop_batch(exact) > loop_batch(scorers.Regression()) > 1
+
+
+@pytest.mark.parametrize(("gigabytes", "fewest", "most"), [(0.001, 2, 2), (4, 3, 511), (10**6, 512, 512)])
+def test_batch_follows_the_free_memory_at_once(gigabytes, fewest, most):
+    @dataclass
+    class Device:
+        def memory_stats(self):
+            return {"bytes_limit": int(gigabytes * 1e9) + 1000, "bytes_in_use": 1000}
+
+    scorer = scorers.NTK()
+    size = batch_size(scorer, SPACE.network("ntk"), Device(), "dispatch")
+    assert fewest <= size <= most
+    exact = scorers.NTK(bn="batch")
+    assert batch_size(exact, SPACE.network("ntk"), Device(), "dispatch") <= size
+
+
+@pytest.mark.parametrize("devices", [1, 2, 3, 8])
+@pytest.mark.parametrize("number", [0, 1, 5, 24])
+def test_hands_are_dealt_evenly(number, devices):
+    batch = -(-number // devices) + 2
+    places = deal(number, devices, batch)
+    hands, turns = np.divmod(places, batch)
+    assert len(set(places.tolist())) == number
+    held = np.bincount(hands, minlength=devices)
+    assert len(held) == devices and held.max() - held.min() <= 1
+    for hand in range(devices):
+        assert sorted(turns[hands == hand]) == list(range(held[hand]))  # the first of each hand
+    sizes = np.sort(np.random.default_rng(number).exponential(size=number))[::-1]
+    loads = np.bincount(hands, sizes, minlength=devices)
+    assert loads.max() - loads.min() <= sizes.max(initial=0.0)
+
+
+# --- what is under way -----------------------------------------------------------------------------------------------
+
+
+class Later:
+    """Stands in for an array on a device: `get()` is called when the host waits for it."""
+
+    def __init__(self, get):
+        self.get = get
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.get())
+
+
+def test_launch_does_not_wait(archs, whole):
+    measure, waited = Evaluator(SPACE, Toy(), SOURCE, batch=2), []
+    program = measure._program
+    measure._program = lambda *args: Later(lambda: (waited.append(1), program(*args))[1])
+    wait = measure.launch(archs)
+    assert waited == []
+    assert_same(wait(), whole)
+    assert len(waited) == 3
+
+
+def test_waiting_in_any_order(archs, whole):
+    measure = Evaluator(SPACE, Toy(), SOURCE, batch=2)
+    first, second = measure.launch(archs[:3]), measure.launch(archs[3:])
+    late, early = second(), first()
+    np.testing.assert_array_equal(np.concatenate([early.value, late.value], 1), whole.value)
+    np.testing.assert_array_equal(np.concatenate([early.status, late.status], 1), whole.status)
+    assert_same(second(), late)
+
+
+# --- out of memory ---------------------------------------------------------------------------------------------------
+
+
+def with_little_memory(most, message="RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.", late=False):
+    """Return an evaluator of batches of 16 that fails above `most`, when asked or `late`, and the sizes asked for."""
+    evaluator = Evaluator(SPACE, Toy(), SOURCE, repeats=2, batch=16)
+    program, asked = evaluator._program, []
+
+    def run_out():
+        raise jax.errors.JaxRuntimeError(message)
+
+    def limited(params, archs, *others):
+        asked.append(len(archs) // len(evaluator.devices))
+        if asked[-1] <= most:
+            return program(params, archs, *others)
+        return Later(run_out) if late else run_out()
+
+    evaluator._program = limited
+    return evaluator, asked
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["when-launched", "when-waited-for"])
+def test_a_batch_that_does_not_fit_is_halved_for_good_and_no_score_changes(late):
+    archs = SPACE.sample(jax.random.key(9), 40)
+    evaluator, asked = with_little_memory(5, late=late)
+    assert_same(evaluator(archs), evaluate(archs, repeats=2, batch=16))
+    assert set(asked) == {16, 8, 4}
+    assert evaluator.batch == 4
+    asked.clear()
+    assert_same(evaluator(archs[::-1]), evaluate(archs[::-1], repeats=2, batch=16))
+    assert set(asked) == {4}
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["when-launched", "when-waited-for"])
+def test_memory_that_does_not_hold_two_is_an_error_in_one_line(archs, late):
+    evaluator, asked = with_little_memory(0, late=late)
+    with pytest.raises(UserError, match="toy: the memory of .* does not hold two architectures") as error:
+        evaluator(archs)
+    assert "\n" not in str(error.value)
+    assert min(asked) == 2
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["when-launched", "when-waited-for"])
+def test_other_failures_are_not_hidden(archs, late):
+    evaluator, asked = with_little_memory(0, "INTERNAL: broken", late)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL: broken"):
+        evaluator(archs)
+    assert set(asked) == {16} and evaluator.batch == 16

@@ -1,5 +1,6 @@
 """Search methods, their log, and `python -m jaxnas.search`; most of it on made-up scores that need no compilation."""
 
+import functools
 import itertools
 import json
 import subprocess
@@ -12,7 +13,7 @@ import polars as pl
 import pytest
 
 import jaxnas.search.__main__ as program
-from jaxnas import data, spaces
+from jaxnas import data, options, spaces
 from jaxnas.errors import UserError
 from jaxnas.runner import Evaluator
 from jaxnas.scorers import NTK, Regions, TeNas
@@ -45,10 +46,13 @@ class MadeUp:
 
     calls = 0
 
-    def __init__(self, space, scorer, source, *, repeats, seed, batch):
+    def __init__(self, space, scorer, source, *, repeats, seed, batch, devices=None):
         self.draw = np.random.default_rng([seed, len(scorer.name)]).uniform(
             1, 9, (repeats, len(space.edges), len(space.ops))
         )
+
+    def launch(self, archs):
+        return functools.partial(self, archs)
 
     def __call__(self, archs):
         MadeUp.calls += 1
@@ -56,6 +60,9 @@ class MadeUp:
         value = np.einsum("reo,neo->rn", self.draw, masks / masks.sum(-1, keepdims=True))
         lost = np.broadcast_to(SPACE.is_disconnected(archs), value.shape)
         return Finished(np.where(lost, np.nan, value), np.where(lost, Status.disconnected, Status.ok), {})
+
+    def launch(self, archs):
+        return lambda: self(archs)
 
 
 def made_up(seed=0):
@@ -216,7 +223,7 @@ def test_log_gives_back_what_it_got(tmp_path):
 @pytest.fixture
 def fast(monkeypatch):
     """Replace the measurements by made-up ones."""
-    monkeypatch.setattr(program, "Evaluator", MadeUp)
+    monkeypatch.setattr(options, "Evaluator", MadeUp)
     monkeypatch.setattr(MadeUp, "calls", 0)
 
 
@@ -235,8 +242,8 @@ def lasting(found):
 
 @pytest.mark.parametrize(("method", "evaluations", "rounds"), [("prune", 25 + 19 + 13 + 1, 3), ("random", 300, 3)])
 def test_result(fast, capsys, tmp_path, method, evaluations, rounds):
-    options = ["--method", method, "--samples", "300", "--out", str(tmp_path / "run")]
-    found = result(capsys, *options)
+    words = ["--method", method, "--samples", "300", "--out", str(tmp_path / "run")]
+    found = result(capsys, *words)
     assert found == json.loads((tmp_path / "run" / "result.json").read_text())
     assert found.keys() >= KEYS
     arch = SPACE.encode(found["arch"])[None]
@@ -265,8 +272,8 @@ def test_without_arguments_under_runs(fast, capsys, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_interrupted_command_resumes(fast, capsys, tmp_path, monkeypatch, method):
-    options = ["--method", method, "--samples", "300"]
-    whole = result(capsys, *options, "--out", str(tmp_path / "whole"))
+    words = ["--method", method, "--samples", "300"]
+    whole = result(capsys, *words, "--out", str(tmp_path / "whole"))
     score = MadeUp.__call__
 
     def interrupted(self, archs):
@@ -276,10 +283,10 @@ def test_interrupted_command_resumes(fast, capsys, tmp_path, monkeypatch, method
 
     with monkeypatch.context() as patch:
         patch.setattr(MadeUp, "__call__", interrupted)
-        assert program.main([*options, "--out", str(tmp_path / "run")]) == 130
+        assert program.main([*words, "--out", str(tmp_path / "run")]) == 130
     assert not (tmp_path / "run" / "result.json").exists()
     assert "Traceback" not in capsys.readouterr().err
-    assert lasting(result(capsys, *options, "--out", str(tmp_path / "run"))) == lasting(whole)
+    assert lasting(result(capsys, *words, "--out", str(tmp_path / "run"))) == lasting(whole)
 
 
 def test_seed_decides(fast, capsys, tmp_path):
@@ -310,6 +317,9 @@ def test_random_by_a_count_evaluates_no_network(fast, capsys, tmp_path):
         (["--scorers", "regression"], "or --method random"),
         (["--method", "random", "--samples", "0"], "--samples is 0; nasbench201 has 1 to 15625"),
         (["--repeats", "0"], "--repeats is 0"),
+        (["--devices", "0"], "--devices is 0; it must be at least 1"),
+        (["--devices", "99"], "--devices is 99, but there are"),
+        (["--batch-size", "0"], "--batch-size is 0; it must be at least 1"),
         (["--ntk.images", "1"], "at least 2 images"),
         (["--data", "nothing.npz"], "nothing.npz does not exist"),
         (["--data", "syntetic"], "did you mean 'synthetic'?"),
@@ -350,17 +360,10 @@ def measured():
     return {n: Evaluator(SPACE, s, source, repeats=2, seed=0, batch=Prune(SPACE).batch) for n, s in SMALL.items()}
 
 
-def test_only_the_first_round_compiles(measured):
-    programs, compiled = [], []
-
-    def listen(event, duration, **_):
-        if event == "/jax/core/compile/backend_compile_duration":
-            programs.append(duration)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    method = Prune(SPACE)
-    state = run(method, evaluate_with(SPACE, measured), Nothing(), lambda number: compiled.append(len(programs)))
-    assert compiled[0] > 0
+def test_only_the_first_round_compiles(measured, compiled_programs):
+    method, before, compiled = Prune(SPACE), compiled_programs(), []
+    state = run(method, evaluate_with(SPACE, measured), Nothing(), lambda _: compiled.append(compiled_programs()))
+    assert compiled[0] > before
     assert compiled == compiled[:1] * 4
     found = method.result(state)
     assert (found.arch != SPACE.zero).all()
@@ -369,10 +372,8 @@ def test_only_the_first_round_compiles(measured):
 
 def test_as_a_program(measured, tmp_path):
     """Another process finds the same, and prints the result alone."""
-    options = ["--scorers", "regions", "--regions.samples", "50", "--repeats", "2", "--out", str(tmp_path), "--json"]
-    done = subprocess.run(
-        [sys.executable, "-m", "jaxnas.search", *options], capture_output=True, text=True, check=False
-    )
+    words = ["--scorers", "regions", "--regions.samples", "50", "--repeats", "2", "--out", str(tmp_path), "--json"]
+    done = subprocess.run([sys.executable, "-m", "jaxnas.search", *words], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     found, method = json.loads(done.stdout), Prune(SPACE)
     state = run(method, evaluate_with(SPACE, {"regions": measured["regions"]}), Nothing())

@@ -220,6 +220,53 @@ def test_a_mask_is_connected_if_one_of_its_architectures_is():
     np.testing.assert_array_equal(SPACE.is_disconnected(np.ones((1, 6, 5), int)), [False])
 
 
+# --- dead ends -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arch", "left"),
+    [
+        ([CONV3] * 6, [CONV3] * 6),
+        ([CONV3, CONV1, POOL, SKIP, NONE, CONV3], [CONV3, CONV1, POOL, SKIP, NONE, CONV3]),  # 1 leads over 2
+        ([CONV3, CONV1, POOL, SKIP, CONV1, NONE], [CONV3, NONE, NONE, SKIP, CONV1, NONE]),  # 2 leads nowhere
+        ([CONV3, CONV1, NONE, SKIP, NONE, CONV1], [NONE, CONV1, NONE, SKIP, NONE, CONV1]),  # 1 leads nowhere
+        ([CONV3, NONE, POOL, SKIP, NONE, NONE], [NONE, NONE, NONE, SKIP, NONE, NONE]),  # 1 leads to 2, that nowhere
+        ([NONE, NONE, NONE, SKIP, CONV3, CONV1], [NONE, NONE, NONE, SKIP, CONV3, CONV1]),  # zeros that reach the output
+        ([CONV3, CONV1, POOL, NONE, NONE, NONE], [NONE] * 6),
+    ],
+)
+def test_dead_ends_by_hand(arch, left):
+    assert SPACE.without_dead_ends(np.array([arch])).tolist() == [left]
+
+
+def test_dead_ends_are_the_edges_without_a_path_to_the_output(everything):
+    routes = paths(SPACE.edges, 3)
+    leads = np.zeros(everything.shape, bool)
+    for edge in range(6):
+        for route in routes:
+            if edge in route:
+                leads[:, edge] |= (everything[:, route[route.index(edge) + 1 :]] != NONE).all(1)
+    left = SPACE.without_dead_ends(everything)
+    np.testing.assert_array_equal(left, np.where(leads, everything, NONE))
+    np.testing.assert_array_equal(SPACE.without_dead_ends(left), left)
+    np.testing.assert_array_equal(SPACE.effective_depth(left), SPACE.effective_depth(everything))
+    np.testing.assert_array_equal(SPACE.without_dead_ends(SPACE.to_mask(everything)), SPACE.to_mask(left))
+
+
+def test_a_mask_keeps_the_edges_that_one_of_its_architectures_needs():
+    rng = np.random.default_rng(1)
+    masks = rng.random((40, 6, 5)) < 0.25
+    masks[..., NONE] |= ~masks.any(-1)
+    left = SPACE.without_dead_ends(masks)
+    np.testing.assert_array_equal(SPACE.without_dead_ends(left), left)
+    only_none = np.arange(5) == NONE
+    assert any((one == only_none).all(-1).sum() > (mask == only_none).all(-1).sum() for one, mask in zip(left, masks))
+    for mask, kept in zip(masks, left, strict=True):
+        members = SPACE.without_dead_ends(np.array(list(itertools.product(*map(np.flatnonzero, mask)))))
+        needed = (members != NONE).any(0)
+        np.testing.assert_array_equal(kept, np.where(needed[:, None], mask, only_none))
+
+
 # --- costs -----------------------------------------------------------------------------------------------------------
 
 

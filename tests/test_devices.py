@@ -1,0 +1,111 @@
+"""Choosing devices, and where compiled programs are kept: mostly in processes of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+from polars.testing import assert_frame_equal
+
+from jaxnas import devices
+from jaxnas.errors import UserError
+from jaxnas.store import read_scores
+
+ROOT = Path(__file__).parents[1]
+SCORE = ["-m", "jaxnas.score", "--archs", "random:9", "--scorers", "regions", "--regions.batches", "1"]
+SEARCH = ["-m", "jaxnas.search", "--method", "random", "--samples", "5", "--scorers", "regions", "--repeats", "1"]
+SETTINGS = ("jax_compilation_cache_dir", "jax_num_cpu_devices", "jax_persistent_cache_min_compile_time_secs")
+
+
+def python(*arguments, **environment):
+    """Run another interpreter in the root of the checkout, JAX's cache being where `environment` says."""
+    clean = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=ROOT,
+        env={**clean, **{name: str(value) for name, value in environment.items()}},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_all_devices_or_the_first_ones():
+    assert devices.available() == tuple(jax.local_devices())
+    assert devices.available(1) == tuple(jax.local_devices()[:1])
+
+
+@pytest.mark.parametrize(
+    ("count", "says"),
+    [(0, "--devices is 0; it must be at least 1"), (-1, "--devices is -1"), (99, "--devices is 99, but there are 1: ")],
+)
+def test_impossible_numbers_are_one_line(count, says):
+    with pytest.raises(UserError, match=says) as error:
+        devices.available(count)
+    assert "\n" not in str(error.value)
+
+
+def test_a_processor_is_divided_before_its_first_use():
+    code = "from jaxnas import devices; print(len(devices.available({})), len(devices.available({})))"
+    assert python("-c", code.format(3, 2), JAX_PLATFORMS="cpu").stdout.split() == ["3", "2"]
+    cores = str(devices._cores())
+    assert python("-c", code.format("", 1), JAX_PLATFORMS="cpu").stdout.split() == [cores, "1"]
+
+
+@pytest.mark.parametrize("option", ["--devices=0", "--devices=9999", "--batch-size=0"])
+@pytest.mark.parametrize("command", [SCORE, SEARCH], ids=["score", "search"])
+def test_impossible_options_are_one_line_of_a_program(tmp_path, command, option):
+    if option == "--devices=9999" and jax.default_backend() == "cpu":
+        pytest.skip("a processor is divided into as many as are asked for")
+    done = python(*command, option, "--out", tmp_path / "out")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert option.replace("=", " is ") in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+# --- compiled programs on the disk -----------------------------------------------------------------------------------
+
+
+def test_programs_are_kept_where_the_environment_says(tmp_path):
+    """And the scores of two devices are those of one."""
+    user, jaxs = tmp_path / "user", tmp_path / "jax"
+    one = python(*SCORE, "--devices", 1, "--out", tmp_path / "one", XDG_CACHE_HOME=user)
+    assert (one.returncode, one.stderr) == (0, "")
+    assert any((user / "jaxnas" / "programs").iterdir())
+    before = {path: path.stat().st_mtime_ns for path in user.rglob("*-cache")}
+    elsewhere = {"XDG_CACHE_HOME": user, "JAX_COMPILATION_CACHE_DIR": jaxs}
+    two = python(*SCORE, "--devices", 2, "--out", tmp_path / "two", **elsewhere)
+    assert (two.returncode, two.stderr) == (0, "")
+    assert any(jaxs.iterdir())
+    assert {path: path.stat().st_mtime_ns for path in user.rglob("*-cache")} == before
+    assert_frame_equal(*(read_scores(tmp_path / name)[0] for name in ("one", "two")), check_exact=True)
+    again = python(*SCORE, "--devices", 1, "--out", tmp_path / "again", XDG_CACHE_HOME=user)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert {path: path.stat().st_mtime_ns for path in user.rglob("*-cache")} == before  # nothing was compiled
+    assert_frame_equal(*(read_scores(tmp_path / name)[0] for name in ("one", "again")), check_exact=True)
+
+
+def test_a_search_keeps_its_programs(tmp_path):
+    done = python(*SEARCH, "--out", tmp_path / "out", XDG_CACHE_HOME=tmp_path / "user")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert any((tmp_path / "user" / "jaxnas" / "programs").iterdir())
+
+
+# Two tests that belong together: the second one sees what the first one has left behind.
+
+
+def test_a_command_in_this_process_uses_the_cache_of_the_tests():
+    before = {name: jax.config.values[name] for name in SETTINGS}
+    devices.available()
+    devices.cache_programs()
+    assert before[SETTINGS[0]] is None
+    assert jax.config.values[SETTINGS[0]] == str(Path(os.environ["XDG_CACHE_HOME"]) / "jaxnas" / "programs")
+    assert jax.config.values[SETTINGS[0]].startswith(os.environ["XDG_CACHE_HOME"])
+    assert jax.config.values[SETTINGS[1]] == before[SETTINGS[1]]
+
+
+def test_the_next_test_knows_nothing_of_it():
+    assert jax.config.values[SETTINGS[0]] is None
+    assert jax.config.values[SETTINGS[2]] == 1.0
