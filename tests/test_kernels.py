@@ -80,7 +80,7 @@ def normalised_by_lax(x, kernel, scale, bias, gs, stride, coupled):
         )
         return hat(linear)[0] * scale[None, None, None] + bias[None, None, None], hat(linear)
 
-    y, pull, (normalised, inverse) = jax.vjp(forward, jnp.zeros(gs.shape[1:]), kernel, scale, bias, has_aux=True)
+    _, pull, (normalised, inverse) = jax.vjp(forward, jnp.zeros(gs.shape[1:]), kernel, scale, bias, has_aux=True)
     return normalised, inverse.ravel(), jax.vmap(pull)(gs)
 
 

@@ -285,7 +285,7 @@ def test_a_batch_that_does_not_fit_is_halved_for_good_and_no_score_changes(late)
 @pytest.mark.parametrize("late", [False, True], ids=["when-launched", "when-waited-for"])
 def test_memory_that_does_not_hold_two_is_an_error_in_one_line(archs, late):
     evaluator, asked = with_little_memory(0, late=late)
-    with pytest.raises(UserError, match="toy: the memory of .* does not hold two architectures") as error:
+    with pytest.raises(UserError, match=r"toy: the memory of .* does not hold two architectures") as error:
         evaluator(archs)
     assert "\n" not in str(error.value)
     assert min(asked) == 2

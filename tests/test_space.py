@@ -260,7 +260,10 @@ def test_a_mask_keeps_the_edges_that_one_of_its_architectures_needs():
     left = SPACE.without_dead_ends(masks)
     np.testing.assert_array_equal(SPACE.without_dead_ends(left), left)
     only_none = np.arange(5) == NONE
-    assert any((one == only_none).all(-1).sum() > (mask == only_none).all(-1).sum() for one, mask in zip(left, masks))
+    assert any(
+        (one == only_none).all(-1).sum() > (mask == only_none).all(-1).sum()
+        for one, mask in zip(left, masks, strict=True)
+    )
     for mask, kept in zip(masks, left, strict=True):
         members = SPACE.without_dead_ends(np.array(list(itertools.product(*map(np.flatnonzero, mask)))))
         needed = (members != NONE).any(0)
