@@ -1,6 +1,6 @@
 """The scores of the end-to-end commit, before any tuning of the kernels: `tests/golden/scores.json`.
 
-Recipe: `Evaluator(space, scorer, data.load("synthetic"), seed=0, repeats=1)` of NAS-Bench-201 on the first architectures
+Recipe: `Evaluator(space, scorer, data.load("synthetic"), seed=0, repeats=1)` on NAS-Bench-201, on the first ones
 of the file's `archs`, with the scorers
 
 * `ntk`: NTK() on 64;
