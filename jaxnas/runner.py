@@ -7,7 +7,6 @@ size, the order of the architectures, their neighbours in a batch, the device, t
 import contextlib
 import zlib
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any, Literal
 
 import jax
@@ -62,6 +61,7 @@ class Evaluator:
         self.mode: Mode = mode or ("loop" if self.devices[0].platform == "cpu" else "dispatch")
         self.batch = batch or batch_size(scorer, self.network, self.devices[0], self.mode)
         self._mesh = Mesh(np.array(self.devices), (AXIS,))
+        self._drawn: list[tuple[Any, Any, jax.Array]] = []  # a cached_property would lock all evaluators (Python 3.11)
         self._program = jax.jit(
             jax.shard_map(
                 self._loop if self.mode == "loop" else self._dispatch,
@@ -176,9 +176,13 @@ class Evaluator:
         """Return the raw scores `[B, ...]`; those behind the first `number` `[1]` are of copies."""
         return jax.vmap(lambda arch: self.scorer.measure(self.network, params, arch, inputs, key))(archs)
 
-    @cached_property
+    @property
     def _draws(self) -> list[tuple[Any, Any, jax.Array]]:
-        """Parameters, inputs and key of each repeat, on every device."""
+        """Parameters, inputs and key of each repeat, on every device; drawn once."""
+        self._drawn = self._drawn or self._draw()
+        return self._drawn
+
+    def _draw(self) -> list[tuple[Any, Any, jax.Array]]:
         stream = zlib.crc32(self.scorer.name.encode())
         root = jax.random.fold_in(jax.random.key(self.seed), stream)
         draws: list[tuple[Any, Any, jax.Array]] = []

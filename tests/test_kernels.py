@@ -21,6 +21,7 @@ CASES = [  # layout, channels in and out: on CHWN on either side of every thresh
     pytest.param(CHWN, (conv.FUSED + 1, 2), id="CHWN-above-FUSED"),
     pytest.param(CHWN, (2, conv.FUSED + 1), id="CHWN-adjoint-above-FUSED"),
     pytest.param(NHWC, (3, 2), id="NHWC"),
+    pytest.param(NHWC, (3, conv.WIDE), id="NHWC-WIDE"),
 ]
 on_all_cases = pytest.mark.parametrize(("layout", "widths"), CASES)
 on_all_kernels = pytest.mark.parametrize(("size", "stride"), [(1, 1), (1, 2), (3, 1), (3, 2)])
@@ -62,6 +63,35 @@ def test_convolution_and_its_adjoints(layout, widths, size, stride):
     assert_close(to_nhwc(conv.conv2d_input_grad(own_g, kernel, stride, own_x.shape, layout), layout), dx)
     assert_close(conv.conv2d_kernel_grad(own_x, own_g, size, stride, layout), dkernel)
     assert_close(conv.conv2d_kernel_gram(own_x, own_g, size, stride, layout), samples_gram)
+
+
+@on_all_cases
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("mapped", [(0, 0), (None, 0), (0, None)], ids=["both", "kernels", "images"])
+def test_convolutions_at_once_are_those_one_by_one(layout, widths, stride, mapped):
+    """As architectures at once have them: each its own image, kernel or both; also by automatic differentiation."""
+    count = 2
+    xs = normal(count, BATCH, SIDE, SIDE, widths[0]) if mapped[0] == 0 else normal(BATCH, SIDE, SIDE, widths[0])
+    kernels = normal(count, 3, 3, *widths) if mapped[1] == 0 else normal(3, 3, *widths)
+    gs = normal(count, BATCH, SIDE // stride, SIDE // stride, widths[1])
+
+    def one(x, kernel, g):
+        own_x, own_g = from_nhwc(x, layout), from_nhwc(g, layout)
+        y, pull = jax.vjp(lambda x, kernel: conv.conv2d(x, kernel, stride, layout), own_x, kernel)
+        dx = conv.conv2d_input_grad(own_g, kernel, stride, own_x.shape, layout)
+        dkernel = conv.conv2d_kernel_grad(own_x, own_g, 3, stride, layout)
+        derived_dx, derived_dkernel = pull(own_g)
+        return to_nhwc(y, layout), (to_nhwc(dx, layout), dkernel), (to_nhwc(derived_dx, layout), derived_dkernel)
+
+    several = jax.jit(jax.vmap(one, (*mapped, 0)))(xs, kernels, gs)
+    for i in range(count):
+        x, kernel = xs[i] if mapped[0] == 0 else xs, kernels[i] if mapped[1] == 0 else kernels
+        y, dx, dkernel, _ = by_lax(x, kernel, gs[i], stride)
+        own_y, written, derived = jax.tree.map(lambda leaf, i=i: leaf[i], several)
+        assert_close(own_y, y)
+        for own_dx, own_dkernel in (written, derived):
+            assert_close(own_dx, dx)
+            assert_close(own_dkernel, dkernel)
 
 
 @functools.partial(jax.jit, static_argnames=("stride", "coupled"))
