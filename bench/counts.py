@@ -6,9 +6,10 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxnas.layers import Zero
-from jaxnas.network import Config, Cost, Network
+from jaxnas.network import Config, Cost
 from jaxnas.scorers import NTK, Measured, Regions, Regression
 from jaxnas.spaces import CellSpace
+from jaxnas.spaces.cell_network import CellNetwork
 
 WORD = 4  # bytes of a float32
 FLOPS = (
@@ -63,14 +64,14 @@ def moved(space: CellSpace, scorer: Measured, archs: np.ndarray) -> float:
     return WORD * (activations + mean(kept_cost(network), archs) * images.kept)
 
 
-def activation_cost(network: Network) -> Cost:
+def activation_cost(network: CellNetwork) -> Cost:
     """Return the numbers that a forward pass reads and writes per image, by op."""
     nodes = 1 + max(target for target, _ in network.cell.edges)
     written = sum(size * network.config.cells * (nodes - 1) for size in sizes(network.config))
     return _reads(network, weighted_only=False, fixed=written + _around(network.config, written=True))
 
 
-def kept_cost(network: Network) -> Cost:
+def kept_cost(network: CellNetwork) -> Cost:
     """Return the numbers per image that ops with weights took in, by op."""
     return _reads(network, weighted_only=True, fixed=_around(network.config, written=False))
 
@@ -82,16 +83,16 @@ def sizes(config: Config) -> list[int]:
 
 def mean(cost: Cost, archs: np.ndarray) -> float:
     """Return the mean of `cost` over architectures `[N, E]`."""
-    return float(cost.fixed + np.array(cost.per_op)[archs].sum(-1).mean())
+    return float(cost.total(archs).mean())
 
 
-def _reads(network: Network, *, weighted_only: bool, fixed: int) -> Cost:
+def _reads(network: CellNetwork, *, weighted_only: bool, fixed: int) -> Cost:
     """Return `fixed`, and one node tensor per cell for each op that reads its input."""
     config = network.config
     ops = network.cell.ops(config.channels, config)
     counted = [bool(op.shapes()) if weighted_only else not isinstance(op, Zero) for op in ops]
     per_edge = config.cells * sum(sizes(config))
-    return Cost(fixed, tuple(per_edge * own for own in counted))
+    return Cost(fixed, np.tile(per_edge * np.array(counted, np.int64), (network.length, 1)))
 
 
 def _around(config: Config, *, written: bool) -> int:

@@ -108,7 +108,7 @@ def by_batch(case: CurveCase) -> dict[str, list[dict[str, Any]]]:
         evaluator = Evaluator(SPACE, scorer, source, seed=SEED, batch=batch)
         evaluator(archs)
         times = [harness.seconds(evaluator, archs) / len(archs) for _ in range(case.rounds)]
-        return {"batch": evaluator.batch, "archs": len(archs), "seconds_per_arch": harness.spread(times)}
+        return {"batch": evaluator.program().batch, "archs": len(archs), "seconds_per_arch": harness.spread(times)}
 
     return {label: [warm(scorer, batch) for batch in case.batches] for label, scorer in case.scorers.items()}
 

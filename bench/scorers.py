@@ -76,7 +76,7 @@ def figures(case: ScorerCase) -> dict[str, Any]:
     return {
         "dtype": str(jnp.result_type(float)),
         "archs": len(rows),
-        "batch": latest[0].batch,
+        "batch": latest[0].program().batch,
         "mode": latest[0].mode,
         "repeats": 1,
         "rounds": case.rounds,

@@ -9,6 +9,7 @@ COMMANDS = {  # name: (module with a `main`, what it does)
     "search": ("jaxnas.search.__main__", "find a good architecture of a space"),
     "score": ("jaxnas.score.__main__", "score architectures into a directory of Parquet files"),
     "correlate": ("jaxnas.correlate", "compare scores with measured accuracies"),
+    "search-signals": ("jaxnas.search_signals", "evolve the signals of the regression score on a few accuracies"),
 }
 
 
@@ -29,5 +30,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def usage() -> str:
     """Return the text of `jaxnas --help`."""
-    lines = [f"  {name:<10} {does}" for name, (_, does) in COMMANDS.items()]
+    width = max(map(len, COMMANDS)) + 1
+    lines = [f"  {name:<{width}} {does}" for name, (_, does) in COMMANDS.items()]
     return "\n".join(["usage: jaxnas COMMAND ...", "", *lines, "", "jaxnas COMMAND --help lists a command's options."])

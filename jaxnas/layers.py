@@ -6,6 +6,7 @@ serves every architecture; only the input and one tensor per choice are kept for
 """
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -21,6 +22,12 @@ from jaxnas.kernels.layout import Layout
 Params = dict[str, jax.Array]
 BatchNormMode = Literal["batch", "frozen"]
 EPSILON = 1e-5  # of every batch normalisation
+
+
+def is_weight(path: tuple[Any, ...]) -> bool:
+    """Say whether a leaf at this tree path is a weight: its last name is not that of a bias."""
+    names = [str(getattr(key, "name", getattr(key, "key", ""))).rpartition("/")[-1] for key in path]
+    return not {"bias", "offset", "beta"} & set(names[-2:])
 
 
 class Moments(NamedTuple):
@@ -81,14 +88,32 @@ class Op:
     `forward(params, x) -> (y, Saved)`, `backward(params, x, saved, g) -> (dx, dparams)` and
     `backward_gram(params, x, saved, g) -> (dx, K)`, where K `[B, B]` is the Gram matrix of the per-sample
     gradients with respect to the op's weights (no biases). The base class has no parameters and shifts nothing.
+
+    Attributes:
+      separable: it is a linear part and such a factor and shift; if not, `modules.Whole` says what it is.
     """
 
+    separable: bool = True
     out_channels: int
     layout: Layout
+    stride: int = 1
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the parameters."""
         return {}
+
+    @property
+    def num_params(self) -> int:
+        """Number of parameters."""
+        return sum(math.prod(shape) for shape in self.shapes().values())
+
+    def out_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the output for an input of `shape`, both in the op's layout."""
+        out, layout = list(shape), self.layout
+        out[layout.channel] = self.out_channels
+        for axis in (layout.height, layout.width):
+            out[axis] = -(-shape[axis] // self.stride)
+        return tuple(out)
 
     def flops(self, pixels: int) -> int:
         """Return the operations per image of `pixels` = height * width, multiply-adds counted once."""
@@ -111,6 +136,18 @@ class Op:
     def adjoint(self, x: jax.Array, g: jax.Array) -> jax.Array:
         raise NotImplementedError
 
+    def output(self, params: Params, x: jax.Array) -> jax.Array:
+        """Return what `forward` does, and nothing else."""
+        return self.forward(params, x)[0]
+
+    def pull(self, params: Params, x: jax.Array, g: jax.Array) -> tuple[jax.Array, Params]:
+        """Do what `backward` does with nothing kept but the input."""
+        return self.backward(params, x, self.forward(params, x)[1], g)
+
+    def pull_gram(self, params: Params, x: jax.Array, g: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Do what `backward_gram` does with nothing kept but the input."""
+        return self.backward_gram(params, x, self.forward(params, x)[1], g)
+
     def backward(self, params: Params, x: jax.Array, saved: Saved, g: jax.Array) -> tuple[jax.Array, Params]:
         return self.adjoint(x, g), jax.tree.map(jnp.zeros_like, params)
 
@@ -125,9 +162,10 @@ class Zero(Op):
 
     out_channels: int
     layout: Layout
+    stride: int = 1
 
     def linear(self, params: Params, x: jax.Array) -> jax.Array:
-        return jnp.zeros_like(x)
+        return jnp.zeros(self.out_shape(x.shape), x.dtype)
 
     def adjoint(self, x: jax.Array, g: jax.Array) -> jax.Array:
         return jnp.zeros_like(x)
@@ -308,16 +346,17 @@ def run(
     params: tuple[Params, ...],
     x: jax.Array,
     probe: jax.Array | None = None,
-) -> tuple[jax.Array, Moments]:
+) -> tuple[jax.Array, Moments | None]:
     """Run the op of `ops` that `index` `[]` names on `x` and return its output and its batch moments.
 
     Under `lax.map` only that op is computed. With a `probe` `[B, B]` of zeros, the cotangent of `probe` is the Gram
     matrix of the op's per-sample weight gradients and parameters get no gradient: as cotangents add up over all uses,
     the gradient of the summed outputs with respect to one shared probe is the whole NTK, no Jacobian being stored.
-    It needs independent samples: batch normalisations with `bn="frozen"`.
+    It needs independent samples: batch normalisations with `bn="frozen"`. Where an op is not separable, there are no
+    moments, and the backward pass runs the forward pass of the op again.
     """
     y, saved = _forward(ops, index, params, x)
-    return y, saved.moments
+    return y, None if saved is None else saved.moments
 
 
 def _choose(
@@ -328,6 +367,8 @@ def _choose(
 
 
 def _forward(ops, index, params, x):
+    if not all(op.separable for op in ops):
+        return _choose(ops, index, lambda i, op: lambda params, x: op.output(params[i], x), params, x), None
     if len(ops) == 1:
         return ops[0].forward(params[0], x)
 
@@ -344,7 +385,7 @@ def _forward(ops, index, params, x):
 
 def _run_forward(ops, index, params, x, probe):
     y, saved = _forward(ops, index, params, x)
-    return (y, saved.moments), (index, params, x, saved, probe is None)
+    return (y, None if saved is None else saved.moments), (index, params, x, saved, probe is None)
 
 
 def _run_backward(ops, residuals, cotangents):
@@ -353,17 +394,21 @@ def _run_backward(ops, residuals, cotangents):
 
     def with_params(i: int, op: Op):
         def branch(params, x, saved, g):
-            dx, own = op.backward(params[i], x, saved, g)
+            dx, own = op.pull(params[i], x, g) if saved is None else op.backward(params[i], x, saved, g)
             return dx, tuple(own if j == i else jax.tree.map(jnp.zeros_like, p) for j, p in enumerate(params))
+
+        return branch
+
+    def with_gram(i: int, op: Op):
+        def branch(params, x, saved, g):
+            return op.pull_gram(params[i], x, g) if saved is None else op.backward_gram(params[i], x, saved, g)
 
         return branch
 
     if wants_params:
         dx, dparams = _choose(ops, index, with_params, params, x, saved, g)
         return None, dparams, dx, None
-    dx, dprobe = _choose(
-        ops, index, lambda i, op: lambda p, x, saved, g: op.backward_gram(p[i], x, saved, g), params, x, saved, g
-    )
+    dx, dprobe = _choose(ops, index, with_gram, params, x, saved, g)
     return None, None, dx, dprobe
 
 

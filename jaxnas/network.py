@@ -1,16 +1,20 @@
-"""The network of a cell-based space: one Flax NNX module for every architecture, with the architecture as data.
+"""A network that takes the architecture as data: its places, the operations that can stand there, and a way through.
 
-Stem, stages of cells with a stride-2 residual block between them, head. A cell is a DAG: node 0 is its input, a node is
-the sum of its incoming edges, the last node is its output. Which operation an edge applies is an argument:
+A `Network` lists its places and says how feature maps flow from one to the next; everything else follows from that:
+parameters, logits, feature maps, ReLU patterns, sizes. What stands at a place is one of
 
-* op indices `[E]`: one op each, only that op is computed;
-* an op mask `[E, O]`: the mean of the active ops (the supernet that pruning searches).
+* a single op;
+* a choice by op index `[]`: one of several ops, only that one is computed;
+* a choice by op mask `[O]`: the mean of the active ops (the supernet that pruning searches).
 
-Weights belong to (stage, cell, edge, op), never to an architecture: architectures share them.
+Weights belong to (place, op), never to an architecture: architectures share them.
 """
 
+import functools
+import itertools
 import math
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -19,16 +23,21 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxnas.kernels.conv import mean_pool2x2
+from jaxnas.kernels.dispatch import choose
 from jaxnas.kernels.layout import Layout, from_nhwc, layout_for, to_nhwc
-from jaxnas.layers import BatchNormMode, ConvNorm, Head, Moments, Op, Params, Zero, moments, run
+from jaxnas.layers import BatchNormMode, Head, Moments, Op, Params, Zero, moments, run
+from jaxnas.modules import ModuleOp
 
 Init = Literal["kaiming", "pytorch"]
+Path = tuple[str | int, ...]
+Ops = Op | dict[str, Op]
+"""One op, or several to choose from, by name and in the order of their indices."""
+HEAD: Path = ("head",)
 
 
 @dataclass(frozen=True)
 class Config:
-    """Size and mode of a cell network.
+    """Size and mode of a network.
 
     Attributes:
       channels: of the first stage; each later stage doubles them and halves the image.
@@ -63,19 +72,286 @@ class Config:
         return self.image[0] * self.image[1] // 4**stage
 
 
-class Cell(NamedTuple):
-    """The edges `(target node, source node)` of a cell and the ops that each of them chooses from."""
+@dataclass(frozen=True, eq=False)
+class Cost:
+    """Counts that are linear in the chosen ops.
 
-    edges: tuple[tuple[int, int], ...]
-    ops: Callable[[int, Config], tuple[Op, ...]]  # (channels, config) -> ops in the space's order
-    names: tuple[str, ...]
-
-
-class Cost(NamedTuple):
-    """Counts that are linear in the chosen ops: `fixed + sum over edges e of per_op[op of e]`."""
+    Attributes:
+      fixed: whatever is chosen.
+      per_choice: what each op adds, `[E, O]`, summed over the places that follow the same choice.
+    """
 
     fixed: int
-    per_op: tuple[int, ...]
+    per_choice: np.ndarray
+
+    def total(self, archs: np.ndarray) -> np.ndarray:
+        """Return `[N]` the sum for op indices `[N, E]`, or the sum over all active ops for op masks `[N, E, O]`."""
+        if archs.ndim == 3:
+            return self.fixed + (archs * self.per_choice).sum((-2, -1))
+        return self.fixed + self.per_choice[np.arange(archs.shape[-1]), archs].sum(-1)
+
+
+class Place(ABC):
+    """What a network's `features` runs its places with."""
+
+    @abstractmethod
+    def __call__(self, path: Path, x: jax.Array, choice: jax.Array | None = None) -> jax.Array:
+        """Return the output of the op at `path`, or of that or those which `choice` (index or mask) names."""
+
+
+class Network(ABC):
+    """A network as pure functions of its parameters; what scorers take. Subclasses are frozen dataclasses.
+
+    Attributes:
+      config: sizes and modes.
+    """
+
+    config: Config
+
+    @property
+    @abstractmethod
+    def length(self) -> int:
+        """Numbers in an architecture."""
+
+    @abstractmethod
+    def places(self) -> dict[Path, Ops]:
+        """Return what can stand where; `("head",)` is the head. The order is that in which weights are drawn."""
+
+    @abstractmethod
+    def features(self, at: Place, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
+        """Take `x`, in the config's layout, through the places; return the taps, the last of which the head gets.
+
+        `arch` holds one number or, in the supernet, one mask for each choice.
+        """
+
+    def init(self, key: jax.Array) -> nnx.State:
+        """Draw the parameters from `key`."""
+        return jax.tree.map(jnp.asarray, nnx.state(SharedNetwork(self, rngs=nnx.Rngs(params=key)), nnx.Param))
+
+    def module(self, params: nnx.State) -> "SharedNetwork":
+        """Return the NNX module with these parameters."""
+        abstract = nnx.eval_shape(lambda: SharedNetwork(self, rngs=nnx.Rngs(params=0)))
+        return nnx.merge(nnx.graphdef(abstract), params)
+
+    def apply(self, params: nnx.State, arch: jax.Array, x: jax.Array, probe: jax.Array | None = None) -> jax.Array:
+        """Return the logits `[B, classes]` of images `[B, H, W, C]`; for `probe` see `layers.run`."""
+        return self.module(params)(x, arch, probe)
+
+    def taps(
+        self, params: nnx.State, arch: jax.Array, x: jax.Array, running: Mapping[str, Moments] | None = None
+    ) -> tuple[list[jax.Array], dict[str, Moments]]:
+        """Return the taps `[B, H, W, C]` and the moments of the normalisations at places without a choice.
+
+        Variances are unbiased, for running averages; `running` moments replace the batch's (evaluation; places with a
+        choice always use the batch's).
+        """
+        at = _Run(self, self.module(params), arch, running=running)
+        features = self.features(at, arch, from_nhwc(x, self.config.layout))
+        return [to_nhwc(f, self.config.layout) for f in features], at.moments
+
+    def patterns(self, params: nnx.State, arch: jax.Array, x: jax.Array) -> jax.Array:
+        """Return the signs `[U, B]` of what ReLUs read, each tensor once; constant where no chosen op has a ReLU."""
+        layout, module = self.config.layout, self.module(params)
+        at = _Run(self, module, arch, records=True)
+        last = self.features(at, arch, from_nhwc(x, layout))[-1]
+        head = self.places()[HEAD]
+        assert isinstance(head, Head)
+        _, active = head.activations(module.weights(HEAD), last, moments(last, layout))
+        signs = [(tensor > 0) & used for tensor, used in at.read.values()] + [active > 0]
+        return jnp.concatenate([jnp.moveaxis(s, layout.batch, -1).reshape(-1, x.shape[0]) for s in signs] + at.signs)
+
+    def activations(self, images: int) -> int:
+        """Return the floats that a forward pass of `images` images keeps for the backward pass: two for each choice."""
+        inputs, places = self.flow.inputs, self.places()
+        return 2 * images * sum(math.prod(shape) for path, shape in inputs.items() if isinstance(places[path], dict))
+
+    def costs(self, archs: np.ndarray) -> np.ndarray:
+        """Return the FLOPs `[N]` of architectures or, summed over active ops, of op masks `[N, ...]`."""
+        return self.flops_cost().total(archs)
+
+    @property
+    def tap_widths(self) -> tuple[int, ...]:
+        """Channels of the taps."""
+        return tuple(shape[-1] for shape in self.flow.taps)
+
+    @property
+    def flow(self) -> "Flow":
+        """Shapes that flow through the network."""
+        return _flow(self)
+
+    def params_cost(self) -> Cost:
+        """Return the number of parameters (weights, scales, biases)."""
+        return self._cost(lambda path, op: op.num_params)
+
+    def flops_cost(self) -> Cost:
+        """Return the operations per image, multiply-adds counted once."""
+        inputs = self.flow.inputs
+        return self._cost(lambda path, op: op.flops(math.prod(inputs[path][:2])))
+
+    def _cost(self, count: Callable[[Path, Op], int]) -> Cost:
+        """Return the sum of `count` over the places; a place with a choice follows number `path[-1]` of the arch."""
+        places = self.places()
+        fixed = sum(count(path, ops) for path, ops in places.items() if isinstance(ops, Op))
+        choices = {path: ops for path, ops in places.items() if isinstance(ops, dict)}
+        per_choice = np.zeros((self.length, max(map(len, choices.values()), default=0)), np.int64)
+        for path, ops in choices.items():
+            per_choice[path[-1], : len(ops)] += [count(path, op) for op in ops.values()]
+        return Cost(fixed, per_choice)
+
+
+class SharedNetwork(nnx.Module):
+    """The Flax module of a `Network`: its weights, nested by path and op name."""
+
+    def __init__(self, network: Network, *, rngs: nnx.Rngs):
+        self.network = network
+        places = network.places()
+        size = sum(op.num_params for ops in places.values() for op in _each(ops))
+        draw = _Draw(network.config.init, rngs.params(), size)
+        for name, tree in _nested(_drawn(places, draw)).items():
+            setattr(self, name, tree)
+
+    def __call__(self, x: jax.Array, arch: jax.Array, probe: jax.Array | None = None) -> jax.Array:
+        """Return the logits `[B, classes]` of images `[B, H, W, C]`."""
+        at = _Run(self.network, self, arch, probe=probe)
+        features = self.network.features(at, arch, from_nhwc(x, self.network.config.layout))
+        return at(HEAD, features[-1])
+
+    def weights(self, path: Path) -> Any:
+        """Return the parameters at `path`: of its op, or of each op by name."""
+        node: Any = getattr(self, str(path[0]))
+        for key in path[1:]:
+            node = node[key]
+        return node.take() if isinstance(node, _Weights) else {name: own.take() for name, own in node.items()}
+
+
+class Flow(NamedTuple):
+    """The shapes `(height, width, channels)` of what enters each place, and of the taps."""
+
+    inputs: dict[Path, tuple[int, int, int]]
+    taps: tuple[tuple[int, int, int], ...]
+
+
+@functools.lru_cache(maxsize=64)
+def _flow(network: Network) -> Flow:
+    config = network.config
+    trace = _Trace(network)
+
+    def through(arch: jax.Array, x: jax.Array) -> list[jax.Array]:
+        return [to_nhwc(f, config.layout) for f in network.features(trace, arch, from_nhwc(x, config.layout))]
+
+    arch = jax.ShapeDtypeStruct((network.length,), jnp.int32)
+    shapes = jax.eval_shape(through, arch, jax.ShapeDtypeStruct((1, *config.image), jnp.float32))
+    taps = tuple(shape.shape[1:] for shape in shapes)
+    return Flow({**trace.inputs, HEAD: taps[-1]}, taps)
+
+
+class _Trace(Place):
+    """Notes the shapes that enter the places."""
+
+    def __init__(self, network: Network):
+        self.places, self.layout = network.places(), network.config.layout
+        self.inputs: dict[Path, tuple[int, int, int]] = {}
+
+    def __call__(self, path: Path, x: jax.Array, choice: jax.Array | None = None) -> jax.Array:
+        layout, op = self.layout, next(_each(self.places[path]))
+        self.inputs[path] = x.shape[layout.height], x.shape[layout.width], x.shape[layout.channel]
+        return jnp.zeros(op.out_shape(x.shape))
+
+
+class _Run(Place):
+    """Runs the places for one architecture.
+
+    Attributes:
+      moments: unbiased moments of the normalisations at places without a choice, by path.
+      read: with `records`, the tensors that places read, each once, and whether a ReLU does.
+      signs: with `records`, the signs `[U, B]` of ReLUs inside users' modules.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        module: "SharedNetwork",
+        arch: jax.Array,
+        *,
+        probe: jax.Array | None = None,
+        running: Mapping[str, Moments] | None = None,
+        records: bool = False,
+    ):
+        self.places, self.layout, self.module = network.places(), network.config.layout, module
+        self.probe, self.running, self.records = probe, running, records
+        self.first = (arch.ravel()[0] < 0).astype(jnp.int32)  # a 0 that XLA cannot foresee: see `dispatch.alone`
+        self.moments: dict[str, Moments] = {}
+        self.read: dict[int, tuple[jax.Array, Any]] = {}
+        self.signs: list[jax.Array] = []
+
+    def __call__(self, path: Path, x: jax.Array, choice: jax.Array | None = None) -> jax.Array:
+        ops, weights = self.places[path], self.module.weights(path)
+        if self.records:
+            self._record(x, ops, choice, weights)
+        if isinstance(ops, Op):
+            return self._single("/".join(map(str, path)), ops, weights, x)
+        assert choice is not None
+        every = tuple(weights.get(name, {}) for name in ops)
+        if choice.ndim == 0:
+            return run(tuple(ops.values()), choice, every, x, self.probe)[0]
+        return self._mean(tuple(ops.values()), choice > 0, every, x)
+
+    def _single(self, name: str, op: Op, weights: Params, x: jax.Array) -> jax.Array:
+        if not getattr(op, "norm", False):
+            return run((op,), self.first, (weights,), x, self.probe)[0]
+        if self.running is not None:
+            y, saved = op.forward(weights, x, self.running[name])
+            self.moments[name] = saved.moments
+            return y
+        y, seen = run((op,), self.first, (weights,), x, self.probe)
+        count = y.size // y.shape[self.layout.channel]
+        self.moments[name] = Moments(seen.mean, seen.variance * (count / (count - 1)))
+        return y
+
+    def _mean(self, ops: tuple[Op, ...], active: jax.Array, weights: tuple[Params, ...], x: jax.Array) -> jax.Array:
+        """Return the mean of the active ops' outputs; of none, zeros."""
+        zero = Zero(ops[0].out_channels, self.layout, ops[0].stride)
+        total = jnp.zeros(zero.out_shape(x.shape), x.dtype)
+        for op, own, on in zip(ops, weights, active, strict=True):
+            if not isinstance(op, Zero):
+                total += on * run((zero, op), on.astype(jnp.int32), ({}, own), x, self.probe)[0]
+        return total / jnp.maximum(active.sum(), 1)
+
+    def _record(self, x: jax.Array, ops: Ops, choice: jax.Array | None, weights: Any) -> None:
+        if any(isinstance(op, ModuleOp) for op in _each(ops)):
+            self._record_modules(x, ops, choice, weights)
+            return
+        relu = jnp.array([getattr(op, "relu", False) for op in _each(ops)])
+        used = relu[0] if choice is None else relu[choice] if choice.ndim == 0 else (choice * relu).any()
+        before = self.read.get(id(x), (x, False))[1]
+        self.read[id(x)] = (x, before | used)
+
+
+    def _record_modules(self, x: jax.Array, ops: Ops, choice: jax.Array | None, weights: Any) -> None:
+        """Record the signs inside the ops, which differ in number: those of an op that is not chosen are constant."""
+        named = {"": ops} if isinstance(ops, Op) else ops
+        own = {"": weights} if isinstance(ops, Op) else weights
+
+        def of(name: str, op: Op) -> Callable[[Any, jax.Array], jax.Array]:
+            def signs(weights: Any, x: jax.Array) -> jax.Array:
+                if isinstance(op, ModuleOp):
+                    return op.signs(weights[name], x)
+                read = jnp.moveaxis(x, self.layout.batch, -1).reshape(-1, x.shape[self.layout.batch])
+                return read > 0 if getattr(op, "relu", False) else read[:0] > 0
+
+            return signs
+
+        branches = [of(name, op) for name, op in named.items()]
+        units = [jax.eval_shape(branch, own, x).shape[0] for branch in branches]
+
+        def padded(branch: Callable[..., jax.Array], count: int) -> Callable[..., jax.Array]:
+            return lambda weights, x: jnp.pad(branch(weights, x), ((0, max(units) - count), (0, 0)))
+
+        same = list(map(padded, branches, units))
+        if choice is not None and choice.ndim:
+            self.signs += [branch(own, x) & (on > 0) for branch, on in zip(branches, choice, strict=True)]
+        else:
+            self.signs.append(choose(0 if choice is None else choice, same, own, x))
 
 
 class _Weights(nnx.Module):
@@ -97,13 +373,16 @@ class _Draw:
     """
 
     def __init__(self, init: Init, key: jax.Array, size: int):
-        self.init, self.used = init, 0
+        self.init, self.key, self.used = init, key, 0
         vector = jax.random.normal(key, (size,)) if init == "kaiming" else jax.random.uniform(key, (size,), minval=-1)
         self.vector = vector if isinstance(vector, jax.core.Tracer) else np.asarray(vector)
 
-    def __call__(self, op: Op, copies: tuple[int, ...] = ()) -> Params:
+    def __call__(self, op: Op, copies: int) -> Params:
         """Return `copies` of the op's parameters, stacked."""
-        shapes = {name: copies + shape for name, shape in op.shapes().items()}
+        if isinstance(op, ModuleOp):
+            self.key, key = jax.random.split(self.key)
+            return jax.vmap(op.init)(jax.random.split(key, copies))
+        shapes = {name: (copies, *shape) for name, shape in op.shapes().items()}
         values: dict[str, Any] = {
             name: (np.ones if name == "scale" else np.zeros)(shape, np.float32) for name, shape in shapes.items()
         }
@@ -118,203 +397,36 @@ class _Draw:
         return self.vector[first : self.used].reshape(shape)
 
 
-def _first(arch):
-    return (arch.ravel()[0] < 0).astype(jnp.int32)
+def _drawn(places: Mapping[Path, Ops], draw: _Draw) -> dict[Path, Any]:
+    """Return the weights of every place; those of equal neighbours are drawn op by op."""
+    drawn: dict[Path, Any] = {}
+    for _, group in itertools.groupby(places.items(), key=lambda item: item[1]):
+        paths, (ops, *_) = zip(*group, strict=True)
+        if isinstance(ops, Op):
+            stacked = draw(ops, len(paths))
+            drawn |= {path: _taken(stacked, i) for i, path in enumerate(paths)}
+        else:
+            by_name = {name: draw(op, len(paths)) for name, op in ops.items() if op.num_params}
+            for i, path in enumerate(paths):
+                drawn[path] = nnx.Dict({name: _taken(stacked, i) for name, stacked in by_name.items()})
+    return drawn
 
 
-class CellNetwork(nnx.Module):
-    """See the module's docstring. Images go in as `[B, H, W, C]`."""
-
-    def __init__(self, cell: Cell, config: Config, *, rngs: nnx.Rngs):
-        self.cell, self.config = cell, config
-        fixed, per_op = Network(cell, config).params_cost()
-        draw = _Draw(config.init, rngs.params(), fixed + sum(per_op) * len(cell.edges))
-        if config.stem:
-            self.stem = _Weights(draw(stem_op(config)))
-        self.stages = nnx.List(self._stage(stage, draw) for stage in range(config.stages))
-        self.reductions = nnx.List(
-            nnx.Dict({name: _Weights(draw(op)) for name, op in reduction_ops(config, stage).items()})
-            for stage in range(1, config.stages)
-        )
-        self.head = _Weights(draw(head_op(config)))
-
-    def _stage(self, stage: int, draw: "_Draw") -> nnx.List:
-        """Return the parameters of a stage, by cell, edge and op."""
-        cells, edges = self.config.cells, len(self.cell.edges)
-        ops = zip(self.cell.names, self._ops(stage), strict=True)
-        stacked = {name: draw(op, (cells, edges)) for name, op in ops if op.shapes()}
-
-        def weights(cell: int, edge: int) -> nnx.Dict:
-            return nnx.Dict(
-                {name: _Weights({k: v[cell, edge] for k, v in values.items()}) for name, values in stacked.items()}
-            )
-
-        return nnx.List(nnx.List(weights(cell, edge) for edge in range(edges)) for cell in range(cells))
-
-    def __call__(self, x: jax.Array, arch: jax.Array, probe: jax.Array | None = None) -> jax.Array:
-        """Return the logits `[B, classes]` of images `[B, H, W, C]`."""
-        features, _ = self._features(x, arch, probe)
-        return run((head_op(self.config),), _first(arch), (self.head.take(),), features[-1], probe)[0]
-
-    def taps(
-        self, x: jax.Array, arch: jax.Array, running: list[Moments] | None = None
-    ) -> tuple[list[jax.Array], list[Moments]]:
-        """Return the stages' outputs `[B, H, W, C]` and the moments of the normalisations outside the cells.
-
-        Variances are unbiased, for running averages; `running` moments, in the same order, replace the batch's
-        (evaluation; cells always use the batch's).
-        """
-        features, stats = self._features(x, arch, None, running)
-        return [to_nhwc(f, self.config.layout) for f in features], stats
-
-    def patterns(self, x: jax.Array, arch: jax.Array) -> jax.Array:
-        """Return the signs `[U, B]` of every ReLU output of a one-cell network; constant where no ReLU reads a node."""
-        nodes = self._nodes(from_nhwc(x, self.config.layout), arch, 0, 0, None)
-        relu = jnp.array([getattr(op, "relu", False) for op in self._ops(0)])
-        chosen = relu[arch] if arch.ndim == 1 else (arch * relu[None]).any(-1)
-        read = [jnp.zeros((), bool)] * len(nodes)
-        for edge, (_, source) in enumerate(self.cell.edges):
-            read[source] = read[source] | chosen[edge]
-        _, last = head_op(self.config).activations(self.head.take(), nodes[-1], moments(nodes[-1], self.config.layout))
-        signs = [(node > 0) & used for node, used in zip(nodes[:-1], read, strict=False)] + [last > 0]
-        batch = self.config.layout.batch
-        return jnp.concatenate([jnp.moveaxis(s, batch, -1).reshape(-1, x.shape[0]) for s in signs])
-
-    def _ops(self, stage: int) -> tuple[Op, ...]:
-        return self.cell.ops(self.config.width(stage), self.config)
-
-    def _features(self, x, arch, probe, running=None):
-        """Return each stage's output, and the moments of stem and reductions in order."""
-        stats: list[Moments] = []
-
-        def norm(op: ConvNorm, weights: _Weights, x: jax.Array) -> jax.Array:
-            if running is not None:
-                y, saved = op.forward(weights.take(), x, running[len(stats)])
-                stats.append(saved.moments)
-                return y
-            y, seen = run((op,), _first(arch), (weights.take(),), x, probe)
-            count = y.size // y.shape[self.config.layout.channel]
-            stats.append(Moments(seen.mean, seen.variance * (count / (count - 1))))
-            return y
-
-        x = from_nhwc(x, self.config.layout)
-        if self.config.stem:
-            x = norm(stem_op(self.config), self.stem, x)
-        features = []
-        for stage in range(self.config.stages):
-            if stage:
-                ops, weights = reduction_ops(self.config, stage), self.reductions[stage - 1]
-                main = norm(ops["conv_b"], weights["conv_b"], norm(ops["conv_a"], weights["conv_a"], x))
-                pooled = mean_pool2x2(x, self.config.layout)
-                x = main + run((ops["shortcut"],), _first(arch), (weights["shortcut"].take(),), pooled, probe)[0]
-            for cell in range(self.config.cells):
-                x = self._nodes(x, arch, stage, cell, probe)[-1]
-            features.append(x)
-        return features, stats
-
-    def _nodes(self, x, arch, stage, cell, probe) -> list[jax.Array]:
-        nodes: list[Any] = [x]
-        for edge, (target, source) in enumerate(self.cell.edges):
-            y = self._edge(nodes[source], arch[edge], stage, cell, edge, probe)
-            if target == len(nodes):
-                nodes.append(y)
-            else:
-                nodes[target] = nodes[target] + y
-        return nodes
-
-    def _edge(self, x, choice, stage, cell, edge, probe) -> jax.Array:
-        ops = self._ops(stage)
-        weights = tuple(
-            self.stages[stage][cell][edge][name].take() if op.shapes() else {}
-            for name, op in zip(self.cell.names, ops, strict=True)
-        )
-        if choice.ndim == 0:
-            return run(ops, choice, weights, x, probe)[0]
-        zero = Zero(self.config.width(stage), self.config.layout)
-        total = jnp.zeros_like(x)
-        for op, own, active in zip(ops, weights, choice > 0, strict=True):
-            if not isinstance(op, Zero):
-                total += active * run((zero, op), active.astype(jnp.int32), ({}, own), x, probe)[0]
-        return total / jnp.maximum((choice > 0).sum(), 1)
+def _taken(stacked: Params, i: int) -> _Weights:
+    return _Weights({name: values[i] for name, values in stacked.items()})
 
 
-@dataclass(frozen=True)
-class Network:
-    """A cell network as pure functions of its parameters; what scorers take.
-
-    Attributes:
-      cell: the space's cell.
-      config: sizes and modes.
-    """
-
-    cell: Cell
-    config: Config
-
-    def init(self, key: jax.Array) -> nnx.State:
-        """Draw the parameters from `key`."""
-        module = CellNetwork(self.cell, self.config, rngs=nnx.Rngs(params=key))
-        return jax.tree.map(jnp.asarray, nnx.state(module, nnx.Param))
-
-    def module(self, params: nnx.State) -> CellNetwork:
-        """Return the NNX module with these parameters."""
-        abstract = nnx.eval_shape(lambda: CellNetwork(self.cell, self.config, rngs=nnx.Rngs(params=0)))
-        return nnx.merge(nnx.graphdef(abstract), params)
-
-    def apply(self, params: nnx.State, arch: jax.Array, x: jax.Array, probe: jax.Array | None = None) -> jax.Array:
-        """Return logits; see `CellNetwork.__call__` and, for `probe`, `layers.run`."""
-        return self.module(params)(x, arch, probe)
-
-    def taps(self, params: nnx.State, arch: jax.Array, x: jax.Array, running: list[Moments] | None = None):
-        """See `CellNetwork.taps`."""
-        return self.module(params).taps(x, arch, running)
-
-    def patterns(self, params: nnx.State, arch: jax.Array, x: jax.Array) -> jax.Array:
-        """See `CellNetwork.patterns`."""
-        return self.module(params).patterns(x, arch)
-
-    def activations(self, images: int) -> int:
-        """Return the floats that a forward pass of `images` images keeps for the backward pass: two for each edge."""
-        config = self.config
-        sizes = [config.cells * config.width(stage) * config.pixels(stage) for stage in range(config.stages)]
-        return 2 * len(self.cell.edges) * images * sum(sizes)
-
-    def params_cost(self) -> Cost:
-        """Return the number of parameters (weights, scales, biases), by op."""
-        return self._cost(lambda op, pixels: sum(math.prod(shape) for shape in op.shapes().values()))
-
-    def flops_cost(self) -> Cost:
-        """Return the operations per image by op, multiply-adds counted once, as in the tables of NAS-Bench-201."""
-        return self._cost(lambda op, pixels: op.flops(pixels), pooling=4)
-
-    def _cost(self, count: Callable[[Op, int], int], pooling: int = 0) -> Cost:
-        config = self.config
-        fixed = count(stem_op(config), config.pixels(0)) if config.stem else 0
-        per_op = [0] * len(self.cell.names)
-        for stage in range(config.stages):
-            if stage:
-                ops, pixels = reduction_ops(config, stage), config.pixels(stage)
-                fixed += count(ops["conv_a"], config.pixels(stage - 1))
-                fixed += count(ops["conv_b"], pixels) + count(ops["shortcut"], pixels)
-                fixed += pooling * pixels * config.width(stage - 1)
-            for k, op in enumerate(self.cell.ops(config.width(stage), config)):
-                per_op[k] += config.cells * count(op, config.pixels(stage))
-        fixed += count(head_op(config), config.pixels(config.stages - 1))
-        return Cost(fixed, tuple(per_op))
+def _nested(leaves: Mapping[Path, Any]) -> dict[str | int, Any]:
+    """Return what the paths spell, from the top: modules by attribute name, below them lists and dictionaries."""
+    top: dict[str | int, dict[Path, Any]] = {}
+    for path, leaf in leaves.items():
+        top.setdefault(path[0], {})[path[1:]] = leaf
+    return {key: below[()] if () in below else _container(_nested(below)) for key, below in top.items()}
 
 
-def stem_op(config: Config) -> ConvNorm:
-    return ConvNorm(config.image[2], config.channels, 3, config.layout, relu=False, bn=config.bn)
+def _container(items: dict[Any, Any]) -> nnx.List | nnx.Dict:
+    return nnx.List(items[i] for i in range(len(items))) if 0 in items else nnx.Dict(items)
 
 
-def reduction_ops(config: Config, stage: int) -> dict[str, ConvNorm]:
-    """Return the residual block at stride 2 that leads into `stage`; its shortcut follows a 2x2 average pooling."""
-    before, after = config.width(stage - 1), config.width(stage)
-    return {
-        "conv_a": ConvNorm(before, after, 3, config.layout, stride=2, bn=config.bn),
-        "conv_b": ConvNorm(after, after, 3, config.layout, bn=config.bn),
-        "shortcut": ConvNorm(before, after, 1, config.layout, relu=False, norm=False),
-    }
-
-
-def head_op(config: Config) -> Head:
-    return Head(config.width(config.stages - 1), config.classes, config.layout, config.bn)
+def _each(ops: Ops) -> Iterator[Op]:
+    yield from (ops,) if isinstance(ops, Op) else ops.values()

@@ -14,7 +14,7 @@ from jaxnas.data import Source
 from jaxnas.errors import UserError
 from jaxnas.runner import Evaluator
 from jaxnas.scorers import NTK, Measured, Regions, Regression, Scorer
-from jaxnas.spaces import CellSpace
+from jaxnas.spaces import Space
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class Options:
         return chosen
 
     def evaluators(
-        self, space: CellSpace, chosen: Mapping[str, Scorer], source: Source, *, most: int | None = None
+        self, space: Space, chosen: Mapping[str, Scorer], source: Source, *, most: int | None = None
     ) -> dict[str, Evaluator]:
         """Return an evaluator for each measured scorer, on the devices that were asked for.
 

@@ -1,7 +1,8 @@
 """Figures, drawn with matplotlib's object interface: no display, no global state."""
 
 import math
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,9 @@ from jaxnas.ranks import Agreement, Floats, Ints, midranks
 
 COLUMNS = 3
 PANEL_INCHES = (4.0, 3.2)
+CELL_INCHES, MARGIN_INCHES = (1.5, 0.55), (1.3, 1.2)  # width, height
+CELL_CHARACTERS = 20  # that fit above a cell
+DARK_RHO = 0.6  # from where a cell is so dark that its numbers are white
 BLUE, ORANGE, GREY = "#4477aa", "#ee7733", "#777777"
 
 
@@ -22,6 +26,7 @@ def draw_agreements(
     target: Floats,
     *,
     target_name: str,
+    lower_is_better: bool,
     path: Path,
 ) -> None:
     """Write a figure: for each score a panel of target against rank, then Kendall's taus with their intervals.
@@ -31,6 +36,7 @@ def draw_agreements(
       orderings: dense ranks `[n]` by name, 0 = worst; see `jaxnas.ranks.ordering`.
       target: measured values `[n]`.
       target_name: label of the target's axis.
+      lower_is_better: whether that axis points down, so that the best is on top.
       path: file to write; its suffix names the format.
 
     Raises:
@@ -42,11 +48,63 @@ def draw_agreements(
     panels = list(figure.subplots(rows, COLUMNS, squeeze=False).flat)
     for panel, (name, agreement) in zip(panels, agreements.items(), strict=False):
         _draw_ranks(panel, agreement, orderings[name], target)
-        panel.set_ylabel(target_name)
+        panel.set_ylabel(f"{target_name} (lower is better)" if lower_is_better else target_name)
+        panel.yaxis.set_inverted(lower_is_better)
     _draw_taus(panels[len(agreements)], list(agreements.values()))
     for panel in panels[len(agreements) + 1 :]:
         panel.set_axis_off()
     figure.savefig(path, dpi=120)
+
+
+def draw_map(
+    spaces: Sequence[Mapping[str, Agreement]],
+    headings: Sequence[Sequence[str]],
+    labels: Mapping[str, str],
+    *,
+    path: Path,
+) -> None:
+    """Write a map of Spearman's rho with its intervals in numbers: rows = scores, columns = spaces.
+
+    Args:
+      spaces: the figures of each space by name of the score.
+      headings: the lines above each space.
+      labels: the rows: label of each score by its name.
+      path: file to write; its suffix names the format.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    size = (len(spaces) * CELL_INCHES[0] + MARGIN_INCHES[0], len(labels) * CELL_INCHES[1] + MARGIN_INCHES[1])
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    panel = figure.subplots()
+    rho = np.full((len(labels), len(spaces)), math.nan)
+    for column, agreements in enumerate(spaces):
+        for row, name in enumerate(labels):
+            if name in agreements:
+                rho[row, column] = _draw_cell(panel, column, row, agreements[name])
+    panel.imshow(rho, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
+    texts = ["\n".join(textwrap.fill(line, CELL_CHARACTERS) for line in lines) for lines in headings]
+    panel.set_xticks(range(len(spaces)), texts, fontsize=8)
+    panel.set_yticks(range(len(labels)), list(labels.values()))
+    panel.xaxis.tick_top()
+    panel.tick_params(length=0)
+    panel.spines[:].set_visible(False)
+    panel.set_xlabel("Spearman's rho [95 %]")
+    figure.savefig(path, dpi=120)
+
+
+def _draw_cell(panel: Axes, x: int, y: int, agreement: Agreement) -> float:
+    """Write the numbers of a cell and return its rho, NaN where it is undefined."""
+    if agreement.spearman is None:
+        panel.text(x, y, "undefined", ha="center", va="center", color=GREY, fontsize=8)
+        return math.nan
+    color = "white" if abs(agreement.spearman) > DARK_RHO else "black"
+    panel.text(x, y, f"{agreement.spearman:+.2f}", ha="center", va="bottom", color=color, fontsize=12)
+    if agreement.spearman_interval is not None:
+        low, high = agreement.spearman_interval
+        panel.text(x, y + 0.08, f"[{low:+.2f}, {high:+.2f}]", ha="center", va="top", color=color, fontsize=7)
+    return agreement.spearman
 
 
 def _draw_ranks(panel: Axes, agreement: Agreement, dense: Ints, target: Floats) -> None:
@@ -77,3 +135,4 @@ def _draw_taus(panel: Axes, agreements: list[Agreement]) -> None:
     panel.invert_yaxis()
     panel.set_title("Kendall tau, 95 % bootstrap interval", fontsize=10)
     panel.set_xlabel("tau (positive = agrees)")
+    panel.locator_params(axis="x", nbins=5)

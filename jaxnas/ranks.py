@@ -182,20 +182,29 @@ class Agreement:
 
 
 def compare(
-    values: Floats, target: Floats, flops: Floats, *, sign: int, label: str, resamples: int, seed: int
+    values: Floats,
+    target: Floats,
+    flops: Floats,
+    *,
+    sign: int,
+    label: str,
+    resamples: int,
+    seed: int,
+    target_sign: int = 1,
 ) -> Agreement:
     """Compare one score with the target.
 
     Args:
       values: scores `[n]`; NaN is a failure.
-      target: measured values `[n]`; higher is better.
+      target: measured values `[n]`.
       flops: `[n]`.
       sign: +1 where a higher score is better, -1 where a lower one is.
       label: as in `Agreement`.
       resamples: as in `bootstrap_intervals`.
       seed: as in `bootstrap_intervals`.
+      target_sign: +1 where a higher target is better, -1 where a lower one is.
     """
-    x, y, z = ordering(values, sign), ordering(target), ordering(flops)
+    x, y, z = ordering(values, sign), ordering(target, target_sign), ordering(flops)
     tau = KendallTau(x, y)
     intervals = bootstrap_intervals([lambda c: spearman_rho(x, y, c), tau], len(x), resamples=resamples, seed=seed)
     valid, best = np.isfinite(values), x == x.max()

@@ -1,34 +1,19 @@
-"""Scoring many architectures: compiled batches on one or several devices, common random numbers, repeats.
+"""Scoring architectures of a space: which of them run, on which network, and what became of each."""
 
-Weights, inputs and every other draw depend on (seed, scorer, repeat) alone, so a score does not change with the batch
-size, the order of the architectures, their neighbours in a batch, the device, the shard or a restart.
-"""
-
-import contextlib
-import zlib
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Hashable, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
 
 from jaxnas.data import Source
-from jaxnas.errors import UserError
-from jaxnas.network import Network
-from jaxnas.scorers import NTK, Count, Measured, Regression
-from jaxnas.spaces import CellSpace
+from jaxnas.program import Mode, Program
+from jaxnas.scorers import Count, Measured
+from jaxnas.spaces import Space
 from jaxnas.types import Finished, Status
-
-Mode = Literal["loop", "dispatch"]
-AXIS = "archs"
-TINY = 2**20  # floats
 
 
 class Evaluator:
-    """One scorer on one space, compiled once.
+    """One scorer on one space, compiled once for each size of network that the space has.
 
     Args:
       space: where the architectures come from.
@@ -36,7 +21,7 @@ class Evaluator:
       source: images.
       repeats: how often to measure, each time with new inputs and, if the scorer says so, new weights.
       seed: of all random draws.
-      batch: architectures per device in a compiled batch; by default chosen by `batch_size`.
+      batch: architectures per device in a compiled batch; by default chosen by `program.batch_size`.
       devices: that share the work, by default all; each gets architectures of about the same FLOPs.
       mode: `loop` runs a device's architectures one after another, each op on its own (the default on a CPU),
         `dispatch` all at once, sorted by op (the default elsewhere).
@@ -44,7 +29,7 @@ class Evaluator:
 
     def __init__(
         self,
-        space: CellSpace,
+        space: Space,
         scorer: Measured,
         source: Source,
         *,
@@ -55,26 +40,13 @@ class Evaluator:
         mode: Mode | None = None,
     ):
         self.space, self.scorer, self.source = space, scorer, source
-        self.repeats, self.seed = repeats, seed
-        self.network = space.network(scorer.purpose, **scorer.config())
+        self.repeats, self.seed, self._batch = repeats, seed, batch
         self.devices = tuple(devices or jax.local_devices())
         self.mode: Mode = mode or ("loop" if self.devices[0].platform == "cpu" else "dispatch")
-        self.batch = batch or batch_size(scorer, self.network, self.devices[0], self.mode)
-        self._mesh = Mesh(np.array(self.devices), (AXIS,))
-        self._drawn: list[tuple[Any, Any, jax.Array]] = []  # a cached_property would lock all evaluators (Python 3.11)
-        self._program = jax.jit(
-            jax.shard_map(
-                self._loop if self.mode == "loop" else self._dispatch,
-                mesh=self._mesh,
-                in_specs=(P(), P(AXIS), P(AXIS), P(), P()),
-                out_specs=P(AXIS),
-                check_vma=False,
-            ),
-            compiler_options=self._compiler_options(),
-        )
+        self._programs: dict[Hashable, Program] = {}
 
     def __call__(self, archs: np.ndarray) -> Finished:
-        """Return values and statuses `[R, N]` of op indices `[N, E]` or op masks `[N, E, O]`, info `[R, N, ...]`.
+        """Return values and statuses `[R, N]` of architectures `[N, A]` or op masks `[N, E, O]`, info `[R, N, ...]`.
 
         Disconnected architectures are recognised from the graph and not run.
         """
@@ -86,10 +58,7 @@ class Evaluator:
         found = np.flatnonzero(~self.space.is_disconnected(archs))
         if not self.scorer.counts_dead_ends:
             archs = self.space.without_dead_ends(archs)
-        found = found[np.argsort(-self._costs(archs[found]), kind="stable")]
-        step = self.batch * len(self.devices)
-        batches = [found[first : first + step] for first in range(0, len(found), step)]
-        started = [(rows, self._start(archs[rows])) for rows in batches]
+        started = [(rows, self.program(group).launch(archs[rows])) for group, rows in self._by_group(archs, found)]
 
         def wait() -> Finished:
             value = np.full((self.repeats, len(archs)), np.nan)
@@ -107,122 +76,35 @@ class Evaluator:
 
         return wait
 
-    def _start(self, archs: np.ndarray) -> Callable[[], list[np.ndarray]]:
-        """Start one batch, sorted by cost, and return the function that gets its raw scores `[N, ...]` per repeat.
+    def program(self, group: Hashable = None) -> Program:
+        """Return the program of a group of architectures (see `Space.groups`), compiled when it is first used."""
+        if group not in self._programs:
+            network = self.space.network(self.scorer.purpose, group, **self.scorer.config())
+            self._programs[group] = Program(
+                network,
+                self.scorer,
+                self.source,
+                repeats=self.repeats,
+                seed=self.seed,
+                batch=self._batch,
+                devices=self.devices,
+                mode=self.mode,
+            )
+        return self._programs[group]
 
-        Where the device runs out of memory, the batch is halved, for later ones too, and run again.
-        """
-        step = self.batch * len(self.devices)
-        if len(archs) > step:  # halved since these were put together
-            parts = [self._start(archs[first : first + step]) for first in range(0, len(archs), step)]
-            return lambda: [np.concatenate(repeats) for repeats in zip(*(part() for part in parts), strict=True)]
-        batch = max(self.batch, 2)  # for a batch of one XLA compiles other arithmetic
-        places = deal(len(archs), len(self.devices), batch)
-        hands = np.repeat(archs[:1], len(self.devices) * batch, 0)
-        hands[places] = archs
-        numbers = np.bincount(places // batch, minlength=len(self.devices)).astype(np.int32)
+    def step(self, archs: np.ndarray) -> int:
+        """Return the largest number of architectures that one call takes, for those like `archs` `[N, A]`."""
+        return max(self.program(group).step for group, _ in self._by_group(archs, np.arange(len(archs))))
 
-        def run() -> list[jax.Array]:
-            return [self._program(params, hands, numbers, inputs, key) for params, inputs, key in self._draws]
-
-        def fetch() -> list[np.ndarray]:
-            try:
-                return [np.asarray(raw)[places] for raw in (run() if raws is None else raws)]
-            except jax.errors.JaxRuntimeError as error:
-                self._halve(error, batch)
-            return self._start(archs)()
-
-        raws = None
-        with contextlib.suppress(jax.errors.JaxRuntimeError):  # `fetch` meets it again
-            raws = run()
-        return fetch
-
-    def _halve(self, error: jax.errors.JaxRuntimeError, batch: int) -> None:
-        """Halve the batch if `error` says that one of `batch` architectures needs too much memory; raise it if not."""
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise error
-        if batch == 2:
-            raise UserError(
-                f"{self.scorer.name}: the memory of {self.devices[0].device_kind} does not hold two architectures;"
-                " use fewer images, or a device with more memory"
-            ) from error
-        self.batch = min(self.batch, batch // 2)
-
-    def _compiler_options(self) -> dict[str, Any]:
-        """Keep the ops of a tiny network on one thread: on a CPU, handing them to several takes longer than they do."""
-        tiny = self.scorer.floats(self.network) < TINY
-        return {"xla_cpu_multi_thread_eigen": False} if tiny and self.mode == "loop" else {}
-
-    def _costs(self, archs: np.ndarray) -> np.ndarray:
-        """Return what the architectures cost `[N]`, in FLOPs up to a constant."""
-        per_op = np.array(self.network.flops_cost().per_op)
-        return per_op[archs].sum(-1) if archs.ndim == 2 else (archs * per_op).sum((-2, -1))
-
-    def _loop(self, params: Any, archs: jax.Array, number: jax.Array, inputs: Any, key: jax.Array) -> jax.Array:
-        """Return the raw scores `[B, ...]` of the first `number` `[1]` architectures, zeros for the others.
-
-        XLA does not know the number of turns, so it compiles the same loop body for every batch size.
-        """
-
-        @jax.jit  # so that it is traced once
-        def measure(arch: jax.Array) -> jax.Array:
-            return self.scorer.measure(self.network, params, arch, inputs, key)
-
-        one = jax.eval_shape(measure, archs[0])
-        out = jnp.zeros((len(archs), *one.shape), one.dtype)
-        return jax.lax.fori_loop(0, number[0], lambda i, out: out.at[i].set(measure(archs[i])), out)
-
-    def _dispatch(self, params: Any, archs: jax.Array, number: jax.Array, inputs: Any, key: jax.Array) -> jax.Array:
-        """Return the raw scores `[B, ...]`; those behind the first `number` `[1]` are of copies."""
-        return jax.vmap(lambda arch: self.scorer.measure(self.network, params, arch, inputs, key))(archs)
-
-    @property
-    def _draws(self) -> list[tuple[Any, Any, jax.Array]]:
-        """Parameters, inputs and key of each repeat, on every device; drawn once."""
-        self._drawn = self._drawn or self._draw()
-        return self._drawn
-
-    def _draw(self) -> list[tuple[Any, Any, jax.Array]]:
-        stream = zlib.crc32(self.scorer.name.encode())
-        root = jax.random.fold_in(jax.random.key(self.seed), stream)
-        draws: list[tuple[Any, Any, jax.Array]] = []
-        for repeat in range(self.repeats):
-            weights_key, key = jax.random.split(jax.random.fold_in(root, repeat))
-            reuse = repeat and self.scorer.shared_weights
-            params = draws[0][0] if reuse else self.network.init(weights_key)
-            inputs = self.scorer.draw(self.source, np.random.default_rng([self.seed, stream, repeat]))
-            draws.append(jax.device_put((params, inputs, key), NamedSharding(self._mesh, P())))
-        return draws
+    def _by_group(self, archs: np.ndarray, rows: np.ndarray) -> list[tuple[Hashable, np.ndarray]]:
+        """Return the `rows` of `archs` group by group, in the order in which the groups occur."""
+        groups: dict[Hashable, list[int]] = {}
+        for row, group in zip(rows, self.space.groups(archs[rows], self.scorer.purpose), strict=True):
+            groups.setdefault(group, []).append(row)
+        return [(group, np.array(own)) for group, own in groups.items()]
 
 
-def loop_batch(scorer: Measured) -> int:
-    """Return how many architectures are about ten seconds of a CPU core's work."""
-    slow = isinstance(scorer, NTK) and scorer.bn == "batch"
-    return 2 if isinstance(scorer, Regression) else 16 if slow else 256
-
-
-def batch_size(scorer: Measured, network: Network, device: jax.Device, mode: Mode) -> int:
-    """Return how many architectures a device scores in one call: `loop_batch`, or at once as many as half of its free
-    memory holds, up to 512.
-    """
-    if mode == "loop":
-        return loop_batch(scorer)
-    memory = device.memory_stats() or {"bytes_limit": 2**32, "bytes_in_use": 0}
-    free = memory["bytes_limit"] - memory["bytes_in_use"]
-    return max(2, min(512, free // 2 // (4 * scorer.floats(network))))
-
-
-def deal(count: int, devices: int, batch: int) -> np.ndarray:
-    """Return the places `[count]` in `devices` hands of `batch` of things sorted by size, dealt to and fro.
-
-    >>> deal(5, 2, 4)
-    array([0, 4, 5, 1, 2])
-    """
-    turn, device = np.divmod(np.arange(count), devices)
-    return np.where(turn % 2, devices - 1 - device, device) * batch + turn
-
-
-def count(space: CellSpace, scorer: Count, archs: np.ndarray) -> Finished:
+def count(space: Space, scorer: Count, archs: np.ndarray) -> Finished:
     """Return a property of the architectures as scores `[1, N]`."""
     scores = scorer.finish({"params": space.params, "flops": space.flops}[scorer.name](archs))
     return Finished(scores.value[None], scores.status[None], {})

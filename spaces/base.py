@@ -1,206 +1,89 @@
-"""What a cell-based search space can do: strings, arrays, enumeration, sampling, graph facts, networks.
+"""What every search space can do: strings, arrays, samples, neighbours, counts, networks.
 
-An architecture is an int array `[E]` of op indices, one per edge; a list of them is `[N, E]`. A space is data (edges,
-op names, the ops' modules, sizes) plus its own string form.
+An architecture is an int array `[A]` whose meaning its space knows; a list of them is `[N, A]`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Hashable
 
 import jax
 import numpy as np
 from flax import nnx
 
-from jaxnas.errors import UserError, unknown
-from jaxnas.network import Cell, Config, Cost, Network
-from jaxnas.spaces.standalone import StandAlone, stand_alone
+from jaxnas.errors import UserError
+from jaxnas.network import Network
+
+LISTABLE = 10**6  # architectures up to which a space may be written out
 
 
-@dataclass(frozen=True)
-class CellSpace:
-    """A space whose architectures differ in the ops on the edges of one cell.
+class Space(ABC):
+    """A search space.
 
     Attributes:
       name: as given on the command line.
-      cell: edges `(target, source)`, op names and modules.
-      zero: index of the op that outputs zeros.
-      parametric: indices of the ops with weights: what the effective depth counts.
-      networks: a `Config` for each purpose (`benchmark`, `ntk`, `regions`, `regression`).
-      encode_string: string to op names, one per edge; raises `UserError`.
-      decode_string: op names to string.
-      identity: index of the op that copies its input.
+      example: the string of an architecture, for messages.
     """
 
     name: str
-    cell: Cell
-    zero: int
-    identity: int
-    parametric: tuple[int, ...]
-    networks: Mapping[str, Config]
-    encode_string: Callable[[str], list[str]]
-    decode_string: Callable[[list[str]], str]
+    example: str
 
     @property
-    def edges(self) -> tuple[tuple[int, int], ...]:
-        return self.cell.edges
-
-    @property
-    def ops(self) -> tuple[str, ...]:
-        return self.cell.names
-
-    @property
+    @abstractmethod
     def size(self) -> int:
         """Number of architectures."""
-        return len(self.ops) ** len(self.edges)
 
+    @abstractmethod
     def encode(self, string: str) -> np.ndarray:
-        """Return the architecture `[E]` of its official string; `UserError` says which edge is wrong."""
-        names = self.encode_string(string)
-        for edge, name in enumerate(names):
-            if name not in self.ops:
-                target, source = self.edges[edge]
-                raise UserError(f"{string!r}: edge {edge} ({target}<-{source}): {unknown('operation', name, self.ops)}")
-        return np.array([self.ops.index(name) for name in names], np.int32)
+        """Return the architecture `[A]` of its official string; `UserError` says what is wrong, and where."""
 
+    @abstractmethod
     def decode(self, arch: np.ndarray) -> str:
-        """Return the official string of an architecture `[E]`."""
-        return self.decode_string([self.ops[int(k)] for k in arch])
+        """Return the official string, one line, of an architecture `[A]`."""
 
     def enumerate(self) -> np.ndarray:
-        """Return all architectures `[size, E]`, the last edge varying fastest."""
-        return np.stack(np.unravel_index(np.arange(self.size), self._radix), -1).astype(np.int32)
+        """Return all architectures `[size, A]` in the benchmark's order; `UserError` where there are too many."""
+        raise UserError(f"{self.name} has {self.size:.3g} architectures, too many to list; say random:1000, or a file")
 
-    def index(self, archs: np.ndarray) -> np.ndarray:
-        """Return the positions `[N]` of `archs` `[N, E]` in `enumerate()`."""
-        return np.ravel_multi_index(tuple(np.asarray(archs).T), self._radix)
-
+    @abstractmethod
     def sample(self, key: jax.Array, n: int) -> np.ndarray:
-        """Draw `n` different architectures `[n, E]` uniformly."""
-        if not 1 <= n <= self.size:
-            raise UserError(f"cannot draw {n} architectures from {self.name}; ask for 1 to {self.size}")
-        drawn = np.asarray(jax.random.permutation(key, self.size))[:n]
-        return np.stack(np.unravel_index(drawn, self._radix), -1).astype(np.int32)
+        """Draw `n` different architectures `[n, A]`."""
 
-    def neighbours(self, arch: np.ndarray) -> np.ndarray:
-        """Return the architectures `[E (O - 1), E]` that differ from `arch` `[E]` in one edge."""
-        rows = []
-        for edge, chosen in enumerate(arch):
-            for op in range(len(self.ops)):
-                if op != chosen:
-                    rows.append(np.array([*arch[:edge], op, *arch[edge + 1 :]], np.int32))
-        return np.stack(rows)
-
+    @abstractmethod
     def mutate(self, key: jax.Array, arch: np.ndarray) -> np.ndarray:
-        """Return one of the one-edge neighbours of `arch` `[E]`, uniformly."""
-        neighbours = self.neighbours(arch)
-        return neighbours[int(jax.random.randint(key, (), 0, len(neighbours)))]
-
-    def to_mask(self, archs: np.ndarray) -> np.ndarray:
-        """Return the op masks `[..., E, O]` of architectures `[..., E]`."""
-        return np.eye(len(self.ops), dtype=bool)[np.asarray(archs)]
-
-    def is_disconnected(self, archs: np.ndarray) -> np.ndarray:
-        """Return `[N]`: no path without the zero op leads from input to output. Op masks `[N, E, O]` work too."""
-        return self._longest_path(archs) < 0
-
-    def effective_depth(self, archs: np.ndarray) -> np.ndarray:
-        """Return `[N]` the largest number of parametric ops on a path from input to output; -1 if there is none."""
-        return self._longest_path(archs)
+        """Return a random neighbour of `arch` `[A]`."""
 
     def canonical(self, archs: np.ndarray) -> np.ndarray:
-        """Return `[N, E]` the first architecture, in enumeration order, of each one's isomorphism class."""
-        return self.enumerate()[self._representatives[self.index(archs)]]
+        """Return `[N, A]` one architecture for all of an isomorphism class, where the benchmark has such classes."""
+        return archs
 
-    def isomorphism_class(self, arch: np.ndarray) -> str:
-        """Return a string that isomorphic architectures share: the output node's expression over the input.
-
-        Copies are replaced by what they copy, zeros and ops on zeros by `#`; sums are sorted. Source: the unique
-        strings of NAS-Bench-201 (Dong and Yang, 2020), whose partition this is.
-        """
-        nodes = ["0"]
-        for target in range(1, self._nodes):
-            terms = []
-            for (to, source), op in zip(self.edges, arch, strict=True):
-                if to == target:
-                    if op == self.zero or nodes[source] == "#":
-                        terms.append("#")
-                    else:
-                        terms.append(nodes[source] if op == self.identity else f"({nodes[source]})@{self.ops[op]}")
-            nodes.append("+".join(sorted(terms)))
-        return nodes[-1]
-
-    def network(self, purpose: str = "benchmark", **changes) -> Network:
-        """Return the space's network for `purpose`, with `changes` to its `Config` such as `bn` or `init`."""
-        if purpose not in self.networks:
-            raise unknown("network", purpose, self.networks)
-        config = self.networks[purpose]
-        return Network(self.cell, type(config)(**{**vars(config), **changes}))
-
-    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> StandAlone:
-        """Return one architecture as an ordinary Flax NNX module, to train, export or inspect.
-
-        Its weights are those that the space's shared network draws from `rngs`.
-        """
-        arch = self.encode(arch) if isinstance(arch, str) else np.asarray(arch)
-        network = self.network(purpose)
-        return stand_alone(network, network.init(rngs.params()), arch)
-
-    def params(self, archs: np.ndarray) -> np.ndarray:
-        """Return `[N]` the number of parameters of the benchmark network."""
-        return self._total(self.network().params_cost(), archs)
-
-    def flops(self, archs: np.ndarray) -> np.ndarray:
-        """Return `[N]` the operations of the benchmark network on one image, multiply-adds counted once."""
-        return self._total(self.network().flops_cost(), archs)
-
-    @staticmethod
-    def _total(cost: Cost, archs: np.ndarray) -> np.ndarray:
-        return cost.fixed + np.array(cost.per_op)[np.asarray(archs)].sum(-1)
-
-    @property
-    def _radix(self) -> tuple[int, ...]:
-        return (len(self.ops),) * len(self.edges)
-
-    @property
-    def _nodes(self) -> int:
-        return 1 + max(target for target, _ in self.edges)
-
-    @property
-    def _representatives(self) -> np.ndarray:
-        """Position of each architecture's representative, by position."""
-        if self.name not in _REPRESENTATIVES:
-            first: dict[str, int] = {}
-            classes: Iterable[str] = (self.isomorphism_class(arch) for arch in self.enumerate())
-            _REPRESENTATIVES[self.name] = np.array([first.setdefault(c, i) for i, c in enumerate(classes)])
-        return _REPRESENTATIVES[self.name]
+    def is_disconnected(self, archs: np.ndarray) -> np.ndarray:
+        """Return `[N]`: no path leads from input to output."""
+        return np.zeros(len(archs), bool)
 
     def without_dead_ends(self, archs: np.ndarray) -> np.ndarray:
-        """Return op indices `[N, E]` or op masks `[N, E, O]` with the zero op alone on edges that lead nowhere.
+        """Return `[N, A]` with less to compute, and the same output and gradients."""
+        return archs
 
-        The output is the same; the gradients with respect to what is left, too.
+    def groups(self, archs: np.ndarray, purpose: str) -> list[Hashable]:
+        """Return for each of `archs` `[N, A]` the group whose network it runs on: architectures of one size."""
+        return [None] * len(archs)
+
+    @abstractmethod
+    def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> Network:
+        """Return the network of a group for `purpose`, with `changes` to its `Config` such as `bn` or `init`.
+
+        Raises:
+          UserError: the space has no such network; the message lists those that it has.
         """
-        masks = (np.asarray(archs) if np.ndim(archs) == 3 else self.to_mask(archs)).astype(bool)
-        open_ = np.any(np.delete(masks, self.zero, -1), -1)
-        leads = np.zeros((len(masks), self._nodes), bool)
-        leads[:, -1] = True
-        for edge in reversed(range(len(self.edges))):
-            target, source = self.edges[edge]
-            leads[:, source] |= open_[:, edge] & leads[:, target]
-        dead = ~leads[:, [target for target, _ in self.edges]]
-        if np.ndim(archs) == 2:
-            return np.where(dead, self.zero, archs)
-        return np.where(dead[..., None], np.arange(len(self.ops)) == self.zero, archs)
 
-    def _longest_path(self, archs: np.ndarray) -> np.ndarray:
-        masks = (np.asarray(archs) if np.ndim(archs) == 3 else self.to_mask(archs)).astype(bool)
-        heavy = np.any(masks[..., list(self.parametric)], -1)
-        open_ = np.any(np.delete(masks, self.zero, -1), -1)
-        depth = np.full((len(masks), self._nodes), -1)
-        depth[:, 0] = 0
-        for edge, (target, source) in enumerate(self.edges):
-            reached = open_[:, edge] & (depth[:, source] >= 0)
-            depth[:, target] = np.maximum(depth[:, target], np.where(reached, depth[:, source] + heavy[:, edge], -1))
-        return depth[:, -1]
+    @abstractmethod
+    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> nnx.Module:
+        """Return one architecture as an ordinary Flax NNX module, to train, export or inspect."""
 
+    @abstractmethod
+    def params(self, archs: np.ndarray) -> np.ndarray:
+        """Return `[N]` the number of parameters of the benchmark network."""
 
-_REPRESENTATIVES: dict[str, np.ndarray] = {}
+    @abstractmethod
+    def flops(self, archs: np.ndarray) -> np.ndarray:
+        """Return `[N]` the operations of the benchmark network on one image, multiply-adds counted once."""

@@ -4,8 +4,9 @@ import re
 
 from jaxnas.errors import UserError
 from jaxnas.layers import AvgPool, ConvNorm, Identity, Op, Zero
-from jaxnas.network import Cell, Config
-from jaxnas.spaces.base import CellSpace
+from jaxnas.network import Config
+from jaxnas.spaces.cell import CellSpace
+from jaxnas.spaces.cell_network import Cell
 
 EDGES = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2))
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")

@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from jaxnas.layers import EPSILON, AvgPool, ConvNorm, Identity, Params
-from jaxnas.network import Network, reduction_ops, stem_op
+from jaxnas.spaces.cell_network import CellNetwork, reduction_ops, stem_op
 
 
 def blank() -> dict[str, Any]:
@@ -88,7 +88,7 @@ class StandAlone(nnx.Module):
         return self.classifier(jax.nn.relu(self.norm(x)).mean((1, 2)))
 
 
-def stand_alone(network: Network, params: nnx.State, arch: np.ndarray) -> StandAlone:
+def stand_alone(network: CellNetwork, params: nnx.State, arch: np.ndarray) -> StandAlone:
     """Return the module of `arch` `[E]` with its share of the network's `params`."""
     module, config = network.module(params), network.config
     blocks: list[nnx.Module] = []

@@ -1,8 +1,7 @@
-"""Rank statistics against brute force and SciPy; the command's output, figures and errors."""
+"""Comparisons of scores with accuracies: output, figures and errors, in one space and in several."""
 
-import itertools
 import json
-import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,119 +11,13 @@ import polars as pl
 import pytest
 import scipy.stats
 
-from jaxnas import cli, correlate, ranks
+from jaxnas import cli, correlate
 from jaxnas.correlate import main
 from jaxnas.errors import UserError
 from jaxnas.store import Store
 
 N = 40
 SCORERS = {"ntk": {"sign": -1}, "regions": {"sign": 1}, "constant": {"sign": 1}}
-
-
-# --- statistics ------------------------------------------------------------------------------------------------------
-
-
-def brute_force_tau(x, y):
-    concordant = discordant = tied_x = tied_y = 0
-    for i, j in itertools.combinations(range(len(x)), 2):
-        a, b = np.sign(x[i] - x[j]), np.sign(y[i] - y[j])
-        concordant += a * b > 0
-        discordant += a * b < 0
-        tied_x += a == 0
-        tied_y += b == 0
-    pairs = len(x) * (len(x) - 1) // 2
-    scale = math.sqrt((pairs - tied_x) * (pairs - tied_y))
-    return (concordant - discordant) / scale if scale else math.nan
-
-
-def brute_force_rho(x, y):
-    def rank(values):
-        return [sum(v < u for v in values) + (sum(v == u for v in values) + 1) / 2 for u in values]
-
-    return np.corrcoef(rank(x), rank(y))[0, 1]
-
-
-@pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize("levels", [2, 4, 1000])
-def test_correlations_match_brute_force_on_resamples_with_ties(seed, levels):
-    rng = np.random.default_rng(seed)
-    n = int(rng.integers(9, 20))
-    x, y = (ranks.ordering(rng.integers(levels, size=n)) for _ in range(2))
-    counts = np.bincount(rng.integers(n, size=n), minlength=n)
-    drawn = np.repeat(np.arange(n), counts)
-    tau = ranks.KendallTau(x, y)
-    np.testing.assert_allclose(tau(), brute_force_tau(x, y), atol=1e-12)
-    np.testing.assert_allclose(tau(counts), brute_force_tau(x[drawn], y[drawn]), atol=1e-12)
-    np.testing.assert_allclose(ranks.spearman_rho(x, y), brute_force_rho(x, y), atol=1e-12)
-    np.testing.assert_allclose(ranks.spearman_rho(x, y, counts), brute_force_rho(x[drawn], y[drawn]), atol=1e-12)
-
-
-def test_correlations_match_scipy_on_many_rows():
-    rng = np.random.default_rng(0)
-    a = rng.normal(size=5000)
-    b = np.round(a + rng.normal(size=5000), 1)
-    x, y = ranks.ordering(a), ranks.ordering(b)
-    np.testing.assert_allclose(ranks.KendallTau(x, y)(), scipy.stats.kendalltau(a, b)[0], rtol=1e-12)
-    np.testing.assert_allclose(ranks.spearman_rho(x, y), scipy.stats.spearmanr(a, b)[0], rtol=1e-12)
-
-
-def test_known_values():
-    up, down = np.arange(10), np.arange(10)[::-1].copy()
-    assert ranks.spearman_rho(up, up) == ranks.KendallTau(up, up)() == 1
-    assert ranks.spearman_rho(up, down) == ranks.KendallTau(up, down)() == -1
-    x, y = np.array([0, 1, 2, 3]), np.array([0, 2, 1, 3])
-    assert ranks.KendallTau(x, y)() == pytest.approx(4 / 6)
-    assert ranks.spearman_rho(x, y) == pytest.approx(1 - 6 * 2 / (4 * 15))
-
-
-def test_constant_is_undefined():
-    flat, up = np.zeros(5, np.int64), np.arange(5)
-    for x, y in [(flat, up), (up, flat), (flat, flat), (up[:1], up[:1])]:
-        assert math.isnan(ranks.spearman_rho(x, y)) and math.isnan(ranks.KendallTau(x, y)())
-
-
-def test_failures_rank_worst_and_tied():
-    values = [3.0, math.nan, 1.0, math.inf, 3.0]
-    assert ranks.ordering(values).tolist() == [2, 0, 1, 0, 2]
-    assert ranks.ordering(values, sign=-1).tolist() == [1, 0, 2, 0, 1]
-
-
-def test_partial_correlation_is_that_of_the_residuals():
-    rng = np.random.default_rng(1)
-    z = rng.normal(size=200)
-    x, y = z + rng.normal(size=200), z + rng.normal(size=200)
-    a, b, c = (scipy.stats.rankdata(v) for v in (x, y, z))
-    expected = np.corrcoef(a - np.polyval(np.polyfit(c, a, 1), c), b - np.polyval(np.polyfit(c, b, 1), c))[0, 1]
-    assert ranks.partial_rho(*map(ranks.ordering, (x, y, z))) == pytest.approx(expected)
-    assert math.isnan(ranks.partial_rho(*map(ranks.ordering, (z, y, 2 * z))))
-
-
-def test_top_tenth_is_by_target():
-    target = np.arange(100)
-    score = np.concatenate([np.arange(90), np.arange(100, 90, -1)])
-    assert ranks.top_rho(ranks.ordering(score), target) == pytest.approx(-1)
-
-
-def test_bootstrap_is_reproducible():
-    rng = np.random.default_rng(0)
-    x, y = (ranks.ordering(rng.normal(size=30)) for _ in range(2))
-
-    def interval(seed):
-        return ranks.bootstrap_intervals([ranks.KendallTau(x, y)], 30, resamples=50, seed=seed)
-
-    assert interval(0) == interval(0) != interval(1)
-
-
-def test_bootstrap_covers_the_population_tau():
-    rng, correlation, n, trials = np.random.default_rng(0), 0.6, 60, 60
-    truth = 2 / math.pi * math.asin(correlation)  # of a bivariate normal: Kruskal 1958, JASA 53:814
-    hits = 0
-    for trial in range(trials):
-        a, b = rng.multivariate_normal([0, 0], [[1, correlation], [correlation, 1]], size=n).T
-        tau = ranks.KendallTau(ranks.ordering(a), ranks.ordering(b))
-        ((low, high),) = ranks.bootstrap_intervals([tau], n, resamples=150, seed=trial)
-        hits += low <= truth <= high
-    assert hits / trials >= 0.85
 
 
 # --- the command -----------------------------------------------------------------------------------------------------
@@ -159,8 +52,8 @@ def run(*arguments, target="c10_test_200"):
     return main([*arguments, "--target", target, "--bootstrap", "40"])
 
 
-def result(capsys, *arguments):
-    assert run(*arguments, "--json") == 0
+def result(capsys, *arguments, **options):
+    assert run(*arguments, "--json", **options) == 0
     return json.loads(capsys.readouterr().out)
 
 
@@ -229,6 +122,166 @@ def test_real_table(shared_data, tmp_path, capsys):
     report = result(capsys, write_scores(tmp_path / "run", scores, {}), str(path))
     expected = scipy.stats.kendalltau(table["params_c10"], table["c10_test_200"])[0]
     assert report["scores"]["params"]["kendall"] == pytest.approx(expected)
+
+
+# --- errors as targets, other keys -----------------------------------------------------------------------------------
+
+
+def test_lower_is_better_only_turns_the_target(files, tmp_path, capsys):
+    table = pl.read_parquet(files[1]).with_columns(error=100 - pl.col("c10_test_200"))
+    table.write_parquet(tmp_path / "errors.parquet")
+    accuracy = result(capsys, *files)
+    plot = ["--plot", str(tmp_path / "figure.svg")]
+    error = result(capsys, files[0], str(tmp_path / "errors.parquet"), "--lower-is-better", *plot, target="error")
+    assert (accuracy["lower_is_better"], error["lower_is_better"]) == (False, True)
+    for name, row in accuracy["scores"].items():
+        assert error["scores"][name].pop("top_target") == pytest.approx(100 - row.pop("top_target"))
+        assert error["scores"][name] == row
+    assert "<!-- error (lower is better) -->" in (tmp_path / "figure.svg").read_text()
+
+
+def test_key_wins_over_a_column_called_arch(files, tmp_path, capsys):
+    table = pl.read_parquet(files[1]).rename({"arch_str": "recipe"}).with_columns(arch=pl.lit("other"))
+    table.write_csv(tmp_path / "table.csv")
+    expected = result(capsys, *files)["scores"]
+    assert result(capsys, files[0], str(tmp_path / "table.csv"), "--key", "recipe")["scores"] == expected
+
+
+@pytest.mark.parametrize("column", ["arch", "blocks"])
+def test_architectures_of_digits_keep_their_zeros_in_csv(tmp_path, capsys, column):
+    archs = [f"{i:04b}" for i in range(16)]
+    scores = pl.DataFrame({"row": range(16), "arch": archs, "params": range(16), "flops": range(16)})
+    directory = write_scores(tmp_path / "run", scores, {})
+    pl.DataFrame({column: archs, "accuracy": range(16)}).write_csv(tmp_path / "table.csv")
+    report = result(capsys, directory, str(tmp_path / "table.csv"), "--key", column, target="accuracy")
+    assert (report["compared"], report["scores"]["params"]["spearman"]) == (16, 1)
+
+
+@pytest.mark.parametrize(
+    ("key", "says"), [("recepie", "no column 'recepie'"), ("c10_test_12", "'c10_test_12' holds Float64")]
+)
+def test_bad_key(files, capsys, key, says):
+    assert run(*files, "--key", key) == 2
+    assert_one_line(capsys, files[1], says)
+
+
+# --- several spaces --------------------------------------------------------------------------------------------------
+
+PAIR = "scores,table,target"
+
+
+@pytest.fixture
+def spaces(files, tmp_path):
+    """Two spaces, of which the second has an error as its target, architectures called `net`, and another score."""
+    table, scores = table_and_scores()
+    table = table.select(net="arch_str", error=100 - pl.col("c10_test_200"))
+    table.write_csv(tmp_path / "second.csv")
+    scores = scores.head(N - 10).rename({"regions": "other"}).drop("ntk")
+    second = write_scores(tmp_path / "second", scores, {"constant": {"sign": 1}, "other": {"sign": 1}})
+    return files, (second, str(tmp_path / "second.csv"))
+
+
+def write_pairs(path, *rows, columns=f"{PAIR},key,lower_is_better"):
+    path.write_text("\n".join([columns, *rows, ""]))
+    return str(path)
+
+
+@pytest.fixture
+def pairs(spaces, tmp_path):
+    (first, table), (second, other) = spaces
+    return write_pairs(tmp_path / "pairs.csv", f"{first},{table},c10_test_200,,", f"{second},{other},error,net,True")
+
+
+def run_pairs(path, *arguments):
+    return main(["--pairs", path, "--bootstrap", "40", *arguments])
+
+
+def test_several_spaces_have_the_figures_of_each(spaces, pairs, capsys):
+    first = result(capsys, *spaces[0])
+    second = result(capsys, *spaces[1], "--key", "net", "--lower-is-better", target="error")
+    assert run_pairs(pairs, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [report["bootstrap"], report["seed"]] == [first.pop("bootstrap"), first.pop("seed")] == [40, 0]
+    assert report["spaces"] == [first, {key: second[key] for key in first}]
+    assert [space["compared"] for space in report["spaces"]] == [N, N - 10]
+
+
+def table_rows(text):
+    """Return the cells of each row of a printed table, by section and score."""
+    rows, section = {}, None
+    for line in filter(str.strip, text.splitlines()):
+        cells = [cell.strip() for cell in line.split("  ") if cell.strip()]
+        if line.startswith("  ") and not line.startswith("   "):
+            section = cells[0]
+        elif line.startswith("    ") and section not in (None, "score"):
+            rows[section, cells[0]] = cells[1:]
+    return rows
+
+
+def test_one_table_with_the_baselines_last(pairs, capsys):
+    assert run_pairs(pairs, "--json") == 0
+    spaces = json.loads(capsys.readouterr().out)["spaces"]
+    assert run_pairs(pairs) == 0
+    text = capsys.readouterr().out
+    rows = table_rows(text)
+    scores = ["ntk", "regions", "constant", "other", "#params", "FLOPs"]
+    assert list(rows) == [(s, name) for s in ("Spearman [95 %]", "Kendall tau [95 %]", "failed") for name in scores]
+    assert rows["Spearman [95 %]", "constant"] == ["-", "-"]
+    assert len(rows["Kendall tau [95 %]", "regions"]) == len(rows["Spearman [95 %]", "other"]) == 1
+    assert rows["failed", "ntk"] == ["1"]
+    for cell, space in zip(rows["Kendall tau [95 %]", "FLOPs"], spaces, strict=True):
+        flops = space["scores"]["flops"]
+        assert cell == "{:+.3f} [{:+.2f}, {:+.2f}]".format(flops["kendall"], *flops["kendall_interval"])
+    assert "lower is better" in text and f"n = {N - 10}" in text
+
+
+def test_name_of_a_space_is_given_or_that_of_the_run(files, tmp_path, capsys):
+    Store.open(tmp_path / "named", {"settings": {"space": "darts"}, "part_size": N, "scorers": {}})
+    Store(tmp_path / "named", {}).write(0, table_and_scores()[1])
+    rows = [f"{tmp_path / 'named'},{files[1]},c10_test_200,{name}" for name in ("", "darts wide")]
+    path = write_pairs(tmp_path / "pairs.csv", *rows, columns=f"{PAIR},name")
+    assert run_pairs(path, "--json") == 0
+    assert [space["name"] for space in json.loads(capsys.readouterr().out)["spaces"]] == ["darts", "darts wide"]
+
+
+def test_table_fits_a_terminal_and_is_whole_in_a_pipe(files, tmp_path, capsys, monkeypatch):
+    rows = [f"{files[0]},{files[1]},c10_test_200,{name}" for name in ("a", "b", "c", "q" * 50)]
+    path = write_pairs(tmp_path / "pairs.csv", *rows, columns=f"{PAIR},name")
+    assert run_pairs(path) == 0
+    assert capsys.readouterr().out.count("Spearman [95 %]") == 1
+    for name, value in {"FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "xterm", "COLUMNS": "80"}.items():
+        monkeypatch.setenv(name, value)
+    assert run_pairs(path) == 0
+    text = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)
+    assert text.count("Spearman [95 %]") == 2
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.count("q") == 50
+
+
+def test_map_has_the_figures_of_the_table(pairs, tmp_path, capsys):
+    assert run_pairs(pairs, "--json", "--plot", str(tmp_path / "map.svg")) == 0
+    spaces = json.loads(capsys.readouterr().out)["spaces"]
+    drawn = re.findall("<!-- (.*) -->", (tmp_path / "map.svg").read_text())
+    for space in spaces:
+        for row in space["scores"].values():
+            assert row["label"] in drawn
+            assert ("undefined" if row["spearman"] is None else f"{row['spearman']:+.2f}") in drawn
+    assert run_pairs(pairs, "--plot", str(tmp_path / "map.png")) == 0
+    assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_real_spaces(shared_data, tmp_path, capsys):
+    cells = shared_data / "nasbench201" / "accuracies.parquet"
+    recipes = shared_data / "nasbench_nlp" / "ptb_half.parquet"
+    first, second = (pl.read_parquet(path).head(300).with_row_index("row") for path in (cells, recipes))
+    a = write_scores(tmp_path / "a", first.select("row", arch="arch_str", params="params_c10", flops="c10_mflops"), {})
+    b = write_scores(tmp_path / "b", second.select("row", arch="recipe", params="num_params", flops="num_params"), {})
+    path = write_pairs(tmp_path / "pairs.csv", f"{a},{cells},c10_test_200,,", f"{b},{recipes},val_best,recipe,true")
+    assert run_pairs(path, "--json") == 0
+    found = [space["scores"]["params"]["spearman"] for space in json.loads(capsys.readouterr().out)["spaces"]]
+    second = second.filter(pl.col("val_best").is_finite())
+    assert found[0] == pytest.approx(scipy.stats.spearmanr(first["params_c10"], first["c10_test_200"])[0])
+    assert found[1] == pytest.approx(-scipy.stats.spearmanr(second["num_params"], second["val_best"])[0])
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------
@@ -313,6 +366,43 @@ def test_csv_cut_within_its_last_row_of_architectures(files, tmp_path, capsys):
     (tmp_path / "cut.csv").write_text("c10_test_200,arch\n90.0,|op0~0|\n91.0")
     assert run(files[0], str(tmp_path / "cut.csv")) == 2
     assert_one_line(capsys, "truncated")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("", "cannot be read"),
+        (f"{PAIR}\n", "no rows"),
+        ("scores,table\nDIR,TABLE\n", "no column 'target'"),
+        (f"{PAIR},lower\nDIR,TABLE,c10_test_200,true\n", "did you mean 'lower_is_better'?"),
+        (f"{PAIR},lower_is_better\nDIR,TABLE,c10_test_200,yes\n", "row 0: lower_is_better is 'yes'"),
+        (f"{PAIR}\nDIR,TABLE,c10_test_200\nDIR,,c10_test_12\n", "row 1: table is empty"),
+        (f"{PAIR}\nDIR,TABLE,c10_test_200\nDIR,TABLE,c10_test_13\n", "row 1: unknown target column 'c10_test_13'"),
+        (f"{PAIR}\nDIR,TABLE,c10_test_12\nmissing,TABLE,c10_test_12\n", "row 1: missing is not a directory"),
+        (f"{PAIR}\nDIR,TABLE,c10_test_12\nDIR,TABLE,c10_test_12\n", "rows 0 and 1 are both headed 'run c10_test_12'"),
+    ],
+)
+def test_bad_pairs(files, tmp_path, capsys, content, says):
+    (tmp_path / "pairs.csv").write_text(content.replace("DIR", files[0]).replace("TABLE", files[1]))
+    assert run_pairs(str(tmp_path / "pairs.csv")) == 2
+    assert_one_line(capsys, str(tmp_path / "pairs.csv"), says)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "missing: DIR, TABLE, --target"),
+        (["runs/a", "--target", "x"], "missing: TABLE"),
+        (["runs/a", "--pairs", "pairs.csv"], "DIR"),
+        (["--pairs", "pairs.csv", "--target", "x", "--lower-is-better"], "--target, --lower-is-better"),
+        (["--pairs", "pairs.csv", "--key", "x"], "--key"),
+        (["--pairs", "missing.csv"], "missing.csv: no such file"),
+        (["--pairs", "pairs.json"], "pairs.json: neither a .csv nor a .parquet file"),
+    ],
+)
+def test_one_space_or_a_file_of_several(capsys, arguments, says):
+    assert main(arguments) == 2
+    assert_one_line(capsys, says)
 
 
 # --- the shared command line -----------------------------------------------------------------------------------------

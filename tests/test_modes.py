@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from jaxnas import data, spaces
-from jaxnas.network import Cell, Config
+from jaxnas.network import Config
+from jaxnas.spaces.cell_network import Cell
 from jaxnas.runner import Evaluator
 from jaxnas.scorers import NTK, Regions, Regression
 from jaxnas.types import Status
@@ -108,7 +109,7 @@ jax.config.update("jax_num_cpu_devices", 8)
 import jax.numpy as jnp
 import numpy as np
 from jaxnas import data, scorers, spaces
-from jaxnas.network import Cell
+from jaxnas.spaces.cell_network import Cell
 from jaxnas.runner import Evaluator
 from jaxnas.types import Finished
 

@@ -15,7 +15,8 @@ import pytest
 from flax import nnx
 
 from jaxnas import spaces
-from jaxnas.network import Config, Network
+from jaxnas.network import Config
+from jaxnas.spaces.cell_network import CellNetwork
 from jaxnas.scorers.ntk import NTK, ntk, ntk_gram
 from jaxnas.types import Status
 
@@ -77,7 +78,7 @@ class Batched:
     """The NTKs of a batch of architectures by one compiled program, as the runner makes it."""
 
     def __init__(self, bn):
-        self.network = Network(SPACE.cell, dataclasses.replace(SMALL, bn=bn))
+        self.network = CellNetwork(SPACE.cell, dataclasses.replace(SMALL, bn=bn))
         self.params = self.network.init(jax.random.key(1))
         self.images = np.random.default_rng(2).standard_normal((6, 8, 8, 3), np.float32)
         score = NTK(bn=bn)

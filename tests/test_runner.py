@@ -10,7 +10,8 @@ import pytest
 
 from jaxnas import data, scorers, spaces
 from jaxnas.errors import UserError
-from jaxnas.runner import Evaluator, batch_size, count, deal, loop_batch, summarise
+from jaxnas.program import batch_size, deal, loop_batch
+from jaxnas.runner import Evaluator, count, summarise
 from jaxnas.types import Finished, Status
 
 SPACE = spaces.get("nasbench201")
@@ -232,8 +233,8 @@ class Later:
 
 def test_launch_does_not_wait(archs, whole):
     measure, waited = Evaluator(SPACE, Toy(), SOURCE, batch=2), []
-    program = measure._program
-    measure._program = lambda *args: Later(lambda: (waited.append(1), program(*args))[1])
+    program = measure.program().compiled
+    measure.program().compiled = lambda *args: Later(lambda: (waited.append(1), program(*args))[1])
     wait = measure.launch(archs)
     assert waited == []
     assert_same(wait(), whole)
@@ -255,7 +256,7 @@ def test_waiting_in_any_order(archs, whole):
 def with_little_memory(most, message="RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.", late=False):
     """Return an evaluator of batches of 16 that fails above `most`, when asked or `late`, and the sizes asked for."""
     evaluator = Evaluator(SPACE, Toy(), SOURCE, repeats=2, batch=16)
-    program, asked = evaluator._program, []
+    program, asked = evaluator.program().compiled, []
 
     def run_out():
         raise jax.errors.JaxRuntimeError(message)
@@ -266,7 +267,7 @@ def with_little_memory(most, message="RESOURCE_EXHAUSTED: Out of memory allocati
             return program(params, archs, *others)
         return Later(run_out) if late else run_out()
 
-    evaluator._program = limited
+    evaluator.program().compiled = limited
     return evaluator, asked
 
 
@@ -276,7 +277,7 @@ def test_a_batch_that_does_not_fit_is_halved_for_good_and_no_score_changes(late)
     evaluator, asked = with_little_memory(5, late=late)
     assert_same(evaluator(archs), evaluate(archs, repeats=2, batch=16))
     assert set(asked) == {16, 8, 4}
-    assert evaluator.batch == 4
+    assert evaluator.program().batch == 4
     asked.clear()
     assert_same(evaluator(archs[::-1]), evaluate(archs[::-1], repeats=2, batch=16))
     assert set(asked) == {4}
@@ -296,4 +297,4 @@ def test_other_failures_are_not_hidden(archs, late):
     evaluator, asked = with_little_memory(0, "INTERNAL: broken", late)
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL: broken"):
         evaluator(archs)
-    assert set(asked) == {16} and evaluator.batch == 16
+    assert set(asked) == {16} and evaluator.program().batch == 16

@@ -17,8 +17,11 @@ from jaxnas.errors import UserError
 from jaxnas.runner import Evaluator
 from jaxnas.scorers import NTK, Regions, TeNas
 from jaxnas.search import prune
+from jaxnas.search.base import Task, rank_sum
 from jaxnas.search.loop import Log, evaluate_with, run
-from jaxnas.search.methods import METHODS, Prune, Random, Task, rank_sum
+from jaxnas.search.methods import METHODS
+from jaxnas.search.prune_method import Prune
+from jaxnas.search.random import Random
 from jaxnas.store import Store
 from jaxnas.types import Finished, Status
 
@@ -67,7 +70,9 @@ def made_up(seed=0):
 
 
 def random_method(samples=300, signs=SIGNS, batch=128):
-    return METHODS["random"](Task(SPACE, signs, samples, 0, batch))
+    return METHODS["random"](
+        Task(SPACE, signs, seed=0, batch=batch, samples=samples, population=1, children=1, tournament=1, brood=1)
+    )
 
 
 def new_log(path):

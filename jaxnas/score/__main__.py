@@ -42,7 +42,7 @@ def score(config: Score) -> None:
     work = table.Work.plan(space, table.read_archs(space, config.archs, config.seed), dedup=not config.no_dedup)
     manifest = {
         "settings": config.settings(chosen, source) | work.settings(space),
-        "part_size": min([len(work.representatives), *(e.batch * len(e.devices) for e in evaluators.values())]),
+        "part_size": min([len(work.representatives), *(e.step(work.representatives) for e in evaluators.values())]),
         "scorers": table.describe(chosen),
         **provenance(source),
         "seconds": 0.0,

@@ -1,6 +1,5 @@
 """From scores to a table on the disk: which architectures, in which parts, with which columns."""
 
-import functools
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,8 +13,9 @@ import polars as pl
 from jaxnas.errors import UserError
 from jaxnas.runner import Evaluator, count, summarise
 from jaxnas.scorers import Count, Scorer, TeNas
-from jaxnas.spaces import CellSpace
+from jaxnas.spaces import Space
 from jaxnas.store import Store
+from jaxnas.tables import architectures, read_table
 from jaxnas.types import Finished, Status
 
 ARCHS = "all, random:N, a .csv or .parquet file, an architecture such as |op~0|+|op~0|op~1|+|op~0|op~1|op~2|"
@@ -36,7 +36,7 @@ class Work:
     owner: np.ndarray
 
     @classmethod
-    def plan(cls, space: CellSpace, archs: np.ndarray, *, dedup: bool) -> "Work":
+    def plan(cls, space: Space, archs: np.ndarray, *, dedup: bool) -> "Work":
         canonical = space.canonical(archs) if dedup else archs
         _, first, owner = np.unique(space.index(canonical), return_index=True, return_inverse=True)
         order = np.argsort(first)
@@ -45,7 +45,7 @@ class Work:
     def parts(self, size: int) -> int:
         return -(-len(self.representatives) // size)
 
-    def settings(self, space: CellSpace) -> dict[str, Any]:
+    def settings(self, space: Space) -> dict[str, Any]:
         """Return what tells this work from another: a run resumes only under the same."""
         digest = hashlib.sha256(space.index(self.archs).tobytes()).hexdigest()[:16]
         copies = len(self.representatives) < len(self.archs)
@@ -55,7 +55,7 @@ class Work:
         }
 
 
-def read_archs(space: CellSpace, spec: str, seed: int) -> np.ndarray:
+def read_archs(space: Space, spec: str, seed: int) -> np.ndarray:
     """Return the architectures `[N, E]` that `all`, `random:N`, a CSV or Parquet file, or a string names."""
     if spec == "all":
         return space.enumerate()
@@ -104,7 +104,7 @@ def score_parts(
     work: Work,
     evaluators: dict[str, Evaluator],
     parts: list[int],
-    space: CellSpace,
+    space: Space,
     scorers: dict[str, Scorer],
 ) -> Iterator[int]:
     """Score and write the given parts in order; yield the number of architectures that each adds.
@@ -127,7 +127,7 @@ def _start_part(
     size: int,
     work: Work,
     evaluators: dict[str, Evaluator],
-    space: CellSpace,
+    space: Space,
     scorers: dict[str, Scorer],
 ) -> tuple[int, Callable[[], pl.DataFrame]]:
     """Start scoring a part; return its number of rows and the function that waits for them."""
@@ -178,25 +178,13 @@ def _one_repeat(scores: Finished) -> Finished:
 
 
 def _read_column(path: Path) -> list[str]:
-    read: Callable[..., pl.DataFrame] = pl.read_parquet
-    if path.suffix == ".csv":
-        read = functools.partial(pl.read_csv, infer_schema_length=None)
-    if not path.is_file():
-        raise UserError(f"--archs {path}: no such file; give {ARCHS}")
     try:
-        frame = read(path, glob=False)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"--archs {path}: cannot be read ({reason}); give a complete CSV or Parquet file") from None
-    if "arch" not in frame.columns:
-        raise UserError(f"--archs {path}: no column 'arch'; the columns are {', '.join(frame.columns)}")
-    column = frame["arch"]
-    if column.dtype not in (pl.String, pl.Categorical, pl.Enum):
-        raise UserError(f"--archs {path}: the column 'arch' holds {column.dtype}; give architecture strings")
-    return column.cast(pl.String).fill_null("").to_list()
+        return architectures(path, read_table(path), "arch").fill_null("").to_list()
+    except UserError as error:
+        raise UserError(f"--archs {error}") from None
 
 
-def _encode_all(space: CellSpace, strings: list[str], origin: str) -> np.ndarray:
+def _encode_all(space: Space, strings: list[str], origin: str) -> np.ndarray:
     if not strings:
         raise UserError(f"{origin}: the list of architectures is empty; give at least one")
     seen: dict[str, int] = {}

@@ -16,6 +16,7 @@ from jaxnas.data import Source
 from jaxnas.errors import UserError
 from jaxnas.kernels.gram import gram
 from jaxnas.kernels.spectrum import condition_number, eigenvalues, eigenvalues_on_host
+from jaxnas.layers import is_weight
 from jaxnas.network import Init, Network
 from jaxnas.types import Finished, Score, Status
 
@@ -23,12 +24,6 @@ Apply = Callable[[Any, jax.Array], jax.Array]
 INITS: dict[str, Init] = {"paper": "kaiming", "as_shipped": "pytorch"}  # what the paper says, what the code does
 ROWS = 24  # backward passes at once: each reads what all of them share
 ROUNDING = float(np.finfo(np.float32).eps)
-
-
-def is_weight(path: tuple[Any, ...]) -> bool:
-    """Say whether a leaf at this tree path is a weight: its last name is not that of a bias."""
-    names = [str(getattr(key, "name", getattr(key, "key", ""))) for key in path]
-    return not {"bias", "offset", "beta"} & set(names[-2:])
 
 
 def ntk_gram(apply: Apply, params: Any, x: jax.Array, *, independent: bool = False) -> jax.Array:

@@ -33,11 +33,15 @@ Taps = Callable[[Any, jax.Array, Any], tuple[Sequence[jax.Array], Any]]
 
 
 class Problem(NamedTuple):
-    """What is regressed: images `[B, H, W, C]`, a target `[B, S, S, C_l]` per tap, `noise(step) -> [B, H, W, C]`."""
+    """What is regressed: images `[B, H, W, C]`, a target `[B, S, S, C_l]` per tap, `noise(step) -> [B, H, W, C]`.
+
+    `scale` is a factor on each tap's error, shallow to deep; of fewer taps the deepest keep theirs.
+    """
 
     images: jax.Array
     targets: Sequence[jax.Array]
     noise: Callable[[jax.Array], jax.Array]
+    scale: Sequence[Any] = (1.0, 1.0, 1.0)
 
     def inputs(self, step: jax.Array) -> jax.Array:
         return self.images + self.noise(step)
@@ -64,6 +68,7 @@ def fit(taps: Taps, params: Any, heads: list[Params], problem: Problem, *, steps
         features, seen = taps(params, x, inner)
         maps = [_head(*each) for each in zip(heads, features, problem.targets, outer, strict=True)]
         errors = [jnp.square(y - target).mean() for (y, _), target in zip(maps, problem.targets, strict=True)]
+        by = [w * s for w, s in zip(by, problem.scale, strict=True)]
         by = by[-len(errors) :]  # fewer taps: the deepest keep their weights
         return sum(w * e for w, e in zip(by, errors, strict=True)), (seen, [own for _, own in maps])
 
@@ -164,23 +169,28 @@ class Regression:
         """Return what the score asks of the space's network."""
         return {}
 
-    def draw(self, source: Source, rng: np.random.Generator) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    def draw(self, source: Source, rng: np.random.Generator) -> tuple[Any, ...]:
         """Return one repeat's images `[B, H, W, C]` and targets, one `[B, 8, 8, C_l]` per tap."""
         images = source.images(rng, self.images)
         return images, targets(load_task(self.task), images, rng)
 
     def measure(self, network: Network, params: Any, arch: jax.Array, inputs: Any, key: jax.Array) -> jax.Array:
         """Return the error of one architecture, `[]`."""
-        images, target = inputs
-        task, config = load_task(self.task), network.config
         head_key, noise_key = jax.random.split(key)
-        heads = init_heads(head_key, [config.width(s) for s in range(config.stages)], task.channels)
-        problem = Problem(images, target, _noise(task, noise_key, images.shape))
+        heads = self._heads(inputs, head_key, network.tap_widths)
+        problem = self._problem(inputs, noise_key)
 
         def taps(params: Any, x: jax.Array, running: Any) -> tuple[Sequence[jax.Array], Any]:
             return network.taps(params, arch, x, running)
 
         return fit(taps, params, heads, problem, steps=self.steps, version=self.preset)
+
+    def _heads(self, inputs: Any, key: jax.Array, widths: Sequence[int]) -> list[Params]:
+        return init_heads(key, widths, load_task(self.task).channels)
+
+    def _problem(self, inputs: Any, key: jax.Array) -> Problem:
+        images, target = inputs
+        return Problem(images, target, _noise(load_task(self.task), key, images.shape))
 
     def floats(self, network: Network) -> int:
         """Return about how many floats the measurement of one architecture holds at once."""

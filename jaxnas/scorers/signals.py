@@ -14,9 +14,24 @@ import numpy as np
 from jaxnas.errors import UserError, unknown
 
 PHASES = 32  # maps per frequency and orientation in the pool that channels are chosen from
-NOISES = ("uniform", "gaussian")
 KINDS = ("sin1d", "sin2d", "resize", "dot", "dot_gaussian")
+MAP_SIZE = 8  # pixels, of a side of a target map
 _TASKS = Path(__file__).with_name("tasks.json")
+
+Shape = tuple[int, int]
+"""Rows and columns of a map."""
+
+
+def _uniform(key: jax.Array, shape: tuple[int, ...], level: Any) -> jax.Array:
+    return jax.random.uniform(key, shape, jnp.float32, -level, level)
+
+
+def _gaussian(key: jax.Array, shape: tuple[int, ...], level: Any) -> jax.Array:
+    return level * jax.random.normal(key, shape, jnp.float32)
+
+
+NOISES = {"uniform": _uniform, "gaussian": _gaussian}
+"""Kinds of noise: from a key, a shape and a level, which may be traced, to noise."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +89,7 @@ class Task:
 
 
 def load_task(name: str) -> Task:
-    """Return the stored task `name` (nb101, darts, resnet, combo), or the one in the file `name` if it ends in .json.
+    """Return the stored task `name` (nb101; nlp, of sequences; ...), or that in the file `name` if it ends in .json.
 
     Raises:
       UserError: no such task, no such file, or a file that does not hold a task.
@@ -110,11 +125,29 @@ def _parse(record: Any, name: str) -> Task:
         ) from error
 
 
+def to_record(task: Task) -> dict[str, Any]:
+    """Return the JSON form of a task: that of a stored task and of a task file, which `load_task` reads."""
+    taps = [
+        {"channels": channels, "signals": [_signal_record(signal) for signal in signals]}
+        for channels, signals in zip(task.channels, task.taps, strict=True)
+    ]
+    return {"noise": task.noise, "noise_level": task.noise_level, "taps": taps}
+
+
+def _signal_record(signal: Signal) -> dict[str, Any]:
+    """Return the fields that the signal's kind takes."""
+    record: dict[str, Any] = {"kind": signal.kind, "level": signal.level}
+    if signal.kind == "resize":
+        return record
+    own = {"betas": list(signal.betas)} if signal.kind.startswith("sin") else {"partial": signal.partial}
+    return {**record, **own, "local": signal.local}
+
+
 def _signal(kind: str, level: float, betas: Any = (), partial: float = 0.0, local: bool = True) -> Signal:
     return Signal(kind, float(level), tuple(float(beta) for beta in betas), float(partial), bool(local))
 
 
-def targets(task: Task, images: np.ndarray, rng: np.random.Generator, size: int = 8) -> tuple[np.ndarray, ...]:
+def targets(task: Task, images: np.ndarray, rng: np.random.Generator, size: int = MAP_SIZE) -> tuple[np.ndarray, ...]:
     """Draw the target of every tap, `sum_k level_k * component_k`; not normalised.
 
     Args:
@@ -133,13 +166,41 @@ def targets(task: Task, images: np.ndarray, rng: np.random.Generator, size: int 
     return tuple(_target(tap, small, channels, rng) for tap, channels in zip(task.taps, task.channels, strict=True))
 
 
+def sequences(
+    task: Task, batch: int, rng: np.random.Generator, length: int = MAP_SIZE
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the input and the target of a recurrent network: the task's two taps as maps of `length` rows.
+
+    Every sample is one map with the task's number of channels as columns.
+
+    Returns:
+      Two float32 arrays `[length, batch, D]`.
+
+    Raises:
+      UserError: the task has not two taps of equal numbers of channels, or one with `resize`, which needs images.
+    """
+    kinds = {signal.kind for tap in task.taps for signal in tap}
+    if len(task.taps) != 2 or len(set(task.channels)) != 1 or "resize" in kinds:
+        raise UserError(
+            "a task of sequences needs two taps, input and target, with the same number of channels and without resize"
+        )
+    shape = length, task.channels[0]
+    first, second = (_sequence(tap, batch, shape, rng) for tap in task.taps)
+    return first, second
+
+
+def _sequence(tap: tuple[Signal, ...], batch: int, shape: Shape, rng: np.random.Generator) -> np.ndarray:
+    total = np.zeros((batch, *shape))
+    for signal in tap:
+        total += signal.level * _maps(signal, batch, shape, 1, rng)[..., 0]
+    return total.swapaxes(0, 1).astype(np.float32)
+
+
 def noise(task: Task, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Draw float32 input noise: `U(-a, a)` or `a * N(0, 1)`, where `a` is the task's noise level."""
     if task.noise_level == 0:
         return jnp.zeros(shape, jnp.float32)
-    if task.noise == "uniform":
-        return jax.random.uniform(key, shape, jnp.float32, -task.noise_level, task.noise_level)
-    return task.noise_level * jax.random.normal(key, shape, jnp.float32)
+    return NOISES[task.noise](key, shape, task.noise_level)
 
 
 def _target(tap: tuple[Signal, ...], images: np.ndarray, channels: int, rng: np.random.Generator) -> np.ndarray:
@@ -153,8 +214,12 @@ def _component(signal: Signal, images: np.ndarray, channels: int, rng: np.random
     """Return `[B, size, size, channels]`, or `[1, ...]` where the batch shares its maps."""
     if signal.kind == "resize":
         return _resize(images, channels, rng)
-    draw, size = _DRAWS[signal.kind], images.shape[1]
-    return np.stack([draw(signal, size, channels, rng) for _ in range(len(images) if signal.local else 1)])
+    return _maps(signal, len(images), images.shape[1:3], channels, rng)
+
+
+def _maps(signal: Signal, batch: int, shape: Shape, channels: int, rng: np.random.Generator) -> np.ndarray:
+    draw = _DRAWS[signal.kind]
+    return np.stack([draw(signal, shape, channels, rng) for _ in range(batch if signal.local else 1)])
 
 
 def _resize(images: np.ndarray, channels: int, rng: np.random.Generator) -> np.ndarray:
@@ -165,22 +230,22 @@ def _resize(images: np.ndarray, channels: int, rng: np.random.Generator) -> np.n
     return (2 * (images - low) / (high - low) - 1)[..., rng.permutation(1000)[:channels] % 3]
 
 
-def _sin1d(signal: Signal, size: int, channels: int, rng: np.random.Generator) -> np.ndarray:
+def _sin1d(signal: Signal, shape: Shape, channels: int, rng: np.random.Generator) -> np.ndarray:
     """`g(2 pi beta p + phi_j)` along rows or along columns, g = sin for even j and cos for odd j."""
     betas = np.array(signal.betas)
     phases = rng.uniform(0, 2 * np.pi, (len(betas), PHASES))
     i, j, across = _choose(signal, (len(betas), PHASES, 2), channels, rng)
-    y, x = _positions(size)
+    y, x = _positions(shape)
     return _wave(2 * np.pi * betas[i] * np.where(across, x, y) + phases[i, j], j)
 
 
-def _sin2d(signal: Signal, size: int, channels: int, rng: np.random.Generator) -> np.ndarray:
+def _sin2d(signal: Signal, shape: Shape, channels: int, rng: np.random.Generator) -> np.ndarray:
     """`g(2 pi (beta_1 y + beta_2 x) + 2 phi_j)` for an ordered pair of frequencies, or that map upside down."""
     betas = np.array(signal.betas)
     phases = rng.uniform(0, 2 * np.pi, (len(betas), len(betas), PHASES))
     a, b, j, flip = _choose(signal, (len(betas), len(betas), PHASES, 2), channels, rng)
-    y, x = _positions(size)
-    y = np.where(flip, size + 1 - y, y)
+    y, x = _positions(shape)
+    y = np.where(flip, max(shape) + 1 - y, y)
     return _wave(2 * np.pi * (betas[a] * y + betas[b] * x) + 2 * phases[a, b, j], j)
 
 
@@ -192,32 +257,34 @@ def _choose(signal: Signal, pool: tuple[int, ...], channels: int, rng: np.random
     return tuple(np.unravel_index(rng.choice(count, channels, replace=False), pool))
 
 
-def _positions(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return `y` `[size, 1, 1]` and `x` `[1, size, 1]`, which count from one as in the original."""
-    p = np.arange(1, size + 1)
-    return p[:, None, None], p[None, :, None]
+def _positions(shape: Shape) -> tuple[np.ndarray, np.ndarray]:
+    """Return `y` `[rows, 1, 1]` and `x` `[1, columns, 1]`, which count from one as in the original."""
+    y, x = (np.arange(1, side + 1) for side in shape)
+    return y[:, None, None], x[None, :, None]
 
 
 def _wave(angle: np.ndarray, phase: np.ndarray) -> np.ndarray:
     return np.where(phase % 2 == 0, np.sin(angle), np.cos(angle))
 
 
-def _dot(signal: Signal, size: int, channels: int, rng: np.random.Generator) -> np.ndarray:
-    """`int(partial * size**2)` distinct cells per map at +1 or -1 (fair coin), the rest 0."""
-    cells = np.arange(size**2) < int(signal.partial * size**2)
-    spikes = rng.permuted(np.tile(cells, (channels, 1)), axis=1) * rng.choice([-1.0, 1.0], (channels, size**2))
-    return spikes.T.reshape(size, size, channels)
+def _dot(signal: Signal, shape: Shape, channels: int, rng: np.random.Generator) -> np.ndarray:
+    """`int(partial * area)` distinct cells per map at +1 or -1 (fair coin), the rest 0."""
+    area = shape[0] * shape[1]
+    cells = np.arange(area) < int(signal.partial * area)
+    spikes = rng.permuted(np.tile(cells, (channels, 1)), axis=1) * rng.choice([-1.0, 1.0], (channels, area))
+    return spikes.T.reshape(*shape, channels)
 
 
-def _dot_gaussian(signal: Signal, size: int, channels: int, rng: np.random.Generator) -> np.ndarray:
+def _dot_gaussian(signal: Signal, shape: Shape, channels: int, rng: np.random.Generator) -> np.ndarray:
     """`_dot` blurred with a standard deviation of one pixel, each map divided by its own largest absolute value."""
-    if int(signal.partial * size**2) < 1:  # the original divides 0 by 0 here, and its whole task is NaN
+    rows, columns = shape
+    if int(signal.partial * rows * columns) < 1:  # the original divides 0 by 0 here, and its whole task is NaN
         raise UserError(
-            f"signal dot_gaussian: partial is {signal.partial:g}, which is no dot on a {size}x{size} map (0/0);"
-            f" it must be at least 1/{size**2}"
+            f"signal dot_gaussian: partial is {signal.partial:g}, which is no dot on a {rows}x{columns} map (0/0);"
+            f" it must be at least 1/{rows * columns}"
         )
-    blur = _blur_matrix(size)
-    maps = np.einsum("yi,ijc,xj->yxc", blur, _dot(signal, size, channels, rng), blur, optimize=True)
+    down, across = _blur_matrix(rows), _blur_matrix(columns)
+    maps = np.einsum("yi,ijc,xj->yxc", down, _dot(signal, shape, channels, rng), across, optimize=True)
     return maps / np.abs(maps).max((0, 1))
 
 
@@ -236,7 +303,7 @@ def _subsample(images: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(images, np.float64)[:, rows[:, None], columns]
 
 
-_DRAWS: dict[str, Callable[[Signal, int, int, np.random.Generator], np.ndarray]] = {
+_DRAWS: dict[str, Callable[[Signal, Shape, int, np.random.Generator], np.ndarray]] = {
     "sin1d": _sin1d,
     "sin2d": _sin2d,
     "dot": _dot,

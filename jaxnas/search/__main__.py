@@ -16,11 +16,13 @@ from rich.table import Table
 from jaxnas import cli, spaces
 from jaxnas.errors import unknown
 from jaxnas.options import Options, provenance
-from jaxnas.runner import loop_batch, summarise
+from jaxnas.program import loop_batch
+from jaxnas.runner import summarise
 from jaxnas.scorers import Count, Measured
+from jaxnas.search.base import Found, Method, Task
 from jaxnas.search.loop import Log, evaluate_with, run
-from jaxnas.search.methods import METHODS, Found, Method, Task
-from jaxnas.spaces import CellSpace
+from jaxnas.search.methods import METHODS
+from jaxnas.spaces import Space
 from jaxnas.store import Store
 from jaxnas.types import Status
 
@@ -33,11 +35,21 @@ class Search(Options):
     """Find a good architecture without training any; the same command again resumes, or shows the result once more."""
 
     method: str = "prune"
-    """`prune`: TE-NAS prunes a supernet. `random`: the best of --samples architectures by the sum of their ranks."""
+    """`prune`: TE-NAS prunes a supernet. `evolve`: GenNAS's regularised evolution, as published with --scorers
+    regression --repeats 1 --brood 1. `random`: the best of --samples architectures. The last two go by any scorers,
+    several by the sum of their ranks."""
     repeats: int = 3
     """Measurements of each score, each with new inputs and, unless --ntk.preset says otherwise, new weights."""
     samples: int = 500
     """Architectures that the method `random` tries."""
+    population: int = 50
+    """Architectures that the method `evolve` starts from and keeps; the oldest one dies."""
+    children: int = 400
+    """Children that the method `evolve` breeds; one like an earlier architecture is not scored again."""
+    tournament: int = 10
+    """Members of the population that the method `evolve` draws, to make the best one a parent."""
+    brood: int = 10
+    """Children that the method `evolve` breeds and scores at a time; with fewer than --devices some devices idle."""
     out: str | None = None
     """Directory for the rounds (Parquet parts), manifest.json and result.json; by default
     runs/search-SPACE-METHOD-seedSEED."""
@@ -96,12 +108,23 @@ def _deciding(config: Search) -> dict[str, Measured | Count]:
     }
 
 
-def _method(config: Search, space: CellSpace, deciding: dict[str, Measured | Count]) -> Method:
+def _method(config: Search, space: Space, deciding: dict[str, Measured | Count]) -> Method:
     if config.method not in METHODS:
         raise unknown("method", config.method, METHODS)
     batch = min([128, *(loop_batch(s) for s in deciding.values() if isinstance(s, Measured))])
     signs = {name: scorer.sign for name, scorer in deciding.items()}
-    return METHODS[config.method](Task(space, signs, config.samples, config.seed, batch))
+    task = Task(
+        space,
+        signs,
+        seed=config.seed,
+        batch=batch,
+        samples=config.samples,
+        population=config.population,
+        children=config.children,
+        tournament=config.tournament,
+        brood=config.brood,
+    )
+    return METHODS[config.method](task)
 
 
 @contextmanager
@@ -115,7 +138,7 @@ def _progress(method: str, rounds: int) -> Iterator[Callable[[int], None]]:
         yield lambda number: bar.update(task, completed=number)
 
 
-def _scores(space: CellSpace, found: Found) -> dict[str, Any]:
+def _scores(space: Space, found: Found) -> dict[str, Any]:
     """Return the scores of the chosen architecture, named as the columns of `jaxnas.score`."""
     scores: dict[str, Any] = {}
     for name, of in found.scores.items():

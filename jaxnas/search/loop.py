@@ -12,7 +12,7 @@ import polars as pl
 from jaxnas.runner import Evaluator, count
 from jaxnas.scorers import Count
 from jaxnas.search.methods import Method, Scores
-from jaxnas.spaces import CellSpace
+from jaxnas.spaces import Space
 from jaxnas.store import Store
 from jaxnas.types import Finished
 
@@ -63,7 +63,7 @@ class Log:
         self._store.write(number, self._rounds[number])
 
 
-def evaluate_with(space: CellSpace, scorers: Mapping[str, Evaluator | Count]) -> Evaluate:
+def evaluate_with(space: Space, scorers: Mapping[str, Evaluator | Count]) -> Evaluate:
     """Return the function from op indices `[N, E]` or op masks `[N, E, O]` to their scores `[R, N]`."""
 
     def start(scorer: Evaluator | Count, archs: np.ndarray) -> Callable[[], Finished]:

@@ -1,0 +1,139 @@
+"""The command line `python -m jaxnas.correlate`: one space from its options, or several from a file."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from jaxnas import cli
+from jaxnas.correlate import report
+from jaxnas.correlate.comparison import Comparison, Measured, read
+from jaxnas.correlate.pairs import Pair, read_pairs
+from jaxnas.errors import UserError
+
+PLOT_SUFFIXES = (".png", ".pdf", ".svg")
+Column = Annotated[str | None, tyro.conf.arg(metavar="COLUMN")]
+File = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]
+
+
+@dataclass(frozen=True)
+class Correlate:
+    """Compare scores with measured accuracies: rank correlations with 95 % bootstrap intervals.
+
+    One space: DIR TABLE --target COLUMN. Several spaces side by side: --pairs FILE.
+    """
+
+    scores: tyro.conf.Positional[Annotated[Path | None, tyro.conf.arg(metavar="[DIR]")]] = None
+    """Directory of scores, written by `python -m jaxnas.score`."""
+    table: tyro.conf.Positional[Annotated[Path | None, tyro.conf.arg(metavar="[TABLE]")]] = None
+    """CSV or Parquet file with a column of architectures and measured columns."""
+    target: Column = None
+    """Column of TABLE to compare with, for example `c10_test_200`."""
+    lower_is_better: bool = False
+    """The target is an error, a loss or a perplexity."""
+    key: Column = None
+    """Column of TABLE with the architectures, written as in DIR; by default `arch` or else `arch_str`."""
+    pairs: File = None
+    """CSV file with a row for each space: columns `scores` (a DIR), `table`, `target` and, where needed, `key`,
+    `lower_is_better` (true or false) and `name` (by default that of the space). Paths are as on the command line."""
+    bootstrap: int = 1000
+    """Bootstrap resamples behind each interval."""
+    seed: int = 0
+    """Seed of the resamples."""
+    json: bool = False
+    """Print one JSON object and nothing else on standard output."""
+    plot: File = None
+    """Draw into this .png, .pdf or .svg: rank against target for each score, and the taus with their intervals; of
+    several spaces, a map of Spearman's rho."""
+
+
+def correlate(config: Correlate) -> None:
+    """Print (and plot) how each score agrees with the target, in one space or several."""
+    _check(config)
+    measured = [read(_pair(config))] if config.pairs is None else _read_all(config.pairs)
+    found = [Comparison(m, m.agreements(resamples=config.bootstrap, seed=config.seed)) for m in measured]
+    if config.plot is not None:
+        _draw(config.plot, found, several=config.pairs is not None)
+    settings = {"bootstrap": config.bootstrap, "seed": config.seed}
+    if config.json:
+        entries = [report.as_json(comparison) for comparison in found]
+        print(json.dumps(settings | (entries[0] if config.pairs is None else {"spaces": entries}), allow_nan=False))
+    elif config.pairs is None:
+        report.print_one(found[0], **settings)
+    else:
+        report.print_several(found, **settings)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run `python -m jaxnas.correlate` and return its exit code."""
+    return cli.run(Correlate, correlate, argv, prog="jaxnas correlate")
+
+
+def _check(config: Correlate) -> None:
+    if config.bootstrap < 1:
+        raise UserError(f"--bootstrap {config.bootstrap}: give 1 or more resamples")
+    if config.seed < 0:
+        raise UserError(f"--seed {config.seed}: give 0 or more")
+    given = {"DIR": config.scores, "--target": config.target, "--key": config.key}
+    extra = [option for option, value in given.items() if value is not None]
+    extra += ["--lower-is-better"] if config.lower_is_better else []
+    if config.pairs is not None and extra:
+        raise UserError(f"--pairs {config.pairs}: leave out {', '.join(extra)}; each row says its own")
+    if config.plot is None:
+        return
+    if config.plot.suffix not in PLOT_SUFFIXES:
+        raise UserError(f"--plot {config.plot}: give a file that ends in one of {', '.join(PLOT_SUFFIXES)}")
+    if not config.plot.parent.is_dir():
+        raise UserError(f"--plot {config.plot}: there is no directory {config.plot.parent}; create it first")
+
+
+def _pair(config: Correlate) -> Pair:
+    """Return the pair that the options name."""
+    if config.scores is None or config.table is None or config.target is None:
+        given = {"DIR": config.scores, "TABLE": config.table, "--target": config.target}
+        missing = ", ".join(option for option, value in given.items() if value is None)
+        raise UserError(f"missing: {missing}; give DIR TABLE --target COLUMN, or --pairs FILE for several spaces")
+    return Pair(config.scores, config.table, config.target, config.key, config.lower_is_better)
+
+
+def _read_all(path: Path) -> list[Measured]:
+    """Return what the rows of a file of pairs name; two of them may not look the same in a table."""
+    measured: list[Measured] = []
+    rows: dict[tuple[str, str], int] = {}
+    for row, pair in enumerate(read_pairs(path)):
+        try:
+            measured.append(read(pair))
+        except UserError as error:
+            raise UserError(f"{path}, row {row}: {error}") from None
+        heading = (measured[-1].name, pair.target)
+        if heading in rows:
+            raise UserError(
+                f"{path}: rows {rows[heading]} and {row} are both headed {' '.join(heading)!r}; "
+                "tell them apart in a column `name`"
+            )
+        rows[heading] = row
+    return measured
+
+
+def _draw(path: Path, found: Sequence[Comparison], *, several: bool) -> None:
+    from jaxnas import plots
+
+    try:
+        if several:
+            headings = [report.heading(comparison) for comparison in found]
+            plots.draw_map([c.agreements for c in found], headings, report.labels(found), path=path)
+        else:
+            measured = found[0].measured
+            plots.draw_agreements(
+                found[0].agreements,
+                measured.orderings(),
+                measured.target,
+                target_name=measured.pair.target,
+                lower_is_better=measured.pair.lower_is_better,
+                path=path,
+            )
+    except OSError as error:
+        raise UserError(f"--plot {path}: cannot write it ({error.strerror})") from error

@@ -1,0 +1,105 @@
+"""How the scores of one space agree with its target.
+
+Every correlation is oriented so that positive means "the score agrees with the target", and an architecture whose
+score failed counts as ranked last, tied with the other failures.
+"""
+
+import sys
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from jaxnas.correlate.pairs import TARGET, Pair, join, read_target
+from jaxnas.errors import UserError
+from jaxnas.ranks import Agreement, Floats, Ints, compare, ordering
+from jaxnas.store import read_scores
+
+BASELINES = {"params": "#params", "flops": "FLOPs"}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The scores of a pair beside its target, read and joined.
+
+    Attributes:
+      pair: where they come from.
+      name: of the space.
+      scored: architectures in the directory of scores, before the join with the table.
+      signs: of each score, +1 where higher is better; the baselines are the last two.
+      scores: values `[n]` by name of the score; NaN is a failure.
+      target: measured values `[n]`.
+    """
+
+    pair: Pair
+    name: str
+    scored: int
+    signs: Mapping[str, int]
+    scores: Mapping[str, Floats]
+    target: Floats
+
+    def orderings(self) -> dict[str, Ints]:
+        """Return dense ranks `[n]` by name of the score, 0 = worst."""
+        return {name: ordering(self.scores[name], sign) for name, sign in self.signs.items()}
+
+    def agreements(self, *, resamples: int, seed: int) -> dict[str, Agreement]:
+        """Return how each score agrees with the target; the arguments are those of the bootstrap."""
+        return {
+            name: compare(
+                self.scores[name],
+                self.target,
+                self.scores["flops"],
+                sign=sign,
+                target_sign=-1 if self.pair.lower_is_better else 1,
+                label=BASELINES.get(name, name),
+                resamples=resamples,
+                seed=seed,
+            )
+            for name, sign in self.signs.items()
+        }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A pair and its figures, by name of the score."""
+
+    measured: Measured
+    agreements: Mapping[str, Agreement]
+
+
+def read(pair: Pair) -> Measured:
+    """Read both sides of a pair and join them; say on standard error which scores are left out.
+
+    Raises:
+      UserError: the directory or the table cannot be used, or they have no architecture in common.
+    """
+    scores, manifest = read_scores(pair.scores)
+    chosen = signs(manifest, scores.columns)
+    for name in sorted(manifest["scorers"].keys() - chosen.keys()):
+        print(f"note: {pair.scores}: {name} is left out, it has no column until the run is finished", file=sys.stderr)
+    joined = join(scores, read_target(pair))
+    return Measured(
+        pair=pair,
+        name=pair.name or manifest["settings"].get("space", pair.scores.name),
+        scored=len(scores),
+        signs=chosen,
+        scores={name: joined[name].cast(pl.Float64).to_numpy() for name in chosen},
+        target=joined[TARGET].to_numpy(),
+    )
+
+
+def signs(manifest: Mapping[str, Any], columns: Collection[str]) -> dict[str, int]:
+    """Return the sign of each score to compare: those of the manifest that have a column, then the baselines.
+
+    A score that needs the whole table, such as `te_nas`, has no column while its run is unfinished.
+
+    Raises:
+      UserError: the manifest lists no scores, or a baseline has no column.
+    """
+    missing = [name for name in BASELINES if name not in columns]
+    if missing or "scorers" not in manifest:
+        lacks = f"column {missing[0]!r}" if missing else "list of scorers in its manifest"
+        raise UserError(f"the directory of scores has no {lacks}; give one that jaxnas.score wrote")
+    scorers = {name: int(entry["sign"]) for name, entry in manifest["scorers"].items() if name not in BASELINES}
+    return {name: sign for name, sign in scorers.items() if name in columns} | dict.fromkeys(BASELINES, 1)

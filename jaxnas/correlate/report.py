@@ -1,0 +1,133 @@
+"""The figures of one space or several, as JSON and as tables for people."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from jaxnas.correlate.comparison import BASELINES, Comparison
+from jaxnas.ranks import Agreement, Interval
+
+PIPED_WIDTH = 130  # columns of the table of one space where standard output is no terminal
+ENDLESS = 10_000  # the same for several spaces: their table is as wide as it has to be
+LABEL_WIDTH, CELL_WIDTH, GAP = 24, 21, 3  # columns of the table of several spaces; a figure and its interval is a cell
+LOWER = "lower is better"
+
+
+def as_json(comparison: Comparison) -> dict[str, Any]:
+    """Return what `--json` prints of a space; undefined figures are null. `scored` counts before the join."""
+    measured = comparison.measured
+    pair = measured.pair
+    return {
+        "name": measured.name,
+        "directory": str(pair.scores),
+        "table": str(pair.table),
+        "target": pair.target,
+        "lower_is_better": pair.lower_is_better,
+        "scored": measured.scored,
+        "compared": len(measured.target),
+        "scores": {name: asdict(agreement) for name, agreement in comparison.agreements.items()},
+    }
+
+
+def labels(found: Sequence[Comparison]) -> dict[str, str]:
+    """Return the label of each score of any space by its name, the baselines last."""
+    names = {name: row.label for comparison in found for name, row in comparison.agreements.items()}
+    return {name: label for name, label in names.items() if name not in BASELINES} | BASELINES
+
+
+def heading(comparison: Comparison) -> list[str]:
+    """Return the lines above a space: its name, the target, how many architectures."""
+    pair = comparison.measured.pair
+    lines = [comparison.measured.name, pair.target, *([LOWER] if pair.lower_is_better else [])]
+    return [*lines, f"n = {len(comparison.measured.target)}"]
+
+
+def print_one(comparison: Comparison, *, bootstrap: int, seed: int) -> None:
+    """Print the table of one space: a row per score."""
+    caption = (
+        f"{bootstrap} bootstrap resamples, seed {seed}; positive = agrees with the target; failed architectures rank "
+        "last; top 10 % = Spearman within the best tenth by target; best pick = target of the architecture with the "
+        "best score (mean over ties)"
+    )
+    pair = comparison.measured.pair
+    title = f"Agreement with {pair.target}" + f" ({LOWER})" * pair.lower_is_better
+    table = Table(title=escape(title), caption=caption, box=box.SIMPLE_HEAD)
+    table.add_column("score")
+    for column in ("Spearman [95 %]", "Kendall tau [95 %]", "top 10 %", "given FLOPs", "best pick", "n", "failed"):
+        table.add_column(escape(column), justify="right")
+    for row in comparison.agreements.values():
+        table.add_row(*(escape(cell) for cell in _cells(row)))
+    console = Console()
+    (console if console.is_terminal else Console(width=PIPED_WIDTH)).print(table)
+
+
+def _cells(row: Agreement) -> tuple[str, ...]:
+    ties = f" ({row.top_ties} tied)" if row.top_ties > 1 else ""
+    return (
+        row.label,
+        _spearman(row),
+        _kendall(row),
+        _number(row.spearman_top),
+        _number(row.partial_given_flops),
+        "-" if row.top_target is None else f"{row.top_target:.2f}{ties}",
+        str(row.n),
+        str(row.failures),
+    )
+
+
+def print_several(found: Sequence[Comparison], *, bootstrap: int, seed: int) -> None:
+    """Print one table of all spaces: rows = scores, columns = spaces; on a narrow terminal a table for every few."""
+    console = Console()
+    fit = len(found)
+    if console.is_terminal:
+        fit = max(1, (console.width - LABEL_WIDTH) // (CELL_WIDTH + GAP))
+    else:
+        console = Console(width=ENDLESS)
+    for first in range(0, len(found), fit):
+        console.print(_several(found[first : first + fit], labels(found)))
+    console.print(
+        f"{bootstrap} bootstrap resamples, seed {seed}; positive = agrees with the target; failed architectures rank "
+        "last; - = undefined; empty = not scored"
+    )
+
+
+def _several(found: Sequence[Comparison], rows: Mapping[str, str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("score")
+    for comparison in found:
+        table.add_column(escape("\n".join(heading(comparison))), justify="right", width=CELL_WIDTH, overflow="fold")
+    sections: dict[str, Callable[[Agreement], str]] = {
+        "Spearman [95 %]": _spearman,
+        "Kendall tau [95 %]": _kendall,
+        "failed": lambda row: str(row.failures),
+    }
+    for title, cell in sections.items():
+        table.add_row(escape(title), style="bold")
+        for name, label in rows.items():
+            cells = (cell(c.agreements[name]) if name in c.agreements else "" for c in found)
+            table.add_row(escape(f"  {label}"), *map(escape, cells))
+        table.add_section()
+    return table
+
+
+def _spearman(row: Agreement) -> str:
+    return _with_interval(row.spearman, row.spearman_interval)
+
+
+def _kendall(row: Agreement) -> str:
+    return _with_interval(row.kendall, row.kendall_interval)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.3f}"
+
+
+def _with_interval(value: float | None, interval: Interval | None) -> str:
+    if value is None or interval is None:
+        return _number(value)
+    return f"{value:+.3f} [{interval[0]:+.2f}, {interval[1]:+.2f}]"

@@ -1,0 +1,193 @@
+"""One network and one scorer, compiled: batches of architectures on one or several devices.
+
+Weights, inputs and every other draw depend on (seed, scorer, repeat) alone, so a score does not change with the batch
+size, the order of the architectures, their neighbours in a batch, the device, the shard or a restart.
+"""
+
+import contextlib
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxnas.data import Source
+from jaxnas.errors import UserError
+from jaxnas.network import Network
+from jaxnas.scorers import NTK, Measured, Regression
+
+Mode = Literal["loop", "dispatch"]
+AXIS = "archs"
+TINY = 2**20  # floats
+
+
+class Program:
+    """One scorer on one network, compiled once.
+
+    Args:
+      network: takes the architectures.
+      scorer: a measured scorer with its options.
+      source: images.
+      repeats, seed, batch, devices, mode: as `Evaluator`.
+
+    Attributes:
+      batch: architectures per device in a call; halved where the device runs out of memory.
+      compiled: the jitted function.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        scorer: Measured,
+        source: Source,
+        *,
+        repeats: int,
+        seed: int,
+        batch: int | None,
+        devices: Sequence[jax.Device],
+        mode: Mode,
+    ):
+        self.network, self.scorer, self.source = network, scorer, source
+        self.repeats, self.seed, self.devices, self.mode = repeats, seed, tuple(devices), mode
+        self.batch = batch or batch_size(scorer, network, self.devices[0], mode)
+        self._mesh = Mesh(np.array(self.devices), (AXIS,))
+        self._drawn: list[tuple[Any, Any, jax.Array]] = []  # a cached_property would lock all programs (Python 3.11)
+        self.compiled = jax.jit(
+            jax.shard_map(
+                self._loop if mode == "loop" else self._dispatch,
+                mesh=self._mesh,
+                in_specs=(P(), P(AXIS), P(AXIS), P(), P()),
+                out_specs=P(AXIS),
+                check_vma=False,
+            ),
+            compiler_options=self._compiler_options(),
+        )
+
+    @property
+    def step(self) -> int:
+        """Architectures in a call."""
+        return self.batch * len(self.devices)
+
+    def launch(self, archs: np.ndarray) -> Callable[[], list[np.ndarray]]:
+        """Start `archs` `[N, ...]` and return the function that waits for their raw scores `[N, ...]` per repeat."""
+        order = np.argsort(-self.network.costs(archs), kind="stable")
+        step = self.step
+        started = [self._start(archs[order[first : first + step]]) for first in range(0, len(archs), step)]
+
+        def wait() -> list[np.ndarray]:
+            parts = [fetch() for fetch in started]
+            return [np.concatenate(repeat)[np.argsort(order)] for repeat in zip(*parts, strict=True)]
+
+        return wait
+
+    def _start(self, archs: np.ndarray) -> Callable[[], list[np.ndarray]]:
+        """Start one batch, sorted by cost, and return the function that gets its raw scores `[N, ...]` per repeat.
+
+        Where the device runs out of memory, the batch is halved, for later ones too, and run again.
+        """
+        if len(archs) > (step := self.step):  # halved since these were put together
+            parts = [self._start(archs[first : first + step]) for first in range(0, len(archs), step)]
+            return lambda: [np.concatenate(repeats) for repeats in zip(*(part() for part in parts), strict=True)]
+        batch = max(self.batch, 2)  # for a batch of one XLA compiles other arithmetic
+        places = deal(len(archs), len(self.devices), batch)
+        hands = np.repeat(archs[:1], len(self.devices) * batch, 0)
+        hands[places] = archs
+        numbers = np.bincount(places // batch, minlength=len(self.devices)).astype(np.int32)
+
+        def run() -> list[jax.Array]:
+            return [self.compiled(params, hands, numbers, inputs, key) for params, inputs, key in self._draws]
+
+        def fetch() -> list[np.ndarray]:
+            try:
+                return [np.asarray(raw)[places] for raw in (run() if raws is None else raws)]
+            except jax.errors.JaxRuntimeError as error:
+                self._halve(error, batch)
+            return self._start(archs)()
+
+        raws = None
+        with contextlib.suppress(jax.errors.JaxRuntimeError):  # `fetch` meets it again
+            raws = run()
+        return fetch
+
+    def _halve(self, error: jax.errors.JaxRuntimeError, batch: int) -> None:
+        """Halve the batch if `error` says that one of `batch` architectures needs too much memory; raise it if not."""
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise error
+        if batch == 2:
+            raise UserError(
+                f"{self.scorer.name}: the memory of {self.devices[0].device_kind} does not hold two architectures;"
+                " use fewer images, or a device with more memory"
+            ) from error
+        self.batch = min(self.batch, batch // 2)
+
+    def _compiler_options(self) -> dict[str, Any]:
+        """Keep the ops of a tiny network on one thread: on a CPU, handing them to several takes longer than they do."""
+        tiny = self.scorer.floats(self.network) < TINY
+        return {"xla_cpu_multi_thread_eigen": False} if tiny and self.mode == "loop" else {}
+
+    def _loop(self, params: Any, archs: jax.Array, number: jax.Array, inputs: Any, key: jax.Array) -> jax.Array:
+        """Return the raw scores `[B, ...]` of the first `number` `[1]` architectures, zeros for the others.
+
+        XLA does not know the number of turns, so it compiles the same loop body for every batch size.
+        """
+
+        @jax.jit  # so that it is traced once
+        def measure(arch: jax.Array) -> jax.Array:
+            return self.scorer.measure(self.network, params, arch, inputs, key)
+
+        one = jax.eval_shape(measure, archs[0])
+        out = jnp.zeros((len(archs), *one.shape), one.dtype)
+        return jax.lax.fori_loop(0, number[0], lambda i, out: out.at[i].set(measure(archs[i])), out)
+
+    def _dispatch(self, params: Any, archs: jax.Array, number: jax.Array, inputs: Any, key: jax.Array) -> jax.Array:
+        """Return the raw scores `[B, ...]`; those behind the first `number` `[1]` are of copies."""
+        return jax.vmap(lambda arch: self.scorer.measure(self.network, params, arch, inputs, key))(archs)
+
+    @property
+    def _draws(self) -> list[tuple[Any, Any, jax.Array]]:
+        """Parameters, inputs and key of each repeat, on every device; drawn once."""
+        self._drawn = self._drawn or self._draw()
+        return self._drawn
+
+    def _draw(self) -> list[tuple[Any, Any, jax.Array]]:
+        stream = zlib.crc32(self.scorer.name.encode())
+        root = jax.random.fold_in(jax.random.key(self.seed), stream)
+        draws: list[tuple[Any, Any, jax.Array]] = []
+        for repeat in range(self.repeats):
+            weights_key, key = jax.random.split(jax.random.fold_in(root, repeat))
+            reuse = repeat and self.scorer.shared_weights
+            params = draws[0][0] if reuse else self.network.init(weights_key)
+            inputs = self.scorer.draw(self.source, np.random.default_rng([self.seed, stream, repeat]))
+            draws.append(jax.device_put((params, inputs, key), NamedSharding(self._mesh, P())))
+        return draws
+
+
+def loop_batch(scorer: Measured) -> int:
+    """Return how many architectures are about ten seconds of a CPU core's work."""
+    slow = isinstance(scorer, NTK) and scorer.bn == "batch"
+    return 2 if isinstance(scorer, Regression) else 16 if slow else 256
+
+
+def batch_size(scorer: Measured, network: Network, device: jax.Device, mode: Mode) -> int:
+    """Return how many architectures a device scores in one call: `loop_batch`, or at once as many as half of its free
+    memory holds, up to 512.
+    """
+    if mode == "loop":
+        return loop_batch(scorer)
+    memory = device.memory_stats() or {"bytes_limit": 2**32, "bytes_in_use": 0}
+    free = memory["bytes_limit"] - memory["bytes_in_use"]
+    return max(2, min(512, free // 2 // (4 * scorer.floats(network))))
+
+
+def deal(count: int, devices: int, batch: int) -> np.ndarray:
+    """Return the places `[count]` in `devices` hands of `batch` of things sorted by size, dealt to and fro.
+
+    >>> deal(5, 2, 4)
+    array([0, 4, 5, 1, 2])
+    """
+    turn, device = np.divmod(np.arange(count), devices)
+    return np.where(turn % 2, devices - 1 - device, device) * batch + turn

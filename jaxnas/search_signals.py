@@ -1,0 +1,225 @@
+"""`python -m jaxnas.search_signals`: evolve the synthetic signals of the regression score on a few measured accuracies.
+
+The algorithm is in `jaxnas.search.signals`. Every task gets new images, targets and weights, and all of them run
+through one compiled program. The best of hundreds of tasks on the same few accuracies looks better than it is: compare
+it on other architectures.
+"""
+
+import hashlib
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from jaxnas import cli, data, devices, spaces
+from jaxnas.correlate.pairs import TARGET, Pair, read_target
+from jaxnas.errors import UserError
+from jaxnas.options import provenance
+from jaxnas.runner import Evaluator
+from jaxnas.scorers.any_task import AnyTask
+from jaxnas.scorers.regression import Version
+from jaxnas.scorers.signal_genome import CHANNELS
+from jaxnas.scorers.signals import load_task, to_record
+from jaxnas.search.signals import LABELS, Log, Trial, evaluate_with, fitness, propose, stream
+from jaxnas.store import Store
+
+FEWEST = 3  # labelled architectures
+BEST, RESULT = "best.json", "result.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSignals:
+    """Evolve the signals of the regression score on a few measured accuracies; the same command again resumes.
+
+    The best task is written to OUT/best.json. The regression score takes it by that path: --regression.task
+    OUT/best.json.
+    """
+
+    space: str = "nasbench201"
+    """Search space."""
+    labels: Path
+    """CSV or Parquet file with a column of architectures and measured columns."""
+    target: str
+    """Column of --labels to agree with, for example `c10_test_200`."""
+    lower_is_better: bool = False
+    """The target is an error, a loss or a perplexity."""
+    key: str | None = None
+    """Column of --labels with the architectures; by default `arch` or else `arch_str`."""
+    labelled: int = 20
+    """Architectures drawn from --labels, on which every task is judged."""
+    population: int = 50
+    """Random tasks to start with; later the youngest so many may have a child."""
+    children: int = 400
+    """Tasks after these; the same command with more of them goes on."""
+    signed: bool = False
+    """Select by rho, so that a task that ranks backwards is a bad one; by default, as published, by |rho|."""
+    preset: Version = "initial"
+    """Published version of the regression score, as --regression.preset."""
+    images: int = 16
+    """Images in the batch."""
+    steps: int = 100
+    """Steps of SGD."""
+    seed: int = 0
+    """Seed of the labelled architectures, of the tasks, and of their inputs and weights."""
+    data: str = "synthetic"
+    """Images, as for `jaxnas score`: `synthetic`, `tfds:cifar10`, a .npz file."""
+    data_dir: str | None = None
+    """Directory of the TFDS data sets."""
+    download: bool = False
+    """Let TFDS download the data set if it is not there."""
+    devices: int | None = None
+    """Devices to use, by default all. No score depends on it."""
+    batch_size: int | None = None
+    """Architectures on a device at once, by default its share of the labelled ones."""
+    out: str
+    """Directory for the tasks (Parquet parts), manifest.json, result.json and best.json."""
+    json: bool = False
+    """Print result.json on standard output, and nothing else."""
+
+
+class Labels(NamedTuple):
+    """The labelled architectures: their strings, arrays `[N, A]`, and accuracies `[N]`, higher is better."""
+
+    names: list[str]
+    archs: np.ndarray
+    accuracies: np.ndarray
+
+
+def read_labels(config: SearchSignals, encode: Callable[[str], np.ndarray]) -> Labels:
+    """Draw the labelled architectures, in an order of their own, whatever that of the file.
+
+    Raises:
+      UserError: a bad file, too few architectures, one that is none of the space, or no difference in accuracy.
+    """
+    path, number = config.labels, config.labelled
+    table = read_target(Pair(Path(config.out), path, config.target, config.key, config.lower_is_better)).sort("arch")
+    if not FEWEST <= number <= table.height:
+        raise UserError(
+            f"--labelled is {number}; give at least {FEWEST} and at most {table.height}, those of {path} that have a "
+            f"{config.target}"
+        )
+    rng = np.random.default_rng(stream(config.seed, LABELS))
+    table = table[np.sort(rng.choice(table.height, number, replace=False))]
+    names, measured = table["arch"].to_list(), table[TARGET].to_numpy()
+    if np.ptp(measured) == 0:
+        raise UserError(f"the {number} architectures drawn from {path} have the same {config.target}; draw more")
+    try:
+        archs = np.stack([encode(name) for name in names])
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    return Labels(names, archs, -measured if config.lower_is_better else measured)
+
+
+def search_signals(config: SearchSignals) -> None:
+    """Run the command."""
+    scorer = _scorer(config)
+    space = spaces.get(config.space)
+    labels = read_labels(config, space.encode)
+    source = data.load(config.data, data_dir=config.data_dir, download=config.download)
+    on = devices.available(config.devices)
+    devices.cache_programs()
+    batch = config.batch_size or -(-config.labelled // len(on))
+    evaluator = Evaluator(space, scorer, source, batch=batch, devices=on)
+    about = provenance(source)
+    labelled = {"architectures": labels.names, "accuracies": labels.accuracies.tolist()}
+    manifest = {"settings": _settings(config, labels, source), "part_size": 1, **about, **labelled}
+    store = Store.open(config.out, manifest)
+    log = Log(store, labels.accuracies)
+    trials = _evolve(config, log, evaluate_with(evaluator, scorer, labels.archs, config.seed))
+    result = _result(config, trials) | {name: store.manifest[name] for name in ("settings", *about)}
+    text = json.dumps(result, indent=2, allow_nan=False)
+    store.put(BEST, f"{json.dumps(result['task'], indent=2)}\n".encode())
+    store.put(RESULT, f"{text}\n".encode())
+    if config.json:
+        print(text)
+    else:
+        _show(config, result, store.path / BEST, new=log.new)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    return cli.run(SearchSignals, search_signals, argv, prog="jaxnas search-signals")
+
+
+def _scorer(config: SearchSignals) -> AnyTask:
+    """Return the scorer, with some task to start from, or raise a `UserError` if the options make no sense."""
+    for option, least in {"population": 1, "children": 0, "batch_size": 1}.items():
+        number = getattr(config, option)
+        if number is not None and number < least:
+            raise UserError(f"--{option.replace('_', '-')} is {number}; it must be at least {least}")
+    if not 0 <= config.seed < 2**32:
+        raise UserError(f"--seed is {config.seed}; it must lie in 0 to {2**32 - 1}")
+    scorer = AnyTask(
+        preset=config.preset,
+        images=config.images,
+        steps=config.steps,
+        drawn=load_task(AnyTask.task),
+        most=max(CHANNELS),
+    )
+    scorer.check()
+    return scorer
+
+
+def _settings(config: SearchSignals, labels: Labels, source: data.Source) -> dict[str, Any]:
+    """Return what the tasks and their scores depend on, but for their number."""
+    digest = hashlib.sha256(json.dumps([labels.names, labels.accuracies.tolist()]).encode()).hexdigest()[:16]
+    names = ("space", "target", "population", "signed", "preset", "images", "steps", "seed")
+    return {
+        **{name: getattr(config, name) for name in names},
+        "labels": {"number": len(labels.names), "fingerprint": digest},
+        "data": {"name": source.name, "fingerprint": source.fingerprint},
+    }
+
+
+def _evolve(config: SearchSignals, log: Log, evaluate: Callable[..., Any]) -> list[Trial]:
+    """Search to the end; tasks that the log has are replayed. Shows progress on standard error if it is a terminal."""
+    trials: list[Trial] = []
+    total, hidden = config.population + config.children, not sys.stderr.isatty()
+    for number in track(range(total), "tasks", console=Console(stderr=True), disable=hidden):
+        task = propose(trials, population=config.population, seed=config.seed, signed=config.signed)
+        trials.append(log.trial(number, task, evaluate))
+    return trials
+
+
+def _result(config: SearchSignals, trials: Sequence[Trial]) -> dict[str, Any]:
+    values = fitness(trials, signed=config.signed)
+    best = trials[number := int(values.argmax())]
+    if not math.isfinite(best.rho):
+        raise UserError(f"none of the {len(trials)} tasks orders the architectures; give more --children or --labelled")
+    return {
+        "space": config.space,
+        "target": config.target,
+        "selected_by": "rho" if config.signed else "|rho|",
+        "spearman": best.rho,
+        "labelled": config.labelled,
+        "failed": int((~np.isfinite(best.scores.value)).sum()),
+        "number": number,
+        "task": to_record(best.task),
+        "tasks": len(trials),
+        "failed_tasks": int(np.isinf(values).sum()),
+        "seconds": round(sum(trial.seconds for trial in trials), 3),
+        "seed": config.seed,
+    }
+
+
+def _show(config: SearchSignals, result: dict[str, Any], path: Path, *, new: int) -> None:
+    rho, tasks = result["spearman"], result["tasks"]
+    failed = f", {result['failed']} of them failed" if result["failed"] else ""
+    print(f"best task by {result['selected_by']}: number {result['number']}")
+    print(f"  Spearman {rho:+.3f} with {config.target} over {config.labelled} architectures{failed}")
+    if rho < 0:
+        print("  It ranks architectures backwards: a lower error goes with a worse network. Try --signed.")
+    again = "" if new == tasks else f" ({new} of them now, the others by an earlier run)"
+    print(f"{tasks} tasks, {result['failed_tasks']} of them failed, in {result['seconds']:.1f} s{again}")
+    print(f"written to {path}; use it by: jaxnas score --scorers regression --regression.task {path} ...")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,48 @@
+"""Tables that users give: CSV or Parquet files."""
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import polars as pl
+
+from jaxnas.errors import UserError
+
+
+def read_table(path: Path, *, text: Collection[str] = ()) -> pl.DataFrame:
+    """Return a CSV or Parquet table.
+
+    Args:
+      path: a file that ends in .csv or .parquet.
+      text: columns of a CSV file that stay text where they look like numbers: the architecture `0012` is not 12.
+
+    Raises:
+      UserError: the file is missing, unreadable or of another kind.
+    """
+    readers: dict[str, Callable[[], pl.DataFrame]] = {
+        ".csv": lambda: pl.read_csv(
+            path, infer_schema_length=None, glob=False, schema_overrides=dict.fromkeys(text, pl.String)
+        ),
+        ".parquet": lambda: pl.read_parquet(path, glob=False),
+    }
+    if path.suffix not in readers:
+        raise UserError(f"{path}: neither a .csv nor a .parquet file; give the table as one of these")
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give a CSV or Parquet table")
+    try:
+        return readers[path.suffix]()
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path}: cannot be read ({reason}); is it truncated? Give a complete file") from None
+
+
+def architectures(path: Path, table: pl.DataFrame, column: str) -> pl.Series:
+    """Return a column of architecture strings of the table read from `path`.
+
+    Raises:
+      UserError: there is no such column, or it holds something else than text.
+    """
+    if column not in table.columns:
+        raise UserError(f"{path}: no column {column!r}; the columns are {', '.join(table.columns)}")
+    if table[column].dtype not in (pl.String, pl.Categorical, pl.Enum):
+        raise UserError(f"{path}: the column {column!r} holds {table[column].dtype}; give architecture strings")
+    return table[column].cast(pl.String)

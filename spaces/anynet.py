@@ -1,0 +1,225 @@
+"""NDS (Radosavovic et al., ICCV 2019): AnyNets, stages of equal blocks: plain, residual or grouped bottleneck blocks.
+
+An architecture is `[1 + 2 S]`, the stem's width and for each of up to S stages (blocks, width), or with bottleneck
+blocks `[1 + 4 S]`: (blocks, width, bottleneck's width in quarters of that, groups); -1 where there are fewer stages.
+NDS's lists `ds`, `ws`, `ss`, `bot_muls`, `num_gs` have the stem as their first entry. Counts are those of NDS's
+ImageNet network, or of the CIFAR-10 network of the same code.
+"""
+
+import json
+import math
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import jax
+import numpy as np
+from flax import nnx
+
+from jaxnas.errors import UserError, unknown
+from jaxnas.spaces.anynet_blocks import BLOCKS, FRAMES, Block, Stage, count
+from jaxnas.spaces.base import Space
+from jaxnas.spaces.draws import distinct, generator
+
+QUARTERS = {0.25: 1, 0.5: 2, 1.0: 4}  # bottleneck multipliers as an architecture has them
+MOST_PARAMS, MOST_FLOPS = 6_000_000, 600_000_000  # of what NDS drew on ImageNet
+PLAIN_LISTS = ("ds", "ws", "ss")
+LARGEST = 9999  # depth, width or number of groups
+LISTS = (*PLAIN_LISTS, "bot_muls", "num_gs")
+
+
+@dataclass(frozen=True)
+class AnyNet(Space):
+    """Networks of stages.
+
+    Attributes:
+      name: as given on the command line.
+      block_type: a name in `BLOCKS`.
+      strides: of the stem on ImageNet, then of the first block of each stage.
+      stem_widths: that NDS drew from.
+      choices: what NDS drew each of a stage's numbers from, in the architecture's order.
+      small_flops: NDS drew networks with too many parameters, too, where they have few operations.
+    """
+
+    name: str
+    block_type: str
+    strides: tuple[int, ...]
+    stem_widths: tuple[int, ...]
+    choices: tuple[tuple[int, ...], ...]
+    small_flops: bool = False
+
+    @property
+    def example(self) -> str:  # type: ignore[override]
+        """The second choice everywhere."""
+        return self.decode(np.array([choices[:2][-1] for choices in self._all_choices]))
+
+    @property
+    def size(self) -> int:
+        """Number of the networks of NDS's choices."""
+        return math.prod(len(choices) for choices in self._all_choices)
+
+    @property
+    def block(self) -> Block:
+        return BLOCKS[self.block_type]
+
+    def encode(self, string: str) -> np.ndarray:
+        """Return the architecture `[A]` of a JSON entry of NDS; other depths, widths and groups than NDS's, too."""
+        try:
+            return self._encode(_read(string))
+        except UserError as error:
+            shown = " ".join(string.split())
+            raise UserError(f"malformed architecture {shown!r}: {error}; expected, say, {self.example}") from None
+
+    def decode(self, arch: np.ndarray) -> str:
+        """Return NDS's JSON of an architecture `[A]`."""
+        stem, stages = self.split(np.asarray(arch)[None])
+        depths, widths, *bottlenecks = stages[0][stages[0, :, 0] > 0].T.tolist()
+        lists: dict[str, Any] = {"bot_muls": [], "num_gs": []}
+        if bottlenecks:
+            multipliers = {quarters: multiplier for multiplier, quarters in QUARTERS.items()}
+            lists = {"bot_muls": [1.0, *map(multipliers.get, bottlenecks[0])], "num_gs": [1, *bottlenecks[1]]}
+        lists |= {"ds": [1, *depths], "ws": [int(stem[0]), *widths], "ss": self.strides[: 1 + len(depths)]}
+        return json.dumps({"block_type": self.block_type, **lists}, sort_keys=True, separators=(",", ":"))
+
+    def split(self, archs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the stems' widths `[N]` and the stages `[N, S, 2 or 4]` of architectures `[N, A]`."""
+        archs = np.asarray(archs)
+        return archs[:, 0], archs[:, 1:].reshape(len(archs), -1, len(self.choices))
+
+    def sample(self, key: jax.Array, n: int) -> np.ndarray:
+        """Draw `n` different architectures `[n, A]` as NDS did: all choices uniform, at most 6 million parameters.
+
+        Where the space has `small_flops`, at most 600 million operations instead will do.
+        """
+        rng = generator(key)
+
+        def propose(draws: int) -> np.ndarray:
+            archs = np.stack([rng.choice(choices, draws) for choices in self._all_choices], 1).astype(np.int32)
+            params, flops = self.counts(archs).T
+            return archs[(params <= MOST_PARAMS) | (self.small_flops & (flops <= MOST_FLOPS))]
+
+        return distinct(self.name, self.size, n, propose)
+
+    def mutate(self, key: jax.Array, arch: np.ndarray) -> np.ndarray:
+        """Return `arch` `[A]` with one of its numbers changed to another of NDS's choices, both uniform."""
+        rng, arch = generator(key), np.array(arch, np.int32)
+        places = [place for place, choices in enumerate(self._all_choices) if arch[place] != -1 and len(choices) > 1]
+        while True:
+            child, place = arch.copy(), rng.choice(places)
+            child[place] = rng.choice([choice for choice in self._all_choices[place] if choice != arch[place]])
+            if not self._indivisible(child):
+                return child
+
+    def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> NoReturn:
+        raise UserError(f"{self.name} has no network to run: only params and flops score it")
+
+    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> nnx.Module:
+        return self.network(purpose)
+
+    def params(self, archs: np.ndarray, purpose: str = "benchmark") -> np.ndarray:
+        """Return `[N]` the parameters of the ImageNet network, or with `purpose="cifar10"` of that for CIFAR-10."""
+        return self.counts(archs, purpose)[:, 0]
+
+    def flops(self, archs: np.ndarray, purpose: str = "benchmark") -> np.ndarray:
+        """Return `[N]` the operations on one image, as NDS counts them (see `anynet_blocks`)."""
+        return self.counts(archs, purpose)[:, 1]
+
+    def counts(self, archs: np.ndarray, purpose: str = "benchmark") -> np.ndarray:
+        """Return the parameters and operations `[N, 2]`."""
+        if purpose not in FRAMES:
+            raise unknown("network", purpose, FRAMES)
+        frame = FRAMES[purpose]
+        stem, numbers = self.split(np.asarray(archs, np.int64))
+        stages = [
+            Stage(*self._stage(stage), stride)
+            for stage, stride in zip(np.moveaxis(numbers, 1, 0), self.strides[1:], strict=True)
+        ]
+        return count(self.block, frame.stems[self.strides[0]], stem, stages, frame)
+
+    def _stage(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return depth, width, bottleneck's width and groups `[N]` of a stage's numbers `[N, 2 or 4]`."""
+        if not self.block.bottleneck:
+            depth, width = numbers.T
+            return depth, width, width, np.ones_like(width)
+        depth, width, quarters, groups = numbers.T
+        return depth, width, width * quarters // max(QUARTERS.values()), groups
+
+    @property
+    def _all_choices(self) -> list[tuple[int, ...]]:
+        """The choices of each of an architecture's numbers."""
+        return [self.stem_widths, *self.choices * (len(self.strides) - 1)]
+
+    def _indivisible(self, arch: np.ndarray) -> str:
+        """Return what is wrong with the groups of an architecture `[A]`, if anything."""
+        for number, (depth, width, *bottleneck) in enumerate(self.split(arch[None])[1][0].tolist(), start=1):
+            if depth > 0 and bottleneck and width * bottleneck[0] % (max(QUARTERS.values()) * bottleneck[1]):
+                part = bottleneck[0] / max(QUARTERS.values())
+                return f"stage {number}: {part:g} of {width} channels do not divide into {bottleneck[1]} groups"
+        return ""
+
+    def _encode(self, lists: dict[str, Any]) -> np.ndarray:
+        if lists["block_type"] != self.block_type:
+            raise UserError(f"block_type is {lists['block_type']!r}, not {self.block_type!r}")
+        names = LISTS if self.block.bottleneck else PLAIN_LISTS
+        stages = len(lists["ds"]) - 1
+        if not 1 <= stages < len(self.strides) or any(len(lists[name]) != stages + 1 for name in names):
+            most = len(self.strides)
+            raise UserError(f"{', '.join(names)} need the same number of entries, 2 to {most}, the stem's first")
+        stem, strides = self.strides[0], list(self.strides[1 : 1 + stages])
+        if lists["ds"][0] != 1 or lists["ss"][0] not in (1, stem) or lists["ss"][1:] != strides:
+            raise UserError(f"the first of ds must be 1, and ss {[stem, *strides]} or {[1, *strides]}")
+        rows = [lists["ds"][1:], lists["ws"][1:]]
+        if self.block.bottleneck:
+            rows += [[QUARTERS[multiplier] for multiplier in lists["bot_muls"][1:]], lists["num_gs"][1:]]
+        missing = [-1] * len(rows) * (len(self.strides) - 1 - stages)
+        arch = np.array([lists["ws"][0], *np.transpose(rows).ravel(), *missing], np.int32)
+        if wrong := self._indivisible(arch):
+            raise UserError(wrong)
+        return arch
+
+
+def _read(string: str) -> dict[str, Any]:
+    """Return the block type and lists of an entry of NDS, their numbers checked."""
+    try:
+        entry = json.loads(string)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"not JSON ({error})") from None
+    if not isinstance(entry, dict) or entry.keys() != {"block_type", *LISTS}:
+        raise UserError(f"its entries must be block_type, {', '.join(LISTS)}")
+    for name in LISTS:
+        if not isinstance(entry[name], list):
+            raise UserError(f"{name} is {entry[name]!r}, not a list")
+    for name in ("ds", "ws", "ss", "num_gs"):
+        for value in entry[name]:
+            if type(value) is not int or not 1 <= value <= LARGEST:
+                raise UserError(f"{name} has {value!r} where a number from 1 to {LARGEST} belongs")
+    for value in entry["bot_muls"][1:]:
+        if not isinstance(value, int | float) or value not in QUARTERS:
+            raise UserError(f"bot_muls has {value!r}; choose from {', '.join(map(str, QUARTERS))}")
+    return entry
+
+
+_DEPTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24)
+_WIDTHS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+_POWERS = (1, 2, 4, 8, 16)
+_BOTTLENECKS = tuple(QUARTERS.values())
+
+VANILLA = AnyNet("vanilla", "double_plain_block", (4, 1, 2, 2, 2), (16, 32, 64), (_DEPTHS, _WIDTHS))
+RESNET = AnyNet("resnet", "res_basic_block", (4, 1, 2, 2, 2), (16, 32, 64), (_DEPTHS, _WIDTHS))
+RESNEXT_A = AnyNet(
+    "resnext_a",
+    "res_bottleneck_block",
+    (8, 1, 2, 2),
+    (64,),
+    (_POWERS, (16, 32, 64, 128, 256), _BOTTLENECKS, (1, 2, 4)),
+    small_flops=True,
+)
+RESNEXT_B = AnyNet(
+    "resnext_b",
+    "res_bottleneck_block",
+    (8, 1, 2, 2),
+    (64,),
+    (_POWERS, (64, 128, 256, 512, 1024), _BOTTLENECKS, _POWERS),
+    small_flops=True,
+)
+ANYNETS = (RESNET, RESNEXT_A, RESNEXT_B, VANILLA)

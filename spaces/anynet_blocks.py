@@ -1,0 +1,161 @@
+"""The blocks and stems of NDS's AnyNets as data, and what networks of them cost.
+
+NDS counts these networks unlike its cells (found from the tables, and equal on all of their rows): a convolution's
+multiply-adds and five operations per element of its normalisation, nothing for a ReLU or a pooling.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+NORM_FLOPS = 5  # per element
+
+Place = Literal["in", "mid", "out"]
+Width = Any  # an int, or an int array [N] for N architectures at once
+
+
+@dataclass(frozen=True)
+class BlockConv:
+    """Convolution without bias, batch normalisation, and a ReLU unless a residual sum comes first.
+
+    Attributes:
+      size: of the square kernel.
+      inputs: the block's input width, its middle (bottleneck) width or its output width.
+      outputs: likewise.
+      strided: the block's stride is taken here.
+      grouped: in the stage's number of groups.
+    """
+
+    size: int
+    inputs: Place
+    outputs: Place
+    strided: bool = False
+    grouped: bool = False
+
+
+@dataclass(frozen=True)
+class Block:
+    """Convolutions in a row.
+
+    Attributes:
+      convs: from the block's input.
+      residual: the input is added, through a normalised 1x1 convolution where width or image change; then a ReLU.
+      bottleneck: has a middle width and groups.
+    """
+
+    convs: tuple[BlockConv, ...]
+    residual: bool
+    bottleneck: bool = False
+
+
+@dataclass(frozen=True)
+class Stem:
+    """Convolutions, each normalised and followed by a ReLU.
+
+    Attributes:
+      convs: kernel, outputs in halves of the stem's width, stride.
+      pool: 3x3 maximum pooling at stride 2 at the end.
+    """
+
+    convs: tuple[tuple[int, int, int], ...]
+    pool: bool = False
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What is around the stages.
+
+    Attributes:
+      image: height and width of the input.
+      classes: number of logits.
+      stems: by the stride that the space gives its stem on ImageNet.
+    """
+
+    image: int
+    classes: int
+    stems: Mapping[int, Stem]
+
+
+PLAIN = (BlockConv(3, "in", "out", strided=True), BlockConv(3, "out", "out"))
+BOTTLENECK = (
+    BlockConv(1, "in", "mid"),
+    BlockConv(3, "mid", "mid", strided=True, grouped=True),
+    BlockConv(1, "mid", "out"),
+)
+BLOCKS: Mapping[str, Block] = {
+    "double_plain_block": Block(PLAIN, residual=False),
+    "res_basic_block": Block(PLAIN, residual=True),
+    "res_bottleneck_block": Block(BOTTLENECK, residual=True, bottleneck=True),
+}
+
+IMAGENET_STEMS = {4: Stem(((7, 2, 2),), pool=True), 8: Stem(((3, 1, 2), (3, 2, 2), (3, 2, 2)))}
+CIFAR_STEM = Stem(((3, 2, 1),))
+FRAMES: Mapping[str, Frame] = {
+    "benchmark": Frame(224, 1000, IMAGENET_STEMS),  # ImageNet
+    "cifar10": Frame(32, 10, dict.fromkeys(IMAGENET_STEMS, CIFAR_STEM)),
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of N architectures, in arrays `[N]`.
+
+    Attributes:
+      depth: number of blocks; -1 where an architecture does not have this stage.
+      width: of the blocks' output.
+      middle: bottleneck's width.
+      groups: of the grouped convolution.
+      stride: of the first block, the same number for all.
+    """
+
+    depth: np.ndarray
+    width: np.ndarray
+    middle: np.ndarray
+    groups: np.ndarray
+    stride: int
+
+
+def count(block: Block, stem: Stem, width: np.ndarray, stages: list[Stage], frame: Frame) -> np.ndarray:
+    """Return the parameters and operations `[N, 2]` of networks whose stems have the widths `[N]`."""
+    total, side = _stem(stem, width, frame.image)
+    image = np.full(width.shape, side)
+    for stage in stages:
+        after = image // stage.stride
+        cost = _block(block, width, stage, image, stage.stride)
+        cost += (stage.depth - 1) * _block(block, stage.width, stage, after, 1)
+        exists = stage.depth > 0
+        total += np.where(exists, cost, 0)
+        width, image = np.where(exists, stage.width, width), np.where(exists, after, image)
+    return (total + (width + 1) * frame.classes).T
+
+
+def _stem(stem: Stem, width: np.ndarray, side: int) -> tuple[np.ndarray, int]:
+    """Return the stem's cost `[2, N]` and the height and width of its output."""
+    total, inputs = np.zeros((2, *width.shape), np.int64), np.full(width.shape, 3)
+    for size, halves, stride in stem.convs:
+        outputs, side = width * halves // 2, side // stride
+        total += _conv(size, inputs, outputs, side)
+        inputs = outputs
+    return total, side // 2 if stem.pool else side
+
+
+def _block(block: Block, inputs: np.ndarray, stage: Stage, image: np.ndarray, stride: int) -> np.ndarray:
+    """Return `[2, N]` the cost of one block."""
+    widths = {"in": inputs, "mid": stage.middle, "out": stage.width}
+    total = np.zeros((2, *inputs.shape), np.int64)
+    if block.residual:
+        changes = (inputs != stage.width) | (stride != 1)
+        total += np.where(changes, _conv(1, inputs, stage.width, image // stride), 0)
+    for conv in block.convs:
+        image = image // stride if conv.strided else image
+        groups = stage.groups if conv.grouped else 1
+        total += _conv(conv.size, widths[conv.inputs], widths[conv.outputs], image, groups)
+    return total
+
+
+def _conv(size: int, inputs: Width, outputs: Width, image: Width, groups: Width = 1) -> np.ndarray:
+    """Return `[2, N]` the cost of a convolution and its normalisation, given its output's height and width."""
+    weights = size**2 * inputs * outputs // groups
+    return np.stack([weights + 2 * outputs, (weights + NORM_FLOPS * outputs) * image**2])

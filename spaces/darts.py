@@ -1,0 +1,65 @@
+"""DARTS's supernet form: in both cells an op, or several, on each of the 14 edges into the four nodes.
+
+A genotype keeps two edges per node with one op each. The edges are `(node, source)` in order of the node, then of the
+source; the cells are normal, reduction; the ops are in the order of `nds.DARTS`.
+"""
+
+import numpy as np
+
+from jaxnas.errors import UserError
+from jaxnas.spaces.genotype import CELLS
+from jaxnas.spaces.nds import DARTS, INPUTS
+
+EDGES = tuple((node, source) for node in range(INPUTS, INPUTS + DARTS.nodes) for source in range(node))
+GROUPS = (slice(0, 2), slice(2, 5), slice(5, 9), slice(9, 14))  # the edges into each node
+NONE = DARTS.ops.index("none")
+
+
+def to_edges(archs: np.ndarray) -> np.ndarray:
+    """Return op masks `[N, 2, 14, 8]` of architectures `[N, 34]`: two edges per node with one op each.
+
+    Raises:
+      UserError: a node takes both inputs from one source, which an op mask cannot say: several ops there are averaged.
+    """
+    ops, sources, _ = DARTS.split(archs)
+    pairs = sources.reshape(len(ops), len(CELLS), DARTS.nodes, 2)
+    twice = np.argwhere(pairs[..., 0] == pairs[..., 1])
+    if len(twice):
+        arch, cell, node = twice[0]
+        raise UserError(
+            f"architecture {arch}: node {INPUTS + node} of its {CELLS[cell]} cell takes both inputs from "
+            f"node {pairs[arch, cell, node, 0]}; the supernet has one edge between two nodes"
+        )
+    first = np.repeat([group.start for group in GROUPS], 2)
+    masks = np.zeros((*ops.shape[:2], len(EDGES), len(DARTS.ops)), bool)
+    arch, cell, _ = np.indices(ops.shape)
+    masks[arch, cell, first + sources, ops] = True
+    return masks
+
+
+def from_edges(weights: np.ndarray, width: int = -1, depth: int = -1) -> np.ndarray:
+    """Return the architectures `[N, 34]` of the strongest ops: DARTS's rule (Liu et al., ICLR 2019, section 2.4).
+
+    An edge is as strong as its strongest op, `none` excepted; a node keeps its two strongest edges, of equals those
+    from earlier nodes, the stronger one first.
+
+    Args:
+      weights: of the ops on the edges `[N, 2, 14, 8]`, at least 0: softmaxed parameters, or an op mask.
+      width: of the networks' first cells; -1 for the space's default.
+      depth: number of cells; -1 for the space's default.
+
+    Raises:
+      UserError: a node has fewer than two edges with an op other than `none` whose weight is positive.
+    """
+    strength = np.array(weights, float)
+    strength[..., NONE] = -np.inf
+    edges, best = strength.max(-1), strength.argmax(-1)
+    places = []
+    for node, group in enumerate(GROUPS, start=INPUTS):
+        if (np.count_nonzero(edges[..., group] > 0, -1) < 2).any():
+            raise UserError(f"node {node} of a cell has fewer than two edges with an op other than none; leave two")
+        places.append(group.start + np.argsort(-edges[..., group], -1, kind="stable")[..., :2])
+    chosen = np.concatenate(places, -1)
+    sources = np.array([source for _, source in EDGES])[chosen]
+    sizes = np.broadcast_to([width, depth], (len(chosen), 2))
+    return DARTS.join(sizes, np.take_along_axis(best, chosen, -1), sources)

@@ -1,0 +1,260 @@
+"""NAS-Bench-101 (Ying et al., ICML 2019): cells of up to seven vertices, nine edges, three operations; 423,624 classes.
+
+An architecture is `[26]`: 21 edges, 0 or 1, in the order of `EDGES` (edge x -> y at `x + y (y - 1) / 2`), then the
+operations of vertices 1 to 5. Vertex 0 is the input, 6 the output. It is pruned: every vertex lies on a path from input
+to output. Where there are fewer vertices, the last ones before the output are absent: operation -1 and no edges.
+"""
+
+import functools
+import json
+from collections.abc import Hashable, Iterator
+from typing import NoReturn
+
+import jax
+import numpy as np
+from flax import nnx
+
+from jaxnas.errors import UserError, unknown
+from jaxnas.spaces import dag
+from jaxnas.spaces.base import Space
+from jaxnas.spaces.dag import EDGES, INTERIOR, VERTICES
+from jaxnas.spaces.draws import generator
+from jaxnas.spaces.graph_hash import module_hashes
+
+OPS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
+KERNEL_AREA = np.array([9, 1, 0, 0])  # of the ops' convolutions; the last one is that of an absent vertex, -1
+MAX_EDGES = 9
+CHANNELS, STACKS, CELLS, IMAGE, CLASSES = 128, 3, 3, 32, 10
+FORM = '{"matrix": [[0, 1], [0, 0]], "ops": ["input", "output"]}'
+
+
+class NASBench101(Space):
+    """Cells given by an upper triangular matrix and the operations at its vertices.
+
+    The string form is JSON, `{"matrix": [[...], ...], "ops": ["input", ..., "output"]}`: the arguments of the
+    benchmark's own `ModelSpec`.
+    """
+
+    name = "nasbench101"
+    example = '{"matrix":[[0,1,1],[0,0,1],[0,0,0]],"ops":["input","conv3x3-bn-relu","output"]}'
+
+    @property
+    def size(self) -> int:
+        """Number of isomorphism classes."""
+        return 423_624
+
+    def encode(self, string: str) -> np.ndarray:
+        """Return the architecture `[26]` of a string, pruned; `UserError` says which entry is wrong."""
+        matrix, ops = _parse(string)
+        bits = sum(matrix[x][y] << (x + y * (y - 1) // 2) for y in range(len(ops)) for x in range(y))
+        labels = np.full((1, INTERIOR), -1)
+        labels[0, : len(ops) - 2] = [OPS.index(op) for op in ops[1:-1]]
+        graph = dag.prune(_pack(from_table(np.array([len(ops)]), np.array([bits]), labels)))
+        if not graph.all():
+            raise UserError(f"{string!r}: no path leads from input to output; add edges")
+        if (edges := int(dag.edge_count(graph)[0])) > MAX_EDGES:
+            raise UserError(
+                f"{string!r}: {edges} edges on paths from input to output; at most {MAX_EDGES} are allowed, remove some"
+            )
+        return _unpack(graph)[0]
+
+    def decode(self, arch: np.ndarray) -> str:
+        present = [0, *(1 + np.flatnonzero(arch[len(EDGES) :] >= 0)), VERTICES - 1]
+        matrix = np.zeros((VERTICES, VERTICES), int)
+        matrix[tuple(np.array(EDGES).T[::-1])] = arch[: len(EDGES)]
+        ops = ["input", *(OPS[op] for op in arch[len(EDGES) :] if op >= 0), "output"]
+        return json.dumps({"matrix": matrix[np.ix_(present, present)].tolist(), "ops": ops}, separators=(",", ":"))
+
+    def enumerate(self) -> np.ndarray:
+        """Return one architecture of each class `[423624, 26]`, in the order of the benchmark's hashes.
+
+        It is the first one that the benchmark generates, so the one in its table. The hashes take half a minute, once
+        in a process.
+        """
+        return _unpack(_by_hash())
+
+    def sample(self, key: jax.Array, n: int) -> np.ndarray:
+        """Draw architectures of `n` different classes `[n, 26]`, as the benchmark's random search and GenNAS do.
+
+        That is, as if seven-vertex matrices with every edge and operation equally likely were drawn and pruned until
+        there are `n` different valid ones. It is not uniform over the classes: small cells are drawn more often.
+        """
+        if not 1 <= n <= self.size:
+            raise UserError(f"cannot draw {n} architectures from {self.name}; ask for 1 to {self.size}")
+        classes, draws = _classes()
+        return _unpack(generator(key).choice(classes, n, replace=False, p=draws / draws.sum()))
+
+    def mutate(self, key: jax.Array, arch: np.ndarray) -> np.ndarray:
+        """Return `arch` `[26]` with each edge flipped with probability 1/7 and each operation changed with 1/5, pruned.
+
+        This is repeated until the result is valid; it may be `arch` itself. Source: the benchmark's regularised
+        evolution, which GenNAS uses. There a cell keeps the vertices that pruning hides; here an absent vertex starts
+        without edges and with a random operation.
+        """
+        rng = generator(key)
+        while True:
+            edges = arch[: len(EDGES)] ^ (rng.random(len(EDGES)) < 1 / VERTICES)
+            ops = np.where(arch[len(EDGES) :] < 0, rng.integers(len(OPS), size=INTERIOR), arch[len(EDGES) :])
+            changed = rng.random(INTERIOR) < 1 / INTERIOR
+            ops = (ops + changed * rng.integers(1, len(OPS), size=INTERIOR)) % len(OPS)
+            graph = dag.prune(dag.pack(edges[None], ops[None]))
+            if graph.all() and dag.edge_count(graph)[0] <= MAX_EDGES:
+                return _unpack(graph)[0]
+
+    def canonical(self, archs: np.ndarray) -> np.ndarray:
+        """Return `[N, 26]` the architecture of `enumerate()` that is isomorphic to each one."""
+        return _unpack(dag.canonical(_pack(archs)))
+
+    def is_disconnected(self, archs: np.ndarray) -> np.ndarray:
+        return dag.prune(_pack(archs)) == 0
+
+    def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> NoReturn:
+        raise UserError(f"{self.name} has no network to run: only params and flops score it")
+
+    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> nnx.Module:
+        return self.network(purpose)
+
+    def params(self, archs: np.ndarray) -> np.ndarray:
+        """Return `[N]` the trainable parameters, with scale and shift of the normalisations, as in the table."""
+        fixed = (27 + 2) * CHANNELS + (_width(STACKS - 1) + 1) * CLASSES  # stem and classifier
+        cells = [_convolutions(archs, before, after) for before, after, _ in _cells()]
+        return fixed + np.sum([weights + 2 * normalised for weights, normalised in cells], 0)
+
+    def flops(self, archs: np.ndarray) -> np.ndarray:
+        """Return `[N]` the multiply-adds of the convolutions and the classifier for one 32x32 image.
+
+        The benchmark's table has no such column. As for the other spaces, sums, ReLUs, normalisations and maximum
+        pooling are not counted.
+        """
+        fixed = 27 * CHANNELS * IMAGE**2 + _width(STACKS - 1) * CLASSES
+        cells = [_convolutions(archs, before, after)[0] * pixels for before, after, pixels in _cells()]
+        return fixed + np.sum(cells, 0)
+
+
+def from_table(n_vertices: np.ndarray, adj_bits: np.ndarray, ops: np.ndarray) -> np.ndarray:
+    """Return the architectures `[N, 26]` of rows of a table.
+
+    Args:
+      n_vertices: `[N]`, 2 to 7.
+      adj_bits: `[N]`, bit `x + y (y - 1) / 2` for the edge x -> y; the output is vertex `n_vertices - 1`.
+      ops: `[N, 5]`, positions in `OPS`, -1 for absent vertices.
+    """
+    n_vertices, adj_bits = n_vertices.astype(np.int64), adj_bits.astype(np.int64)
+    inside = (n_vertices - 1) * (n_vertices - 2) // 2  # edges that do not lead to the output
+    bits = adj_bits & ((1 << inside) - 1) | adj_bits >> inside << len(EDGES) - (VERTICES - 1)
+    return np.concatenate([bits[:, None] // dag.PLACES % 2, ops], 1).astype(np.int32)
+
+
+def vertex_channels(archs: np.ndarray, width: int) -> np.ndarray:
+    """Return `[N, 5]` the channels of vertices 1 to 5 in a cell of `width` channels; 0 where absent.
+
+    The vertices that feed the output share its channels equally, the first ones getting the remainder, one each. Any
+    other vertex has as many channels as the widest one that it feeds, so a source may have one channel too many for
+    its target, which then reads all but the last.
+    """
+    feeds = np.stack([_has_edge(archs, x, VERTICES - 1) for x in range(1, VERTICES - 1)], 1)
+    count = np.maximum(feeds.sum(1, keepdims=True), 1)
+    channels = feeds * (width // count + (feeds.cumsum(1) <= width % count))
+    for x in reversed(range(1, VERTICES - 1)):
+        for y in range(x + 1, VERTICES - 1):
+            passes = _has_edge(archs, x, y) & ~feeds[:, x - 1]
+            channels[:, x - 1] = np.maximum(channels[:, x - 1], passes * channels[:, y - 1])
+    return channels
+
+
+def _convolutions(archs: np.ndarray, before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return `[N]` the weights of the convolutions of a cell, and `[N]` their output channels, all normalised.
+
+    Beside the operations, 1x1 convolutions project the input to every vertex that reads it, the output included.
+    """
+    channels = np.pad(vertex_channels(archs, after), ((0, 0), (0, 1)), constant_values=after)
+    projected = np.stack([_has_edge(archs, 0, y) for y in range(1, VERTICES)], 1) * channels
+    areas, inner = KERNEL_AREA[np.asarray(archs)[:, len(EDGES) :]], channels[:, :-1]
+    weights = before * projected.sum(1) + (areas * inner**2).sum(1)
+    return weights, projected.sum(1) + ((areas > 0) * inner).sum(1)
+
+
+def _cells() -> Iterator[tuple[int, int, int]]:
+    """Yield the channels before and after each cell, and its pixels: width doubles where resolution is halved."""
+    before = CHANNELS
+    for stack in range(STACKS):
+        for _ in range(CELLS):
+            yield before, _width(stack), (IMAGE >> stack) ** 2
+            before = _width(stack)
+
+
+def _width(stack: int) -> int:
+    return CHANNELS << stack
+
+
+def _has_edge(archs: np.ndarray, x: int, y: int) -> np.ndarray:
+    return np.asarray(archs)[:, x + y * (y - 1) // 2] > 0
+
+
+def _pack(archs: np.ndarray) -> np.ndarray:
+    archs = np.asarray(archs)
+    return dag.pack(archs[:, : len(EDGES)], archs[:, len(EDGES) :])
+
+
+def _unpack(graphs: np.ndarray) -> np.ndarray:
+    return np.concatenate(dag.unpack(graphs), 1).astype(np.int32)
+
+
+@functools.cache
+def _classes() -> tuple[np.ndarray, np.ndarray]:
+    return dag.enumerate_classes(MAX_EDGES)
+
+
+@functools.cache
+def _by_hash() -> np.ndarray:
+    """Return the classes `[423624]` in the order of their hashes."""
+    classes, _ = _classes()
+    hashes: list[str] = []
+    for same in np.split(classes, np.flatnonzero(np.diff(classes >> dag.LABEL_BITS)) + 1):
+        hashes += _hashes(same)
+    return classes[np.argsort(hashes)]
+
+
+def _hashes(graphs: np.ndarray) -> list[str]:
+    """Return the hashes of graphs `[M]` that differ in their labels only."""
+    _, labels = dag.unpack(graphs)
+    interior = labels.T[labels[0] >= 0].tolist()
+    present = [*range(len(interior) + 1), VERTICES - 1]
+    masks = [int(dag.sources(graphs[:1], y)[0]) for y in present]
+    sources = [[place for place, x in enumerate(present) if mask >> x & 1] for mask in masks]
+    return module_hashes(sources, [[-1] * len(graphs), *interior, [-2] * len(graphs)])
+
+
+def _parse(string: str) -> tuple[list[list[int]], list[str]]:
+    """Return matrix and operations, or raise a `UserError` unless it is a DAG of up to seven known operations."""
+
+    def malformed(problem: str) -> UserError:
+        return UserError(f"malformed architecture {string!r}: {problem}; expected the form {FORM}")
+
+    try:
+        spec = json.loads(string)
+    except ValueError as error:
+        raise malformed(f"not JSON ({error})") from None
+    if not isinstance(spec, dict) or sorted(spec) != ["matrix", "ops"]:
+        raise malformed("it is no object of matrix and ops alone")
+    matrix, ops = spec["matrix"], spec["ops"]
+    if not isinstance(ops, list) or not 2 <= len(ops) <= VERTICES:
+        raise malformed(f"ops must be a list of 2 to {VERTICES} names")
+    if ops[0] != "input" or ops[-1] != "output":
+        raise malformed('the first of ops must be "input" and the last "output"')
+    for vertex, op in enumerate(ops[1:-1], start=1):
+        if op not in OPS:
+            raise UserError(f"{string!r}: vertex {vertex}: {unknown('operation', str(op), OPS)}")
+    rows = matrix if isinstance(matrix, list) else []
+    if [len(row) if isinstance(row, list) else 0 for row in rows] != [len(ops)] * len(ops):
+        raise malformed(f"matrix must be {len(ops)} x {len(ops)}, as there are {len(ops)} ops")
+    for x, row in enumerate(matrix):
+        for y, entry in enumerate(row):
+            if not isinstance(entry, int) or entry not in (0, 1):
+                raise malformed(f"matrix[{x}][{y}] is {entry!r} instead of 0 or 1")
+            if entry and x >= y:
+                raise malformed(f"matrix[{x}][{y}] is 1: edges must lead to later vertices (upper triangular)")
+    return matrix, ops
+
+
+NASBENCH101 = NASBench101()

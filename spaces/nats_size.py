@@ -1,0 +1,130 @@
+"""The size space of NATS-Bench (Dong et al., TPAMI 2021): five widths of eight, 32,768 networks of one cell per stage.
+
+An architecture is `[5]`: positions in `WIDTHS`, for stage 1, reduction 1, stage 2, reduction 2, stage 3.
+"""
+
+import functools
+from collections.abc import Callable, Hashable, Iterator
+from typing import NoReturn
+
+import jax
+import numpy as np
+from flax import nnx
+
+from jaxnas.errors import UserError
+from jaxnas.kernels.layout import NHWC
+from jaxnas.layers import ConvNorm, Head, Op
+from jaxnas.spaces.base import Space
+from jaxnas.spaces.draws import generator
+
+WIDTHS = tuple(range(8, 65, 8))
+LAYERS = 5
+IMAGE, CLASSES = 32, 10  # CIFAR-10
+CELL_INPUT_CONVS, CELL_INNER_CONVS = 2, 3  # of |nor_conv_3x3~0|+|conv~0|conv~1|+|skip_connect~0|conv~1|conv~2|
+
+
+class NATSSize(Space):
+    """Networks that differ in the widths of their five layers."""
+
+    name = "nats_size"
+    example = "8:16:32:48:64"
+
+    @property
+    def size(self) -> int:
+        return len(WIDTHS) ** LAYERS
+
+    def encode(self, string: str) -> np.ndarray:
+        parts = [part.strip() for part in string.split(":")]
+        if len(parts) != LAYERS:
+            raise UserError(f"{string!r}: {len(parts)} widths instead of {LAYERS}; expected, say, {self.example}")
+        allowed = [str(width) for width in WIDTHS]
+        for layer, part in enumerate(parts):
+            if part not in allowed:
+                raise UserError(f"{string!r}: width {layer + 1} is {part!r}; choose from {', '.join(allowed)}")
+        return np.array([allowed.index(part) for part in parts], np.int32)
+
+    def decode(self, arch: np.ndarray) -> str:
+        return ":".join(str(WIDTHS[k]) for k in arch)
+
+    def enumerate(self) -> np.ndarray:
+        return self._at(np.arange(self.size))
+
+    def sample(self, key: jax.Array, n: int) -> np.ndarray:
+        if not 1 <= n <= self.size:
+            raise UserError(f"cannot draw {n} architectures from {self.name}; ask for 1 to {self.size}")
+        return self._at(generator(key).choice(self.size, n, replace=False))
+
+    def mutate(self, key: jax.Array, arch: np.ndarray) -> np.ndarray:
+        """Return `arch` `[5]` with one layer at another width, both uniform: the benchmark's regularised evolution."""
+        rng, child = generator(key), np.array(arch, np.int32)
+        layer = rng.integers(LAYERS)
+        child[layer] = rng.choice([k for k in range(len(WIDTHS)) if k != child[layer]])
+        return child
+
+    def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> NoReturn:
+        raise UserError(f"{self.name} has no network to run: only params and flops score it")
+
+    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> nnx.Module:
+        return self.network(purpose)
+
+    def params(self, archs: np.ndarray) -> np.ndarray:
+        return _total(_params_tables(), archs)
+
+    def flops(self, archs: np.ndarray) -> np.ndarray:
+        return _total(_flops_tables(), archs)
+
+    def _at(self, positions: np.ndarray) -> np.ndarray:
+        return np.stack(np.unravel_index(positions, (len(WIDTHS),) * LAYERS), -1).astype(np.int32)
+
+
+def _ops(layer: int, before: int, after: int) -> Iterator[tuple[Op, int]]:
+    """Yield the ops, and the pixels of their inputs, of one layer from `before` to `after` channels.
+
+    The first layer comes with the stem, the last one with the head. A cell whose width changes replaces its skip
+    connection by a 1x1 convolution; a reduction is a residual block at stride 2.
+    """
+    conv = functools.partial(ConvNorm, layout=NHWC)
+    pixels = (IMAGE >> layer // 2) ** 2
+    if layer % 2:
+        yield conv(before, after, 3, stride=2), pixels
+        yield conv(after, after, 3), pixels // 4
+        yield conv(before, after, 1, relu=False, norm=False), pixels // 4
+        return
+    if layer == 0:
+        yield conv(3, before, 3, relu=False), pixels
+    yield from [(conv(before, after, 3), pixels)] * CELL_INPUT_CONVS
+    yield from [(conv(after, after, 3), pixels)] * CELL_INNER_CONVS
+    if before != after:
+        yield conv(before, after, 1), pixels
+    if layer == LAYERS - 1:
+        yield Head(after, CLASSES, NHWC), pixels
+
+
+def _tables(count: Callable[[Op, int], int]) -> np.ndarray:
+    """Return the cost of each layer `[5, 8, 8]` by the positions of the widths before and after it."""
+    return np.array(
+        [[[sum(count(*op) for op in _ops(layer, a, b)) for b in WIDTHS] for a in WIDTHS] for layer in range(LAYERS)]
+    )
+
+
+@functools.cache
+def _params_tables() -> np.ndarray:
+    return _tables(lambda op, pixels: op.num_params)
+
+
+@functools.cache
+def _flops_tables() -> np.ndarray:
+    """As `CellNetwork.flops_cost`: the average pooling before a reduction's shortcut counts its four inputs."""
+    tables = _tables(lambda op, pixels: op.flops(pixels))
+    for layer in range(1, LAYERS, 2):
+        tables[layer] += 4 * (IMAGE >> (layer + 1) // 2) ** 2 * np.array(WIDTHS)[:, None]
+    return tables
+
+
+def _total(tables: np.ndarray, archs: np.ndarray) -> np.ndarray:
+    archs = np.asarray(archs)
+    before = np.concatenate([archs[:, :1], archs[:, :-1]], 1)
+    return tables[np.arange(LAYERS), before, archs].sum(-1)
+
+
+NATS_SIZE = NATSSize()

@@ -1,0 +1,171 @@
+"""TransNAS-Bench-101: the two lists, strings, counts, samples, neighbours."""
+
+import jax
+import numpy as np
+import polars
+import pytest
+
+from jaxnas.errors import UserError
+from jaxnas.spaces.transnas101 import TRANSNAS101_MACRO as MACRO
+from jaxnas.spaces.transnas101 import TRANSNAS101_MICRO as MICRO
+
+MICRO_ROWS = [  # strings and op indices
+    ("64-41414-0_00_000", [0, 0, 0, 0, 0, 0]),
+    ("64-41414-1_02_333", [1, 0, 2, 3, 3, 3]),
+    ("64-41414-3_33_323", [3, 3, 3, 3, 2, 3]),
+]
+MACRO_ROWS = [
+    ("64-1234-basic", [1, 2, 3, 4, -1, -1]),
+    ("64-111114-basic", [1, 1, 1, 1, 1, 4]),
+    ("64-44413-basic", [4, 4, 4, 1, 3, -1]),
+]
+
+
+@pytest.mark.parametrize(("space", "rows"), [(MICRO, MICRO_ROWS), (MACRO, MACRO_ROWS)])
+def test_single_rows(space, rows):
+    for string, arch in rows:
+        assert space.encode(string).tolist() == space.encode(f" {string}\n").tolist() == arch
+        assert space.decode(np.array(arch)) == string
+
+
+@pytest.mark.parametrize(("space", "size"), [(MICRO, 4096), (MACRO, 3256)])
+def test_every_string_round_trips(space, size):
+    everything = space.enumerate()
+    strings = [space.decode(arch) for arch in everything]
+    assert space.size == len(set(strings)) == size
+    assert strings == sorted(strings)
+    np.testing.assert_array_equal([space.encode(string) for string in strings], everything)
+
+
+@pytest.mark.parametrize(("space", "file"), [(MICRO, "micro"), (MACRO, "macro")])
+def test_the_lists_are_the_benchmarks(space, file, shared_data):
+    strings = polars.read_parquet(shared_data / "transnas101" / f"{file}.parquet")["arch_str"]
+    assert [space.decode(arch) for arch in space.enumerate()] == strings.sort().to_list()
+
+
+@pytest.mark.parametrize(
+    ("space", "string", "words"),
+    [
+        (MICRO, "", ["does not start with 64-41414-", "expected 64-41414-a_bc_def"]),
+        (MICRO, "64-1234-basic", ["does not start with 64-41414-"]),
+        (MICRO, "64-41414-1_02_33", ["have not 1, 2 and 3 edges"]),
+        (MICRO, "64-41414-1_04_333", ["edge 2 (2<-1) is '4'", "digits 0 to 3"]),
+        (MACRO, "64-1234", ["expected 64-MODULES-basic"]),
+        (MACRO, "32-1234-basic", ["expected 64-MODULES-basic"]),
+        (MACRO, "64-1534-basic", ["module 2 is '5'"]),
+        (MACRO, "64-124-basic", ["3 modules, 1 that halve and 2 that double", "4 to 6 modules"]),
+        (MACRO, "64-1133-basic", ["4 modules, 2 that halve and 0 that double"]),
+        (MACRO, "64-444433-basic", ["6 modules, 6 that halve and 4 that double"]),
+        (MACRO, "64--basic", ["0 modules"]),
+    ],
+)
+def test_bad_strings_are_one_clear_line(space, string, words):
+    with pytest.raises(UserError) as error:
+        space.encode(string)
+    assert all(word in str(error.value) for word in words), error.value
+    assert "\n" not in str(error.value)
+
+
+# --- counts ----------------------------------------------------------------------------------------------------------
+
+
+def conv(size, before, after):
+    """Weights of a convolution, scales and biases of its normalisation."""
+    return size**2 * before * after + 2 * after
+
+
+STEM = conv(3, 3, 32) + conv(3, 32, 64)
+
+
+def block(before, after, changed):
+    return conv(3, before, after) + conv(3, after, after) + (conv(1, before, after) if changed else 0)
+
+
+def test_params_of_skeletons_are_the_sum_of_their_blocks():
+    blocks = 2 * block(64, 64, False)  # 1
+    blocks += block(64, 128, True) + block(128, 128, False)  # 2
+    blocks += block(128, 128, True) + block(128, 128, False)  # 3
+    blocks += block(128, 256, True) + block(256, 256, False)  # 4
+    assert MACRO.params(MACRO.encode("64-1234-basic")[None]) == [STEM + blocks + 256 * 75 + 75]
+
+
+@pytest.mark.parametrize(
+    ("op", "cost"),
+    [
+        (0, lambda before, after, changed: 0),
+        (1, lambda before, after, changed: conv(1, before, after) if changed else 0),  # a factorised reduction
+        (2, lambda before, after, changed: conv(1, before, after)),
+        (3, lambda before, after, changed: conv(3, before, after)),
+    ],
+)
+@pytest.mark.parametrize("edge", range(6))
+def test_params_of_cells_are_the_sum_of_their_edges(edge, op, cost):
+    """Module 4 halves and doubles, module 1 keeps; edges 0, 1 and 3 come from the cell's input."""
+    arch, total, channels = np.zeros((1, 6), int), 0, 64
+    arch[0, edge] = op
+    for module in "41414":
+        before, channels = channels, channels * 2 if module == "4" else channels
+        shapes = [(before, channels, module == "4"), (channels, channels, False)]
+        if edge not in (0, 1, 3):
+            shapes = [(channels, channels, False)] * 2
+        total += sum(cost(*shape) for shape in shapes)
+    assert MICRO.params(arch) - MICRO.params(np.zeros((1, 6), int)) == [total]
+    assert MICRO.params(np.zeros((1, 6), int)) == [STEM + 512 * 75 + 75]
+
+
+def test_flops_follow_the_resolution():
+    """A convolution counts its multiply-adds, twice its outputs for the normalisation, and its inputs for the ReLU."""
+    base, before, after = (MACRO.flops(MACRO.encode(f"64-{s}-basic")[None])[0] for s in ("1114", "11114", "11141"))
+    assert before - base == 4 * 64**2 * (9 * 64 * 64 + 2 * 64 + 64)
+    assert after - base == 4 * 32**2 * (9 * 128 * 128 + 2 * 128 + 128)
+    none, all_conv = MICRO.flops(np.array([[0] * 6, [3] * 6]))
+    stem = 128**2 * (9 * 3 * 32 + 2 * 32 + 32) + 64**2 * (9 * 32 * 64 + 2 * 64)
+    assert none == stem + 512 * (8**2 + 75)
+    assert all_conv > none
+
+
+# --- samples, neighbours, graph facts --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("space", [MICRO, MACRO])
+def test_samples_are_different_members(space):
+    members = set(map(space.decode, space.enumerate()))
+    drawn = [space.decode(arch) for arch in space.sample(jax.random.key(0), 500)]
+    assert len(set(drawn)) == 500
+    assert set(drawn) <= members
+    assert {space.decode(arch) for arch in space.sample(jax.random.key(0), space.size)} == members
+    with pytest.raises(UserError, match="cannot draw"):
+        space.sample(jax.random.key(0), space.size + 1)
+
+
+def test_macro_mutation_is_one_edit_and_reaches_all_lengths():
+    parent = MACRO.encode("64-12341-basic")
+    children = {MACRO.decode(MACRO.mutate(jax.random.key(i), parent)).split("-")[1] for i in range(200)}
+    assert "12341" not in children
+    assert {len(child) for child in children} == {4, 5, 6}
+    assert all(MACRO.encode(f"64-{child}-basic").shape == (6,) for child in children)
+    for child in children:
+        longer, shorter = sorted(["12341", child], key=len, reverse=True)
+        if len(child) == 5:
+            assert sum(a != b for a, b in zip(child, "12341", strict=True)) == 1
+        else:
+            assert any(longer[:i] + longer[i + 1 :] == shorter for i in range(len(longer)))
+
+
+def test_micro_mutation_changes_one_edge():
+    parent = MICRO.encode("64-41414-1_02_333")
+    children = np.stack([MICRO.mutate(jax.random.key(i), parent) for i in range(60)])
+    assert ((children != parent).sum(1) == 1).all()
+    assert (children != parent).any(0).all()
+
+
+def test_cells_without_a_path_are_disconnected():
+    strings = ["64-41414-0_00_000", "64-41414-3_33_000", "64-41414-0_01_001", "64-41414-1_01_001", "64-41414-0_00_200"]
+    archs = np.stack([MICRO.encode(string) for string in strings])
+    assert MICRO.is_disconnected(archs).tolist() == [True, True, True, False, False]
+    assert not MACRO.is_disconnected(MACRO.enumerate()[:5]).any()
+
+
+def test_macro_has_no_network_to_run():
+    with pytest.raises(UserError, match="only params and flops"):
+        MACRO.network("ntk")
