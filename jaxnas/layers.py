@@ -9,7 +9,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -93,7 +93,7 @@ class Op:
       separable: it is a linear part and such a factor and shift; if not, `modules.Whole` says what it is.
     """
 
-    separable: bool = True
+    separable: ClassVar[bool] = True
     out_channels: int
     layout: Layout
     stride: int = 1

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -19,31 +19,31 @@ from jaxnas.kernels.layout import Layout, from_nhwc, to_nhwc
 from jaxnas.kernels.relus import find_relus
 from jaxnas.layers import BatchNormMode, Op, Params, is_weight
 
-Factory = Callable[[int, nnx.Rngs], nnx.Module]
-"""`(channels, rngs) -> module` from `[B, H, W, channels]` to `[B, H / stride, W / stride, channels]`."""
+Factory = Callable[[nnx.Rngs], nnx.Module]
+"""`rngs -> module` from `[B, H, W, in_channels]` to `[B, H / stride, W / stride, out_channels]`."""
 
 
 @dataclass(frozen=True)
 class ModuleOp(Op):
-    """What `make(out_channels, rngs)` returns, as an op.
+    """What `make(rngs)` returns, as an op.
 
     Attributes:
-      make: makes the module; its own initialisers draw the weights.
+      make: makes the module; its own initialisers draw the weights. Ops are equal if these are.
       stride: by which it shrinks height and width.
       bn: `batch` differentiates through the moments of its batch normalisations, `frozen` holds them constant.
     """
 
     make: Factory
+    in_channels: int
     out_channels: int
     layout: Layout
     stride: int = 1
     bn: BatchNormMode = "batch"
-
-    separable = False
+    separable: ClassVar[bool] = False
 
     def init(self, key: jax.Array) -> Params:
         """Draw the module's parameters from `key`, by path."""
-        state = nnx.state(self.make(self.out_channels, nnx.Rngs(key)), nnx.Param)
+        state = nnx.state(self.make(nnx.Rngs(key)), nnx.Param)
         return {_name(path): leaf[...] for path, leaf in nnx.to_flat_state(state)}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -52,7 +52,7 @@ class ModuleOp(Op):
     def flops(self, pixels: int) -> int:
         """Return the multiply-adds of the convolutions and matrix products on one image of `pixels`."""
         side = round(pixels**0.5)
-        x = jnp.zeros((1, side, side, self.out_channels))
+        x = jnp.zeros((1, side, side, self.in_channels))
         return _multiply_adds(jax.make_jaxpr(partial(self._apply, self._module()))(self._abstract(), x).jaxpr)
 
     def output(self, params: Params, x: jax.Array) -> jax.Array:
@@ -84,7 +84,7 @@ class ModuleOp(Op):
         return jax.eval_shape(self.init, jax.random.key(0))
 
     def _module(self) -> nnx.Module:
-        return nnx.eval_shape(lambda: self.make(self.out_channels, nnx.Rngs(0)))
+        return nnx.eval_shape(lambda: self.make(nnx.Rngs(0)))
 
     def _apply(self, abstract: nnx.Module, params: Params, x: jax.Array) -> jax.Array:
         """Return the output in training mode."""

@@ -1,15 +1,41 @@
 """The search spaces, by name."""
 
 from jaxnas.errors import unknown
+from jaxnas.spaces import own
+from jaxnas.spaces.anynet import ANYNETS
 from jaxnas.spaces.base import Space as Space
 from jaxnas.spaces.cell import CellSpace as CellSpace
+from jaxnas.spaces.nasbench101 import NASBENCH101
 from jaxnas.spaces.nasbench201 import NASBENCH201
+from jaxnas.spaces.nasbench_nlp import NASBENCH_NLP
+from jaxnas.spaces.nats_size import NATS_SIZE
+from jaxnas.spaces.nds import NDS
+from jaxnas.spaces.own import cell_space as cell_space
+from jaxnas.spaces.transnas101 import TRANSNAS101_MACRO, TRANSNAS101_MICRO
 
-SPACES: dict[str, Space] = {space.name: space for space in (NASBENCH201,)}
+SPACES: dict[str, Space] = {
+    space.name: space
+    for space in (
+        NASBENCH101,
+        NASBENCH201,
+        *NDS,
+        *ANYNETS,
+        TRANSNAS101_MICRO,
+        TRANSNAS101_MACRO,
+        NATS_SIZE,
+        NASBENCH_NLP,
+    )
+}
 
 
 def get(name: str) -> Space:
-    """Return the space called `name`, or raise a `UserError` that lists the spaces."""
+    """Return the space called `name`, or that of `path/to/file.py:variable`.
+
+    Raises:
+      UserError: there is none; the message lists the spaces.
+    """
+    if ".py:" in name:
+        return own.load(name)
     if name not in SPACES:
         raise unknown("space", name, SPACES)
     return SPACES[name]

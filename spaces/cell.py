@@ -13,8 +13,9 @@ from flax import nnx
 
 from jaxnas.errors import UserError, unknown
 from jaxnas.network import Config
-from jaxnas.spaces.base import Space
+from jaxnas.spaces.base import LISTABLE, Space
 from jaxnas.spaces.cell_network import Cell, CellNetwork
+from jaxnas.spaces.draws import distinct, generator
 from jaxnas.spaces.standalone import StandAlone, stand_alone
 
 
@@ -25,12 +26,12 @@ class CellSpace(Space):
     Attributes:
       name: as given on the command line.
       cell: edges `(target, source)`, op names and modules.
-      zero: index of the op that outputs zeros.
+      zero: index of the op that outputs zeros, -1 if there is none.
       parametric: indices of the ops with weights: what the effective depth counts.
       networks: a `Config` for each purpose (`benchmark`, `ntk`, `regions`, `regression`).
       encode_string: string to op names, one per edge; raises `UserError`.
       decode_string: op names to string.
-      identity: index of the op that copies its input.
+      identity: index of the op that copies its input, -1 if there is none.
     """
 
     name: str
@@ -75,6 +76,8 @@ class CellSpace(Space):
 
     def enumerate(self) -> np.ndarray:
         """Return all architectures `[size, E]`, the last edge varying fastest."""
+        if self.size > LISTABLE:
+            return super().enumerate()
         return np.stack(np.unravel_index(np.arange(self.size), self._radix), -1).astype(np.int32)
 
     def index(self, archs: np.ndarray) -> np.ndarray:
@@ -85,6 +88,11 @@ class CellSpace(Space):
         """Draw `n` different architectures `[n, E]` uniformly."""
         if not 1 <= n <= self.size:
             raise UserError(f"cannot draw {n} architectures from {self.name}; ask for 1 to {self.size}")
+        if self.size > LISTABLE:
+            rng = generator(key)
+            return distinct(
+                self.name, self.size, n, lambda m: rng.integers(0, self._radix, (m, len(self.edges)), dtype=np.int32)
+            )
         drawn = np.asarray(jax.random.permutation(key, self.size))[:n]
         return np.stack(np.unravel_index(drawn, self._radix), -1).astype(np.int32)
 
@@ -116,6 +124,8 @@ class CellSpace(Space):
 
     def canonical(self, archs: np.ndarray) -> np.ndarray:
         """Return `[N, E]` the first architecture, in enumeration order, of each one's isomorphism class."""
+        if self.size > LISTABLE:
+            return archs
         return self.enumerate()[self._representatives[self.index(archs)]]
 
     def isomorphism_class(self, arch: np.ndarray) -> str:
@@ -181,8 +191,10 @@ class CellSpace(Space):
 
         The output is the same; the gradients with respect to what is left, too.
         """
+        if self.zero < 0:
+            return archs
         masks = (np.asarray(archs) if np.ndim(archs) == 3 else self.to_mask(archs)).astype(bool)
-        open_ = np.any(np.delete(masks, self.zero, -1), -1)
+        open_ = self._open(masks)
         leads = np.zeros((len(masks), self._nodes), bool)
         leads[:, -1] = True
         for edge in reversed(range(len(self.edges))):
@@ -193,10 +205,14 @@ class CellSpace(Space):
             return np.where(dead, self.zero, archs)
         return np.where(dead[..., None], np.arange(len(self.ops)) == self.zero, archs)
 
+    def _open(self, masks: np.ndarray) -> np.ndarray:
+        """Return `[N, E]`: an op other than the zero op is active."""
+        return masks[..., [k for k in range(len(self.ops)) if k != self.zero]].any(-1)
+
     def _longest_path(self, archs: np.ndarray) -> np.ndarray:
         masks = (np.asarray(archs) if np.ndim(archs) == 3 else self.to_mask(archs)).astype(bool)
         heavy = np.any(masks[..., list(self.parametric)], -1)
-        open_ = np.any(np.delete(masks, self.zero, -1), -1)
+        open_ = self._open(masks)
         depth = np.full((len(masks), self._nodes), -1)
         depth[:, 0] = 0
         for edge, (target, source) in enumerate(self.edges):

@@ -41,7 +41,7 @@ def score(config: Score) -> None:
     evaluators = config.evaluators(space, chosen, source)
     work = table.Work.plan(space, table.read_archs(space, config.archs, config.seed), dedup=not config.no_dedup)
     manifest = {
-        "settings": config.settings(chosen, source) | work.settings(space),
+        "settings": config.settings(chosen, source) | work.settings(),
         "part_size": min([len(work.representatives), *(e.step(work.representatives) for e in evaluators.values())]),
         "scorers": table.describe(chosen),
         **provenance(source),

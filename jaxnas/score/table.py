@@ -38,16 +38,16 @@ class Work:
     @classmethod
     def plan(cls, space: Space, archs: np.ndarray, *, dedup: bool) -> "Work":
         canonical = space.canonical(archs) if dedup else archs
-        _, first, owner = np.unique(space.index(canonical), return_index=True, return_inverse=True)
+        _, first, owner = np.unique(canonical, axis=0, return_index=True, return_inverse=True)
         order = np.argsort(first)
         return cls(archs, canonical[first[order]], np.argsort(order)[owner])
 
     def parts(self, size: int) -> int:
         return -(-len(self.representatives) // size)
 
-    def settings(self, space: Space) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """Return what tells this work from another: a run resumes only under the same."""
-        digest = hashlib.sha256(space.index(self.archs).tobytes()).hexdigest()[:16]
+        digest = hashlib.sha256(self.archs.astype(np.int32).tobytes()).hexdigest()[:16]
         copies = len(self.representatives) < len(self.archs)
         return {
             "archs": {"number": len(self.archs), "fingerprint": digest},

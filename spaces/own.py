@@ -1,0 +1,142 @@
+"""A space of your own: edges, and named operations that are Flax NNX modules or one of those here."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+from flax import nnx
+
+from jaxnas.errors import UserError, unknown
+from jaxnas.layers import AvgPool, Identity, Op, Zero
+from jaxnas.modules import ModuleOp
+from jaxnas.network import Config
+from jaxnas.spaces.base import Space
+from jaxnas.spaces.cell import CellSpace
+from jaxnas.spaces.cell_network import Cell
+
+Maker = Callable[[int, Config], Op]
+Block = Callable[[int, nnx.Rngs], nnx.Module]
+"""`(channels, rngs) -> module` from `[B, H, W, channels]` to the same shape."""
+
+
+def zero(channels: int, config: Config) -> Op:
+    """Make the op that outputs zeros: no edge."""
+    return Zero(channels, config.layout)
+
+
+def identity(channels: int, config: Config) -> Op:
+    """Make the op that copies its input."""
+    return Identity(channels, config.layout)
+
+
+def avg_pool_3x3(channels: int, config: Config) -> Op:
+    """Make 3x3 average pooling at stride 1."""
+    return AvgPool(channels, config.layout)
+
+
+def cell_space(
+    name: str,
+    *,
+    edges: tuple[tuple[int, int], ...],
+    ops: Mapping[str, Maker | Block],
+    channels: int = 16,
+    cells: int = 5,
+    image: tuple[int, int, int] = (32, 32, 3),
+    classes: int = 10,
+) -> CellSpace:
+    """Return the space of all choices of one of `ops` on each of `edges`; strings are op names joined by `|`.
+
+    Args:
+      name: of the space.
+      edges: `(target, source)`, sorted by target; node 0 is the cell's input, the last node its output.
+      ops: by name: `zero`, `identity`, `avg_pool_3x3`, or `(channels, rngs) -> module`, see `Block`.
+      channels: of the full network's first stage; the scores use the small networks of their papers.
+      cells: per stage of the full network.
+      image: (height, width, channels).
+      classes: number of logits.
+
+    Raises:
+      UserError: the edges do not lead from node 0 to the last one, or there are fewer than two ops.
+    """
+    _check(name, edges, ops)
+    makers = [make if make in (zero, identity, avg_pool_3x3) else _Module(make) for make in ops.values()]
+    names = tuple(ops)
+
+    def made(width: int, config: Config) -> tuple[Op, ...]:
+        return tuple(make(width, config) for make in makers)
+
+    kinds = [type(op) for op in made(1, Config(1, 1))]
+    full = Config(channels=channels, cells=cells, image=image, classes=classes)
+    thin = Config(channels=1, cells=1, stages=1, stem=False, image=(3, 3, 1), classes=classes)
+    return CellSpace(
+        name=name,
+        cell=Cell(edges, made, names),
+        zero=kinds.index(Zero) if Zero in kinds else -1,
+        identity=kinds.index(Identity) if Identity in kinds else -1,
+        parametric=tuple(i for i, kind in enumerate(kinds) if kind is ModuleOp),
+        networks={
+            "benchmark": full,
+            "ntk": Config(channels=3, cells=1, image=image, classes=classes),
+            "regions": thin,
+            "regression": Config(channels=channels, cells=cells, image=image, classes=classes, init="pytorch"),
+        },
+        encode_string=lambda string: _split(string, len(edges), names),
+        decode_string="|".join,
+    )
+
+
+def load(spec: str) -> Space:
+    """Return the space that `path/to/file.py:variable` names, or raise a `UserError`."""
+    path, _, variable = spec.rpartition(":")
+    if not Path(path).is_file():
+        raise UserError(f"--space {spec}: no file {path}; say path/to/file.py:variable")
+    found = spec_from_file_location(Path(path).stem, path)
+    assert found is not None and found.loader is not None
+    module = module_from_spec(found)
+    found.loader.exec_module(module)
+    spaces = {name: value for name, value in vars(module).items() if isinstance(value, Space)}
+    if variable not in spaces:
+        raise unknown(f"space in {path}", variable, spaces)
+    return spaces[variable]
+
+
+@dataclass(frozen=True)
+class _Module:
+    """Makes the op of a user's module; equal for equal modules, so that the op is."""
+
+    block: Block
+
+    def __call__(self, channels: int, config: Config) -> Op:
+        return ModuleOp(_At(self.block, channels), channels, channels, config.layout, bn=config.bn)
+
+
+@dataclass(frozen=True)
+class _At:
+    block: Block
+    channels: int
+
+    def __call__(self, rngs: nnx.Rngs) -> nnx.Module:
+        return self.block(self.channels, rngs)
+
+
+def _check(name: str, edges: tuple[tuple[int, int], ...], ops: Mapping[str, Maker | Block]) -> None:
+    targets = [target for target, _ in edges]
+    whole = bool(edges) and targets == sorted(targets) and set(targets) == set(range(1, max(targets) + 1))
+    if not whole or any(source >= target or source < 0 for target, source in edges):
+        raise UserError(
+            f"space {name}: edges {edges} must be (target, source) pairs sorted by target, with every node from 1 on a "
+            "target and sources before their targets; say for instance ((1, 0), (2, 0), (2, 1))"
+        )
+    if len(ops) < 2 or any("|" in op for op in ops):
+        raise UserError(f"space {name}: give at least two ops, with names without '|'; got {', '.join(ops) or 'none'}")
+
+
+def _split(string: str, edges: int, names: tuple[str, ...]) -> list[str]:
+    found = string.strip().split("|")
+    if len(found) != edges:
+        raise UserError(
+            f"malformed architecture {string!r}: {len(found)} ops instead of {edges}; join {edges} of "
+            f"{', '.join(names)} by '|'"
+        )
+    return found
