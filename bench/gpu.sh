@@ -24,7 +24,7 @@ try() {
 for step in ${*:-tests scorers spaces search}; do
   case $step in
     tests) # processes that the tests start need their share of the GPU's memory
-      try env JAXNAS_DATA=/none XLA_PYTHON_CLIENT_PREALLOCATE=false python3 -m pytest -q -p no:cacheprovider ;;
+      try env JAXNAS_DATA=/none XLA_PYTHON_CLIENT_PREALLOCATE=false python3 -m pytest -q -p no:cacheprovider -o addopts=--import-mode=importlib ;;
     scorers) # samples that fill a GPU
       try python3 -m bench ntk_frozen ntk_exact regions --archs 2048 --out "$out"
       try python3 -m bench regression --archs 256 --rounds 1 --out "$out" ;;

@@ -1,8 +1,8 @@
 """A search space of your own: operations as Flax modules, edges, names.
 
-    python -m jaxnas.score --space examples/own_space.py:space --scorers te_nas --out runs/own
-    python -m jaxnas.search --space examples/own_space.py:space
-    python -m jaxnas.search --space examples/own_space.py:space --method evolve --scorers regression
+python -m jaxnas.score --space examples/own_space.py:space --scorers te_nas --out runs/own
+python -m jaxnas.search --space examples/own_space.py:space
+python -m jaxnas.search --space examples/own_space.py:space --method evolve --scorers regression
 """
 
 import jax

@@ -28,9 +28,11 @@ class ModuleOp(Op):
     """What `make(rngs)` returns, as an op.
 
     Attributes:
-      make: makes the module; its own initialisers draw the weights. Ops are equal if these are.
+      make: makes the module. Ops are equal if these are.
       stride: by which it shrinks height and width.
       bn: `batch` differentiates through the moments of its batch normalisations, `frozen` holds them constant.
+      own_init: the module's initialisers draw the weights (each a program to compile); if not, the network draws those
+        called `kernel` as its own ops' weights, scales are 1 and biases 0.
     """
 
     make: Factory
@@ -39,6 +41,7 @@ class ModuleOp(Op):
     layout: Layout
     stride: int = 1
     bn: BatchNormMode = "batch"
+    own_init: bool = True
     separable: ClassVar[bool] = False
 
     def init(self, key: jax.Array) -> Params:
@@ -59,9 +62,13 @@ class ModuleOp(Op):
         return from_nhwc(self._apply(self._module(), params, to_nhwc(x, self.layout)), self.layout)
 
     def pull(self, params: Params, x: jax.Array, g: jax.Array) -> tuple[jax.Array, Params]:
-        apply, x, g = self._differentiable(params, x), to_nhwc(x, self.layout), to_nhwc(g, self.layout)
-        dparams, dx = jax.vjp(apply, params, x)[1](g)
-        return from_nhwc(dx, self.layout), dparams
+        @jax.custom_batching.sequential_vmap  # jax has no batching rule for the kernel gradient of a grouped convolution
+        def pulled(params: Params, x: jax.Array, g: jax.Array) -> tuple[jax.Array, Params]:
+            apply, x, g = self._differentiable(params, x), to_nhwc(x, self.layout), to_nhwc(g, self.layout)
+            dparams, dx = jax.vjp(apply, params, x)[1](g)
+            return from_nhwc(dx, self.layout), dparams
+
+        return pulled(params, x, g)
 
     def pull_gram(self, params: Params, x: jax.Array, g: jax.Array) -> tuple[jax.Array, jax.Array]:
         apply, x, g = self._differentiable(params, x), to_nhwc(x, self.layout), to_nhwc(g, self.layout)
@@ -79,6 +86,16 @@ class ModuleOp(Op):
         x = to_nhwc(x, self.layout)
         found = find_relus(partial(self._apply, self._module()), params, x)
         return jnp.concatenate([jnp.zeros((len(x), 0), bool), *found], -1).T
+
+    def module(self, params: Params) -> nnx.Module:
+        """Return the module with these parameters, its other variables as it makes them: to train, export or inspect."""
+
+        @jax.jit  # compiles nothing that draws weights
+        def others() -> nnx.State:
+            return nnx.split(self.make(nnx.Rngs(0)), nnx.Param, ...)[2]
+
+        graphdef, shapes, _ = nnx.split(self._module(), nnx.Param, ...)
+        return nnx.merge(graphdef, _own(shapes, params), others())
 
     def _abstract(self) -> Params:
         return jax.eval_shape(self.init, jax.random.key(0))
@@ -101,8 +118,8 @@ class ModuleOp(Op):
                 module.momentum = 0.0  # so that the running moments become the batch's
         seen(to_nhwc(x, self.layout))
         seen.eval()
-        graphdef, _, rest = nnx.split(seen, nnx.Param, ...)
-        rest = jax.lax.stop_gradient(rest)
+        graphdef, *states = nnx.split(seen, nnx.Param, ...)
+        rest = jax.lax.stop_gradient(states[1])
 
         def apply(params: Params, x: jax.Array) -> jax.Array:
             module = nnx.merge(graphdef, nnx.state(_filled(abstract, params), nnx.Param), rest)
@@ -113,11 +130,15 @@ class ModuleOp(Op):
 
 def _filled(abstract: nnx.Module, params: Params) -> Any:
     """Return the module with these parameters, its other variables zero, in training mode."""
-    graphdef, shapes, rest = nnx.split(abstract, nnx.Param, ...)
-    own = nnx.from_flat_state([(path, leaf.replace(params[_name(path)])) for path, leaf in nnx.to_flat_state(shapes)])
-    module = nnx.merge(graphdef, own, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), rest))
+    graphdef, *states = nnx.split(abstract, nnx.Param, ...)
+    shapes, rest = states
+    module = nnx.merge(graphdef, _own(shapes, params), jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), rest))
     module.train()
     return module
+
+
+def _own(shapes: nnx.State, params: Params) -> nnx.State:
+    return nnx.from_flat_state([(path, leaf.replace(params[_name(path)])) for path, leaf in nnx.to_flat_state(shapes)])
 
 
 def _name(path: tuple[Any, ...]) -> str:

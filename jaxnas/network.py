@@ -14,7 +14,7 @@ import functools
 import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -28,11 +28,13 @@ from jaxnas.kernels.layout import Layout, from_nhwc, layout_for, to_nhwc
 from jaxnas.layers import BatchNormMode, Head, Moments, Op, Params, Zero, moments, run
 from jaxnas.modules import ModuleOp
 
-Init = Literal["kaiming", "pytorch"]
+Init = Literal["kaiming", "kaiming_fan_out", "pytorch"]
 Path = tuple[str | int, ...]
 Ops = Op | dict[str, Op]
 """One op, or several to choose from, by name and in the order of their indices."""
 HEAD: Path = ("head",)
+Body = Callable[[Callable[[jax.Array, jax.Array], jax.Array], Any, Any], Any]
+"""`(at, carry, x) -> carry`, see `Place.each`."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class Config:
       classes: number of logits.
       affine_cells: the cells' normalisations have a scale and a bias.
       bn: `batch` differentiates through the batch moments, `frozen` holds them constant.
-      init: `kaiming` = N(0, 2 / fan_in); `pytorch` = U(+-1 / sqrt(fan_in)), that library's default.
+      init: `kaiming` = N(0, 2 / fan_in), `kaiming_fan_out` = N(0, 2 / (height width C_out)); `pytorch` =
+        U(+-1 / sqrt(fan_in)), that library's default.
     """
 
     channels: int
@@ -98,6 +101,13 @@ class Place(ABC):
     def __call__(self, path: Path, x: jax.Array, choice: jax.Array | None = None) -> jax.Array:
         """Return the output of the op at `path`, or of that or those which `choice` (index or mask) names."""
 
+    @abstractmethod
+    def each(self, paths: Sequence[Path], body: Body, carry: Any, xs: Any) -> Any:
+        """Return the last of `carry = body(at, carry, x)`, for the places at `paths` and the slices `x` of `xs`.
+
+        The places have the same choice of ops, which `at(y, choice)` runs; they are compiled once, as a loop.
+        """
+
 
 class Network(ABC):
     """A network as pure functions of its parameters; what scorers take. Subclasses are frozen dataclasses.
@@ -123,6 +133,11 @@ class Network(ABC):
 
         `arch` holds one number or, in the supernet, one mask for each choice.
         """
+
+    def number(self, path: Path) -> int:
+        """Return which number of an architecture the choice at `path` follows: the last one of the path."""
+        assert isinstance(path[-1], int)
+        return path[-1]
 
     def init(self, key: jax.Array) -> nnx.State:
         """Draw the parameters from `key`."""
@@ -189,13 +204,13 @@ class Network(ABC):
         return self._cost(lambda path, op: op.flops(math.prod(inputs[path][:2])))
 
     def _cost(self, count: Callable[[Path, Op], int]) -> Cost:
-        """Return the sum of `count` over the places; a place with a choice follows number `path[-1]` of the arch."""
+        """Return the sum of `count` over the places, by the numbers of the arch that their choices follow."""
         places = self.places()
         fixed = sum(count(path, ops) for path, ops in places.items() if isinstance(ops, Op))
         choices = {path: ops for path, ops in places.items() if isinstance(ops, dict)}
         per_choice = np.zeros((self.length, max(map(len, choices.values()), default=0)), np.int64)
         for path, ops in choices.items():
-            per_choice[path[-1], : len(ops)] += [count(path, op) for op in ops.values()]
+            per_choice[self.number(path), : len(ops)] += [count(path, op) for op in ops.values()]
         return Cost(fixed, per_choice)
 
 
@@ -208,7 +223,7 @@ class SharedNetwork(nnx.Module):
         size = sum(op.num_params for ops in places.values() for op in _each(ops))
         draw = _Draw(network.config.init, rngs.params(), size)
         for name, tree in _nested(_drawn(places, draw)).items():
-            setattr(self, name, tree)
+            setattr(self, str(name), tree)
 
     def __call__(self, x: jax.Array, arch: jax.Array, probe: jax.Array | None = None) -> jax.Array:
         """Return the logits `[B, classes]` of images `[B, H, W, C]`."""
@@ -257,6 +272,11 @@ class _Trace(Place):
         self.inputs[path] = x.shape[layout.height], x.shape[layout.width], x.shape[layout.channel]
         return jnp.zeros(op.out_shape(x.shape))
 
+    def each(self, paths: Sequence[Path], body: Body, carry: Any, xs: Any) -> Any:
+        for i, path in enumerate(paths):
+            carry = body(functools.partial(self, path), carry, jax.tree.map(lambda x, i=i: x[i], xs))
+        return carry
+
 
 class _Run(Place):
     """Runs the places for one architecture.
@@ -279,7 +299,7 @@ class _Run(Place):
     ):
         self.places, self.layout, self.module = network.places(), network.config.layout, module
         self.probe, self.running, self.records = probe, running, records
-        self.first = (arch.ravel()[0] < 0).astype(jnp.int32)  # a 0 that XLA cannot foresee: see `dispatch.alone`
+        self.first = (arch.ravel()[0] < -1).astype(jnp.int32)  # a 0 that XLA cannot foresee: see `dispatch.alone`
         self.moments: dict[str, Moments] = {}
         self.read: dict[int, tuple[jax.Array, Any]] = {}
         self.signs: list[jax.Array] = []
@@ -291,6 +311,30 @@ class _Run(Place):
         if isinstance(ops, Op):
             return self._single("/".join(map(str, path)), ops, weights, x)
         assert choice is not None
+        return self._chosen(ops, weights, x, choice)
+
+    def each(self, paths: Sequence[Path], body: Body, carry: Any, xs: Any) -> Any:
+        ops = self.places[paths[0]]
+        assert isinstance(ops, dict)
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(self.module.weights, paths))
+        outside = self.signs
+
+        def step(carry: Any, turn: tuple[Any, Any]) -> tuple[Any, list[jax.Array]]:
+            weights, x = turn
+            self.signs = []
+
+            def at(y: jax.Array, choice: jax.Array) -> jax.Array:
+                if self.records:
+                    self._record_modules(y, ops, choice, weights)
+                return self._chosen(ops, weights, y, choice)
+
+            return body(at, carry, x), self.signs
+
+        carry, inside = jax.lax.scan(step, carry, (stacked, xs))
+        self.signs = outside + [signs.reshape(-1, signs.shape[-1]) for signs in inside]
+        return carry
+
+    def _chosen(self, ops: dict[str, Op], weights: Mapping[str, Params], x: jax.Array, choice: jax.Array) -> jax.Array:
         every = tuple(weights.get(name, {}) for name in ops)
         if choice.ndim == 0:
             return run(tuple(ops.values()), choice, every, x, self.probe)[0]
@@ -304,6 +348,7 @@ class _Run(Place):
             self.moments[name] = saved.moments
             return y
         y, seen = run((op,), self.first, (weights,), x, self.probe)
+        assert seen is not None
         count = y.size // y.shape[self.layout.channel]
         self.moments[name] = Moments(seen.mean, seen.variance * (count / (count - 1)))
         return y
@@ -326,7 +371,6 @@ class _Run(Place):
         before = self.read.get(id(x), (x, False))[1]
         self.read[id(x)] = (x, before | used)
 
-
     def _record_modules(self, x: jax.Array, ops: Ops, choice: jax.Array | None, weights: Any) -> None:
         """Record the signs inside the ops, which differ in number: those of an op that is not chosen are constant."""
         named = {"": ops} if isinstance(ops, Op) else ops
@@ -335,7 +379,7 @@ class _Run(Place):
         def of(name: str, op: Op) -> Callable[[Any, jax.Array], jax.Array]:
             def signs(weights: Any, x: jax.Array) -> jax.Array:
                 if isinstance(op, ModuleOp):
-                    return op.signs(weights[name], x)
+                    return op.signs(weights.get(name, {}), x)
                 read = jnp.moveaxis(x, self.layout.batch, -1).reshape(-1, x.shape[self.layout.batch])
                 return read > 0 if getattr(op, "relu", False) else read[:0] > 0
 
@@ -374,23 +418,24 @@ class _Draw:
 
     def __init__(self, init: Init, key: jax.Array, size: int):
         self.init, self.key, self.used = init, key, 0
-        vector = jax.random.normal(key, (size,)) if init == "kaiming" else jax.random.uniform(key, (size,), minval=-1)
+        vector = jax.random.uniform(key, (size,), minval=-1) if init == "pytorch" else jax.random.normal(key, (size,))
         self.vector = vector if isinstance(vector, jax.core.Tracer) else np.asarray(vector)
 
     def __call__(self, op: Op, copies: int) -> Params:
         """Return `copies` of the op's parameters, stacked."""
-        if isinstance(op, ModuleOp):
+        if isinstance(op, ModuleOp) and op.own_init:
             self.key, key = jax.random.split(self.key)
             return jax.vmap(op.init)(jax.random.split(key, copies))
-        shapes = {name: (copies, *shape) for name, shape in op.shapes().items()}
-        values: dict[str, Any] = {
-            name: (np.ones if name == "scale" else np.zeros)(shape, np.float32) for name, shape in shapes.items()
-        }
-        for name in ("kernel", "offset"):
-            if name in shapes and (name == "kernel" or self.init == "pytorch"):
-                fan_in = math.prod(op.shapes()["kernel"][:-1])
-                values[name] = self._next(shapes[name]) * ((2 if self.init == "kaiming" else 1) / fan_in) ** 0.5
-        return values
+        shapes = op.shapes()
+        return {name: self._value(name, (copies, *shape), shapes) for name, shape in shapes.items()}
+
+    def _value(self, name: str, shape: tuple[int, ...], shapes: Mapping[str, tuple[int, ...]]) -> Any:
+        leaf = name.rpartition("/")[-1]
+        if leaf == "kernel" or (leaf == "offset" and self.init == "pytorch"):
+            *inputs, outputs = shapes[name.removesuffix(leaf) + "kernel"]
+            fan = math.prod(inputs[:-1]) * outputs if self.init == "kaiming_fan_out" else math.prod(inputs)
+            return self._next(shape) * ((1 if self.init == "pytorch" else 2) / fan) ** 0.5
+        return (np.ones if leaf == "scale" else np.zeros)(shape, np.float32)
 
     def _next(self, shape: tuple[int, ...]) -> Any:
         first, self.used = self.used, self.used + math.prod(shape)

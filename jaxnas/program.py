@@ -72,6 +72,10 @@ class Program:
         """Architectures in a call."""
         return self.batch * len(self.devices)
 
+    def redraw(self, scorer: Measured, seed: int) -> None:
+        """Draw anew from another seed, for a scorer that differs in what it draws alone; nothing is compiled again."""
+        self.scorer, self.seed, self._drawn = scorer, seed, []
+
     def launch(self, archs: np.ndarray) -> Callable[[], list[np.ndarray]]:
         """Start `archs` `[N, ...]` and return the function that waits for their raw scores `[N, ...]` per repeat."""
         order = np.argsort(-self.network.costs(archs), kind="stable")

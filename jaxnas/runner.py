@@ -76,6 +76,12 @@ class Evaluator:
 
         return wait
 
+    def redraw(self, scorer: Measured, seed: int) -> None:
+        """Draw anew from another seed, for a scorer that differs in what it draws alone; nothing is compiled again."""
+        self.scorer, self.seed = scorer, seed
+        for program in self._programs.values():
+            program.redraw(scorer, seed)
+
     def program(self, group: Hashable = None) -> Program:
         """Return the program of a group of architectures (see `Space.groups`), compiled when it is first used."""
         if group not in self._programs:

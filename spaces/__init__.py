@@ -7,6 +7,7 @@ from jaxnas.spaces.base import Space as Space
 from jaxnas.spaces.cell import CellSpace as CellSpace
 from jaxnas.spaces.nasbench101 import NASBENCH101
 from jaxnas.spaces.nasbench201 import NASBENCH201
+from jaxnas.spaces.nasbench_macro import NASBENCH_MACRO
 from jaxnas.spaces.nasbench_nlp import NASBENCH_NLP
 from jaxnas.spaces.nats_size import NATS_SIZE
 from jaxnas.spaces.nds import NDS
@@ -23,6 +24,7 @@ SPACES: dict[str, Space] = {
         TRANSNAS101_MICRO,
         TRANSNAS101_MACRO,
         NATS_SIZE,
+        NASBENCH_MACRO,
         NASBENCH_NLP,
     )
 }

@@ -7,25 +7,34 @@ to output. Where there are fewer vertices, the last ones before the output are a
 
 import functools
 import json
-from collections.abc import Hashable, Iterator
-from typing import NoReturn
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import replace
 
 import jax
 import numpy as np
 from flax import nnx
 
 from jaxnas.errors import UserError, unknown
+from jaxnas.network import Config
 from jaxnas.spaces import dag
 from jaxnas.spaces.base import Space
 from jaxnas.spaces.dag import EDGES, INTERIOR, VERTICES
 from jaxnas.spaces.draws import generator
 from jaxnas.spaces.graph_hash import module_hashes
+from jaxnas.spaces.nasbench101_module import StandAlone, stand_alone
+from jaxnas.spaces.nasbench101_network import OPS, NASBench101Network, edge, feeds_output, vertex_channels
 
-OPS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
 KERNEL_AREA = np.array([9, 1, 0, 0])  # of the ops' convolutions; the last one is that of an absent vertex, -1
 MAX_EDGES = 9
+MAX_FEEDERS = MAX_EDGES // 2  # vertices that feed the output: each of them needs an edge to it, too
 CHANNELS, STACKS, CELLS, IMAGE, CLASSES = 128, 3, 3, 32, 10
 FORM = '{"matrix": [[0, 1], [0, 0]], "ops": ["input", "output"]}'
+NETWORKS: Mapping[str, Config] = {
+    "benchmark": Config(channels=CHANNELS, cells=CELLS),
+    "ntk": Config(channels=MAX_FEEDERS, cells=1),
+    "regions": Config(channels=MAX_FEEDERS, cells=1, stages=1, stem=False, image=(3, 3, 1)),
+    "regression": Config(channels=16, cells=CELLS, init="pytorch"),
+}
 
 
 class NASBench101(Space):
@@ -108,11 +117,32 @@ class NASBench101(Space):
     def is_disconnected(self, archs: np.ndarray) -> np.ndarray:
         return dag.prune(_pack(archs)) == 0
 
-    def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> NoReturn:
-        raise UserError(f"{self.name} has no network to run: only params and flops score it")
+    def groups(self, archs: np.ndarray, purpose: str) -> list[Hashable]:
+        """Return for each of `archs` `[N, 26]` the number of vertices that feed the output, without the input."""
+        return feeds_output(np.asarray(archs)).sum(-1).tolist()
 
-    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> nnx.Module:
-        return self.network(purpose)
+    def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> NASBench101Network:
+        """Return the network for `purpose` of architectures in which `group`, 0 to 4, vertices feed the output.
+
+        `changes` are to its `Config`, such as `bn`, `init` or `channels`.
+        """
+        if purpose not in NETWORKS:
+            raise unknown("network", purpose, NETWORKS)
+        if group not in range(MAX_FEEDERS + 1):
+            raise UserError(
+                f"{self.name} has a network for each number of vertices that feed the output; group is {group!r}, "
+                f"give 0 to {MAX_FEEDERS}"
+            )
+        return NASBench101Network(group, replace(NETWORKS[purpose], **changes))
+
+    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> StandAlone:
+        """Return one architecture as an ordinary Flax NNX module, to train, export or inspect.
+
+        Its weights are those that the shared network of its group draws from `rngs`.
+        """
+        arch = self.encode(arch) if isinstance(arch, str) else np.asarray(arch)
+        network = self.network(purpose, self.groups(arch[None], purpose)[0])
+        return stand_alone(network, network.init(rngs.params()), arch)
 
     def params(self, archs: np.ndarray) -> np.ndarray:
         """Return `[N]` the trainable parameters, with scale and shift of the normalisations, as in the table."""
@@ -145,31 +175,14 @@ def from_table(n_vertices: np.ndarray, adj_bits: np.ndarray, ops: np.ndarray) ->
     return np.concatenate([bits[:, None] // dag.PLACES % 2, ops], 1).astype(np.int32)
 
 
-def vertex_channels(archs: np.ndarray, width: int) -> np.ndarray:
-    """Return `[N, 5]` the channels of vertices 1 to 5 in a cell of `width` channels; 0 where absent.
-
-    The vertices that feed the output share its channels equally, the first ones getting the remainder, one each. Any
-    other vertex has as many channels as the widest one that it feeds, so a source may have one channel too many for
-    its target, which then reads all but the last.
-    """
-    feeds = np.stack([_has_edge(archs, x, VERTICES - 1) for x in range(1, VERTICES - 1)], 1)
-    count = np.maximum(feeds.sum(1, keepdims=True), 1)
-    channels = feeds * (width // count + (feeds.cumsum(1) <= width % count))
-    for x in reversed(range(1, VERTICES - 1)):
-        for y in range(x + 1, VERTICES - 1):
-            passes = _has_edge(archs, x, y) & ~feeds[:, x - 1]
-            channels[:, x - 1] = np.maximum(channels[:, x - 1], passes * channels[:, y - 1])
-    return channels
-
-
 def _convolutions(archs: np.ndarray, before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
     """Return `[N]` the weights of the convolutions of a cell, and `[N]` their output channels, all normalised.
 
     Beside the operations, 1x1 convolutions project the input to every vertex that reads it, the output included.
     """
     channels = np.pad(vertex_channels(archs, after), ((0, 0), (0, 1)), constant_values=after)
-    projected = np.stack([_has_edge(archs, 0, y) for y in range(1, VERTICES)], 1) * channels
-    areas, inner = KERNEL_AREA[np.asarray(archs)[:, len(EDGES) :]], channels[:, :-1]
+    projected = archs[:, [edge(0, y) for y in range(1, VERTICES)]] * channels
+    areas, inner = KERNEL_AREA[archs[:, len(EDGES) :]], channels[:, :-1]
     weights = before * projected.sum(1) + (areas * inner**2).sum(1)
     return weights, projected.sum(1) + ((areas > 0) * inner).sum(1)
 
@@ -185,10 +198,6 @@ def _cells() -> Iterator[tuple[int, int, int]]:
 
 def _width(stack: int) -> int:
     return CHANNELS << stack
-
-
-def _has_edge(archs: np.ndarray, x: int, y: int) -> np.ndarray:
-    return np.asarray(archs)[:, x + y * (y - 1) // 2] > 0
 
 
 def _pack(archs: np.ndarray) -> np.ndarray:

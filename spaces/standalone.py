@@ -108,7 +108,11 @@ def stand_alone(network: CellNetwork, params: nnx.State, arch: np.ndarray) -> St
                 elif isinstance(op, Identity | AvgPool):
                     edges[edge] = Skip() if isinstance(op, Identity) else Pool()
             blocks.append(CellModule(edges, 1 + max(t for t, _ in network.cell.edges)))
-    head = module.head.take()
+    return with_head(blocks, module.head.take())
+
+
+def with_head(blocks: list[nnx.Module], head: Params) -> StandAlone:
+    """Return the module of `blocks` and a head with these weights."""
     classifier = nnx.Linear(*head["kernel"].shape, **blank())
     classifier.kernel, classifier.bias = nnx.Param(head["kernel"]), nnx.Param(head["offset"])
     return StandAlone(blocks, _norm(len(head["scale"]), head), classifier)

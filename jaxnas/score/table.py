@@ -18,7 +18,7 @@ from jaxnas.store import Store
 from jaxnas.tables import architectures, read_table
 from jaxnas.types import Finished, Status
 
-ARCHS = "all, random:N, a .csv or .parquet file, an architecture such as |op~0|+|op~0|op~1|+|op~0|op~1|op~2|"
+ARCHS = "all, random:N, a .csv or .parquet file, an architecture"
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,12 @@ def read_archs(space: Space, spec: str, seed: int) -> np.ndarray:
     path = Path(spec)
     if path.suffix in (".csv", ".parquet"):
         return _encode_all(space, _read_column(path), f"--archs {path}")
-    if "|" not in spec:
-        raise UserError(f"--archs {spec!r} is none of {ARCHS}")
-    return _encode_all(space, [spec], "--archs")
+    try:
+        return _encode_all(space, [spec], "--archs")
+    except UserError:
+        if not spec.isalpha() and spec:
+            raise
+        raise UserError(f"--archs {spec!r} is none of {ARCHS} such as {space.example}") from None
 
 
 def columns(name: str, scores: Finished) -> dict[str, pl.Series]:

@@ -125,18 +125,11 @@ def evaluate_with(evaluator: Evaluator, scorer: AnyTask, archs: np.ndarray, seed
         if is_undefined(task):
             return Finished(np.full(len(archs), np.nan), np.full(len(archs), Status.nonfinite), {})
         own = int(stream(seed, MEASUREMENT, number).generate_state(1)[0])
-        _draw_anew(evaluator, dataclasses.replace(scorer, drawn=task), own)
+        evaluator.redraw(dataclasses.replace(scorer, drawn=task), own)
         found = evaluator(archs)
         return Finished(found.value[0], found.status[0], {})
 
     return evaluate
-
-
-def _draw_anew(evaluator: Evaluator, scorer: AnyTask, seed: int) -> None:
-    """Let an evaluator draw for another task and seed, and keep what it has compiled."""
-    evaluator.scorer, evaluator.seed = scorer, seed
-    for program in evaluator._programs.values():
-        program.scorer, program.seed, program._drawn = scorer, seed, []
 
 
 def stream(seed: int, *key: int) -> np.random.SeedSequence:

@@ -1,0 +1,228 @@
+"""NAS-Bench-Macro (Su et al., CVPR 2021): eight layers, each one of three blocks; 6,561 architectures.
+
+An architecture is `[8]`, the string its digits. Stages of 2, 3 and 3 layers double the channels and halve the image in
+their first layer. #params and FLOPs are those of the network for CIFAR-10; FLOPs are the multiply-adds of convolutions
+and classifier.
+
+The published scores do not define this space's networks; those here follow their recipes on other spaces. `ntk`: three
+channels. `regions`: all layers on one channel of 3x3 inputs, none changes the shape. `regression`: the full network
+up to its last stage; the taps are the outputs of the stages (16x16, 8x8 and 4x4), and unlike in GenNAS's networks, all
+normalisations use the batch's moments in evaluation, too.
+"""
+
+import functools
+import math
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, replace
+
+import jax
+import numpy as np
+from flax import nnx
+
+from jaxnas.errors import UserError, unknown
+from jaxnas.layers import ConvNorm, Head, Op
+from jaxnas.modules import ModuleOp
+from jaxnas.network import HEAD, Config, Cost, Network, Ops, Path, Place, SharedNetwork
+from jaxnas.spaces.conv_norm import ConvNormReLU
+from jaxnas.spaces.rows import RowSpace
+from jaxnas.spaces.standalone import ConvBatchNorm, StandAlone, with_head
+
+BLOCKS = {"identity": (0, 1), "mb3_k3": (3, 3), "mb6_k5": (6, 5)}  # expansion and kernel
+STAGES = (2, 3, 3)
+LAYERS = sum(STAGES)
+FIRST = tuple(sum(STAGES[:stage]) for stage in range(len(STAGES)))  # layers that change the shape
+LAST_CONV = 40  # channels of the last convolution, in multiples of the stem's
+
+
+class InvertedResidual(nnx.Module):
+    """MobileNetV2's block: 1x1 convolution, depthwise convolution, 1x1 convolution without ReLU; added to its input
+    where that has the same shape. Expansion 0 is the identity, or where the shape changes a 1x1 convolution.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int, block: str, rngs: nnx.Rngs):
+        expansion, size = BLOCKS[block]
+        hidden, conv = inputs * expansion, functools.partial(ConvNormReLU, rngs=rngs)
+        self.residual = (inputs, stride) == (outputs, 1)
+        self.convs = nnx.List[nnx.Module]([])
+        if expansion:
+            self.convs.append(conv(inputs, hidden, 1))
+            self.convs.append(conv(hidden, hidden, size, stride=stride, groups=hidden))
+            self.convs.append(conv(hidden, outputs, 1, relu=False))
+        elif not self.residual:
+            self.convs.append(conv(inputs, outputs, 1, stride=stride, relu=False))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = x
+        for conv in self.convs:
+            y = conv(y)
+        return x + y if self.residual and self.convs else y
+
+
+@dataclass(frozen=True)
+class MakeBlock:
+    """Makes the block of a layer."""
+
+    inputs: int
+    outputs: int
+    stride: int
+    block: str
+
+    def __call__(self, rngs: nnx.Rngs) -> nnx.Module:
+        return InvertedResidual(self.inputs, self.outputs, self.stride, self.block, rngs)
+
+
+@dataclass(frozen=True)
+class MakeStem:
+    """Makes the stem."""
+
+    inputs: int
+    outputs: int
+
+    def __call__(self, rngs: nnx.Rngs) -> nnx.Module:
+        return ConvNormReLU(self.inputs, self.outputs, 3, rngs=rngs)
+
+
+@dataclass(frozen=True)
+class MacroNetwork(Network):
+    """[Stem,] layers [, 1x1 convolution], and the head.
+
+    Attributes:
+      config: of one stage, all layers keep the shape.
+      last: channels of the last convolution; 0 leaves it out.
+    """
+
+    config: Config
+    last: int = 0
+
+    @property
+    def length(self) -> int:
+        return LAYERS
+
+    def places(self) -> dict[Path, Ops]:
+        config, width = self.config, self.config.channels
+        places: dict[Path, Ops] = {}
+        if config.stem:
+            places["stem",] = self._op(MakeStem(config.image[2], width), config.image[2], width)
+        for layer in range(LAYERS):
+            stride = 2 if config.stages > 1 and layer in FIRST else 1
+            inputs, width = width, width * stride
+            makers = {name: MakeBlock(inputs, width, stride, name) for name in BLOCKS}
+            places["layers", layer] = {name: self._op(make, inputs, width, stride) for name, make in makers.items()}
+        if self.last:
+            places["last",] = ConvNorm(width, self.last, 1, config.layout, relu=False, norm=False)
+        return {**places, HEAD: Head(self.last or width, config.classes, config.layout, config.bn)}
+
+    def features(self, at: Place, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
+        """Return the outputs of the stages and what the head gets."""
+        if self.config.stem:
+            x = at(("stem",), x)
+        features = []
+        for layer in range(LAYERS):
+            x = at(("layers", layer), x, arch[layer])
+            if layer + 1 in (*FIRST[1:], LAYERS):
+                features.append(x)
+        return [*features, at(("last",), x)] if self.last else features
+
+    def flops_cost(self) -> Cost:
+        """Return the multiply-adds of the convolutions and the classifier: the benchmark's convention."""
+        return _flops_cost(self)
+
+    def stand_alone(self, shared: SharedNetwork, arch: np.ndarray) -> StandAlone:
+        """Return the module of `arch` `[8]` with its share of the weights."""
+        blocks: list[nnx.Module] = []
+        for path, ops in self.places().items():
+            weights = shared.weights(path)
+            if isinstance(ops, dict):
+                name = list(ops)[arch[path[-1]]]
+                ops, weights = ops[name], weights.get(name, {})
+            if isinstance(ops, ModuleOp):
+                blocks.append(ops.module(weights))
+            elif isinstance(ops, ConvNorm):
+                blocks.append(ConvBatchNorm(ops, weights))
+        return with_head(blocks, shared.weights(HEAD))
+
+    def multiply_adds(self, path: Path, op: Op) -> int:
+        """Return those of one op on one image."""
+        pixels = 1 if path == HEAD else math.prod(self.flow.inputs[path][:2])
+        return op.flops(pixels) if isinstance(op, ModuleOp) else math.prod(op.shapes()["kernel"]) * pixels
+
+    def _op(self, make: MakeBlock | MakeStem, inputs: int, outputs: int, stride: int = 1) -> ModuleOp:
+        return ModuleOp(make, inputs, outputs, self.config.layout, stride, self.config.bn, own_init=False)
+
+
+@functools.lru_cache(maxsize=16)
+def _flops_cost(network: MacroNetwork) -> Cost:
+    return network._cost(network.multiply_adds)  # traces every block
+
+
+@functools.lru_cache(maxsize=16)
+def _params_cost(network: MacroNetwork) -> Cost:
+    return network.params_cost()
+
+
+NETWORKS: Mapping[str, MacroNetwork] = {
+    "benchmark": MacroNetwork(Config(channels=32, cells=1), last=32 * LAST_CONV),
+    "ntk": MacroNetwork(Config(channels=3, cells=1), last=3 * LAST_CONV),
+    "regions": MacroNetwork(Config(channels=1, cells=1, stages=1, stem=False, image=(3, 3, 1))),
+    "regression": MacroNetwork(Config(channels=32, cells=1, init="pytorch")),
+}
+
+
+class NASBenchMacro(RowSpace):
+    """Rows of eight blocks."""
+
+    name = "nasbench_macro"
+    example = "12011220"
+    places = LAYERS
+    choices = len(BLOCKS)
+
+    def encode(self, string: str) -> np.ndarray:
+        digits = string.strip()
+        allowed = f"one of {', '.join(f'{k} ({name})' for k, name in enumerate(BLOCKS))}"
+        if len(digits) != LAYERS:
+            raise UserError(
+                f"malformed architecture {string!r}: {len(digits)} layers; give {LAYERS} digits, each {allowed}"
+            )
+        for layer, digit in enumerate(digits):
+            if digit not in "012":
+                raise UserError(f"malformed architecture {string!r}: layer {layer} is {digit!r}; it must be {allowed}")
+        return np.array([int(digit) for digit in digits], np.int32)
+
+    def decode(self, arch: np.ndarray) -> str:
+        return "".join(str(block) for block in arch)
+
+    def canonical(self, archs: np.ndarray) -> np.ndarray:
+        """Return `[N, 8]` the architectures that the benchmark trained, of each isomorphism class one of 3,969.
+
+        In a stage, identities behind the first layer come last: wherever they are, they do nothing.
+        """
+        archs = np.array(archs, np.int32)
+        for first, count in zip(FIRST, STAGES, strict=True):
+            rest = archs[:, first + 1 : first + count]
+            rest[:] = np.take_along_axis(rest, np.argsort(rest == 0, axis=1, kind="stable"), 1)
+        return archs
+
+    def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> MacroNetwork:
+        """Return the network for `purpose`, with `changes` to its `Config` such as `bn`, `init` or `channels`."""
+        if purpose not in NETWORKS:
+            raise unknown("network", purpose, NETWORKS)
+        network = NETWORKS[purpose]
+        return replace(network, config=replace(network.config, **changes))
+
+    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> StandAlone:
+        """Return one architecture as an ordinary Flax NNX module, to train, export or inspect.
+
+        Its weights are those that the shared network draws from `rngs`.
+        """
+        arch = self.encode(arch) if isinstance(arch, str) else np.asarray(arch)
+        network = self.network(purpose)
+        return network.stand_alone(network.module(network.init(rngs.params())), arch)
+
+    def params(self, archs: np.ndarray) -> np.ndarray:
+        return _params_cost(self.network()).total(np.asarray(archs))
+
+    def flops(self, archs: np.ndarray) -> np.ndarray:
+        return _flops_cost(self.network()).total(np.asarray(archs))
+
+
+NASBENCH_MACRO = NASBenchMacro()

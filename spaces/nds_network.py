@@ -1,0 +1,259 @@
+"""The networks of a normal and a reduction cell: stem, cells on the outputs of the two cells before them, head.
+
+An op of a reduction cell halves the image if it is applied to one of the cell's inputs, and keeps it otherwise.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnas.kernels.layout import Layout
+from jaxnas.layers import ConvNorm, Head, Op
+from jaxnas.network import HEAD, Config, Network, Ops, Path, Place
+from jaxnas.spaces.cell_counts import Frame
+from jaxnas.spaces.cell_ops import FACTORIZED, table
+from jaxnas.spaces.nds_modules import Classifier, cell_op, cropped_op, module_op
+
+INPUTS = 2  # nodes 0 and 1 of a cell
+REFERENCE = 16, (8, 8)  # channels and image at which the ops' costs are compared
+
+
+class Entry(NamedTuple):
+    """One of the two inputs of a cell: its channels, and whether it has to be halved to fit the other one."""
+
+    channels: int
+    halve: bool
+
+
+class CellShape(NamedTuple):
+    """A cell's kind, channels and inputs."""
+
+    reduction: bool
+    channels: int
+    entries: tuple[Entry, Entry]
+
+
+@dataclass(frozen=True)
+class TwoCellNetwork(Network):
+    """What genotypes and the supernet have in common.
+
+    Attributes:
+      names: the ops.
+      nodes: of a cell, without its inputs.
+      multiples: how many nodes make the output of a normal and of a reduction cell.
+      frame: what is around the cells.
+      reductions: whether each cell is a reduction cell.
+      normed: batch normalisation and ReLU stand before the classifier.
+      before_taps: cells before which a tap is; the last tap is the output of the last cell.
+      config: sizes and modes; `channels` is the width, `cells` the depth.
+    """
+
+    names: tuple[str, ...]
+    nodes: int
+    multiples: tuple[int, int]
+    frame: Frame
+    reductions: tuple[bool, ...]
+    normed: bool
+    before_taps: tuple[int, ...]
+    config: Config
+
+    @property
+    def shapes(self) -> list[CellShape]:
+        """The cells from the first to the last."""
+        shapes, channels, (before, last) = [], self.config.channels, self._stem_outputs()
+        for reduction in self.reductions:
+            channels <<= reduction
+            halve = before[1] < last[1]
+            shapes.append(CellShape(reduction, channels, (Entry(before[0], halve), Entry(last[0], False))))
+            before, last = last, (self.multiples[reduction] * channels, last[1] + reduction)
+        return shapes
+
+    @property
+    def features_out(self) -> int:
+        """Channels that the head gets."""
+        last = self.shapes[-1]
+        return self.multiples[last.reduction] * last.channels
+
+    def places(self) -> dict[Path, Ops]:
+        places: dict[Path, Ops] = {("stem", i): op for i, op in enumerate(self._stem())}
+        shapes = self.shapes
+        for cell, shape in enumerate(shapes):
+            for i, entry in enumerate(shape.entries):
+                places["entries", cell, i] = entry_op(entry, shape.channels, self.config)
+        for cell, shape in enumerate(shapes):
+            for place, ops in enumerate(self.cell_places(shape)):
+                places["cells", cell, place] = ops
+        head = Head(self.features_out, self.config.classes, self.config.layout, self.config.bn)
+        plain = Classifier(self.features_out, self.config.classes, self.config.layout)
+        return {**places, HEAD: head if self.normed else plain}
+
+    def features(self, at: Place, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
+        before, last, tapped = x, x, []
+        for i in range(len(self.frame.stem)):
+            before, last = last, at(("stem", i), last)
+        if len(self.frame.stem) == 1:
+            before = last
+        for cell, shape in enumerate(self.shapes):
+            tapped += [last] * self.before_taps.count(cell)
+            entries = [at(("entries", cell, i), entry) for i, entry in enumerate((before, last))]
+            before, last = last, self.cell(at, cell, shape.reduction, arch, entries)
+        return [*tapped, last]
+
+    @abstractmethod
+    def cell_places(self, shape: CellShape) -> list[dict[str, Op]]:
+        """Return what can stand at the places of a cell."""
+
+    @abstractmethod
+    def cell(self, at: Place, cell: int, reduction: bool, arch: jax.Array, entries: list[jax.Array]) -> jax.Array:
+        """Return the output of a cell."""
+
+    def costs(self, archs: np.ndarray) -> np.ndarray:
+        """Return something that grows with the FLOPs `[N]`: the chosen ops at one size, by the number of cells."""
+        flops = table(self.names, *REFERENCE, 1)[:, 1]
+        normal, reduction = self.op_costs(archs, flops)
+        number = sum(self.reductions)
+        return (len(self.reductions) - number) * normal + number * reduction
+
+    @abstractmethod
+    def op_costs(self, archs: np.ndarray, flops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the sums `[N]` of the ops' `flops` `[O]` in the normal and in the reduction cell."""
+
+    def concat(self, nodes: Any) -> jax.Array:
+        return jnp.concatenate(list(nodes), self.config.layout.channel)
+
+    def _stem(self) -> list[ConvNorm]:
+        ops, inputs, config = [], self.config.image[2], self.config
+        for i, halves in enumerate(self.frame.stem):
+            outputs = config.channels * halves // 2
+            ops.append(ConvNorm(inputs, outputs, 3, config.layout, stride=self.frame.stride, relu=i > 0, bn=config.bn))
+            inputs = outputs
+        return ops
+
+    def _stem_outputs(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return channels, and how often the image was halved, of the first cell's two inputs."""
+        outputs = [(self.config.image[2], 0)]
+        for i, op in enumerate(self._stem(), start=1):
+            outputs.append((op.out_channels, i * (self.frame.stride - 1)))
+        return (outputs[-2], outputs[-1]) if len(outputs) > 2 else (outputs[-1], outputs[-1])
+
+
+@dataclass(frozen=True)
+class GenotypeNetwork(TwoCellNetwork):
+    """The network of one genotype `[A]`; ops and their sources are data.
+
+    Weights belong to (cell, place, op), whatever the source. In a reduction cell an op has other weights on the
+    cell's inputs, where it halves the image, than on nodes.
+
+    Attributes:
+      loose: the output of a cell is made of those nodes which the architecture's last numbers name; otherwise of all.
+    """
+
+    loose: bool
+
+    @property
+    def length(self) -> int:
+        return 2 + (10 if self.loose else 8) * self.nodes
+
+    def cell_places(self, shape: CellShape) -> list[dict[str, Op]]:
+        config, stride = self.config, 1 + shape.reduction
+        ops = {name: cell_op(name, shape.channels, config, stride) for name in self.names}
+        if shape.reduction:
+            ops |= {f"{name}_on_node": cropped_op(name, shape.channels, config) for name in self.names}
+        return [ops] * (2 * self.nodes)
+
+    def cell(self, at: Place, cell: int, reduction: bool, arch: jax.Array, entries: list[jax.Array]) -> jax.Array:
+        places, layout = 2 * self.nodes, self.config.layout
+        pairs = arch[2 : 2 + 4 * places].reshape(2, places, 2)[int(reduction)]
+        blank = jnp.zeros((self.nodes, *entries[0].shape), entries[0].dtype)
+        targets = INPUTS + jnp.arange(places) // 2
+
+        def turn(run: Any, nodes: jax.Array, x: tuple[jax.Array, ...]) -> jax.Array:
+            (op, source), target = x
+            y = run(nodes[source], op + len(self.names) * (source >= INPUTS) if reduction else op)
+            return nodes.at[target].add(pad_after(y, entries[0].shape, layout))
+
+        paths: list[Path] = [("cells", cell, place) for place in range(places)]
+        nodes = at.each(paths, turn, jnp.concatenate([jnp.stack(entries), blank]), (pairs, targets))[INPUTS:]
+        if self.loose:
+            flags = arch[2 + 4 * places :].reshape(2, self.nodes)[int(reduction)]
+            nodes = nodes[jnp.nonzero(flags, size=self.multiples[reduction])[0]]
+        if reduction:
+            height, width = (-(-entries[0].shape[axis] // 2) for axis in (layout.height, layout.width))
+            nodes = jax.lax.slice_in_dim(nodes, 0, height, axis=1 + layout.height)
+            nodes = jax.lax.slice_in_dim(nodes, 0, width, axis=1 + layout.width)
+        return self.concat(nodes)
+
+    def op_costs(self, archs: np.ndarray, flops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        ops = np.asarray(archs)[:, 2 : 2 + 8 * self.nodes : 2].reshape(len(archs), 2, -1)
+        normal, reduction = flops[ops].sum(-1).T
+        return normal, reduction
+
+
+@dataclass(frozen=True)
+class SupernetNetwork(TwoCellNetwork):
+    """All edges `(node, source)` of both cells, in order; an architecture is an op mask `[2 E, O]`, of which an edge
+    outputs the mean, and zeros where its row is empty.
+    """
+
+    @property
+    def edges(self) -> list[tuple[int, int]]:
+        return [(node, source) for node in range(INPUTS, INPUTS + self.nodes) for source in range(node)]
+
+    @property
+    def length(self) -> int:
+        return 2 * len(self.edges)
+
+    def cell_places(self, shape: CellShape) -> list[dict[str, Op]]:
+        return [
+            {
+                name: cell_op(name, shape.channels, self.config, 1 + (shape.reduction and source < INPUTS))
+                for name in self.names
+            }
+            for _, source in self.edges
+        ]
+
+    def cell(self, at: Place, cell: int, reduction: bool, arch: jax.Array, entries: list[jax.Array]) -> jax.Array:
+        masks = arch.reshape(2, len(self.edges), *arch.shape[1:])[int(reduction)]
+        first = [e for e, (_, source) in enumerate(self.edges) if reduction and source < INPUTS]
+        rest = [e for e in range(len(self.edges)) if e not in first]
+        inputs, shape = jnp.stack(entries), list(entries[0].shape)
+        if reduction:
+            for axis in (self.config.layout.height, self.config.layout.width):
+                shape[axis] = -(-shape[axis] // 2)
+        nodes = jnp.zeros((INPUTS + self.nodes, *shape), inputs.dtype)
+
+        def along(edges: list[int], sources: jax.Array | None, nodes: jax.Array) -> jax.Array:
+            def turn(run: Any, nodes: jax.Array, x: tuple[jax.Array, ...]) -> jax.Array:
+                target, source, mask = x
+                return nodes.at[target].add(run((nodes if sources is None else sources)[source], mask))
+
+            wiring = np.array([self.edges[e] for e in edges])
+            paths: list[Path] = [("cells", cell, e) for e in edges]
+            return at.each(paths, turn, nodes, (wiring[:, 0], wiring[:, 1], masks[np.array(edges)]))
+
+        nodes = along(first, inputs, nodes) if reduction else nodes.at[:INPUTS].set(inputs)
+        return self.concat(along(rest, None, nodes)[INPUTS:])
+
+    def op_costs(self, archs: np.ndarray, flops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        masks = np.asarray(archs).reshape(len(archs), 2, len(self.edges), -1)
+        normal, reduction = (masks * flops).sum((-2, -1)).T
+        return normal, reduction
+
+
+def entry_op(entry: Entry, channels: int, config: Config) -> Op:
+    """Return what brings an input of a cell to the cell's channels, and to the other input's size."""
+    if entry.halve:
+        return module_op((FACTORIZED,), entry.channels, channels, config, 2)
+    return ConvNorm(entry.channels, channels, 1, config.layout, bn=config.bn)
+
+
+def pad_after(x: jax.Array, shape: tuple[int, ...], layout: Layout) -> jax.Array:
+    """Pad height and width with zeros, below and on the right, to those of `shape`."""
+    widths = [(0, 0)] * 4
+    for axis in (layout.height, layout.width):
+        widths[axis] = (0, shape[axis] - x.shape[axis])
+    return jnp.pad(x, widths)

@@ -1,0 +1,44 @@
+"""Spaces whose architectures are rows of independent choices, the same ones at every place."""
+
+import jax
+import numpy as np
+
+from jaxnas.errors import UserError
+from jaxnas.spaces.base import Space
+from jaxnas.spaces.draws import generator
+
+
+class RowSpace(Space):
+    """All rows `[places]` of numbers from 0 to `choices` - 1.
+
+    Attributes:
+      places: numbers in an architecture.
+      choices: what each of them can be.
+    """
+
+    places: int
+    choices: int
+
+    @property
+    def size(self) -> int:
+        return self.choices**self.places
+
+    def enumerate(self) -> np.ndarray:
+        """Return all architectures `[size, places]`, the last number varying fastest."""
+        return self._at(np.arange(self.size))
+
+    def sample(self, key: jax.Array, n: int) -> np.ndarray:
+        """Draw `n` different architectures `[n, places]` uniformly."""
+        if not 1 <= n <= self.size:
+            raise UserError(f"cannot draw {n} architectures from {self.name}; ask for 1 to {self.size}")
+        return self._at(generator(key).choice(self.size, n, replace=False))
+
+    def mutate(self, key: jax.Array, arch: np.ndarray) -> np.ndarray:
+        """Return `arch` `[places]` with one number replaced by another one, both uniform."""
+        rng, child = generator(key), np.array(arch, np.int32)
+        place = rng.integers(self.places)
+        child[place] = rng.choice([choice for choice in range(self.choices) if choice != child[place]])
+        return child
+
+    def _at(self, positions: np.ndarray) -> np.ndarray:
+        return np.stack(np.unravel_index(positions, (self.choices,) * self.places), -1).astype(np.int32)

@@ -1,0 +1,226 @@
+"""Spaces of a normal and a reduction cell, NDS's (Radosavovic et al., ICCV 2019).
+
+A cell's nodes 0 and 1 are the outputs of the two cells before it; each of its n own nodes is the sum of two ops on
+earlier nodes; some of them, concatenated, are its output. An architecture is `[2 + 8 n]` or `[2 + 10 n]`:
+
+    width, depth, then for the normal and the reduction cell and each node twice (op, source node),
+    then, where not all nodes are output, for each cell and node whether it is (the nodes that no other node uses).
+
+A width or depth of -1 is the space's default. Counts are those of NDS's ImageNet network, or of the CIFAR-10 network
+of the same code.
+"""
+
+import math
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, replace
+from typing import NoReturn
+
+import jax
+import numpy as np
+from flax import nnx
+
+from jaxnas.errors import UserError, unknown
+from jaxnas.spaces.base import Space
+from jaxnas.spaces.cell_counts import FRAMES, Cells, count, reductions
+from jaxnas.spaces.draws import distinct, generator
+from jaxnas.spaces.genotype import CELLS, Genotype, Pair, parse, to_json
+
+LARGEST = 1000  # width or depth
+MOST_PARAMS = 6_000_000  # of what NDS drew on ImageNet
+
+Sizes = Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class TwoCells(Space):
+    """Networks of a normal and a reduction cell.
+
+    Attributes:
+      name: as given on the command line.
+      ops: names from `cell_ops.OPS`; an architecture holds positions in it.
+      nodes: of a cell, without its inputs.
+      loose_ends: a cell outputs the nodes that no other node uses; otherwise all nodes.
+      default: width and depth where an architecture has none, by purpose.
+      widths: that NDS drew from.
+      depths: that NDS drew from.
+    """
+
+    name: str
+    ops: tuple[str, ...]
+    nodes: int
+    loose_ends: bool
+    default: Sizes
+    widths: tuple[int, ...] = (32, 48, 64, 80, 96)
+    depths: tuple[int, ...] = (6, 10, 14, 18, 22)
+
+    @property
+    def example(self) -> str:  # type: ignore[override]
+        """All ops in turn, at the default size."""
+        ops = np.arange(4 * self.nodes).reshape(1, 2, -1) % len(self.ops)
+        return self.decode(self.join(np.array([[-1, -1]]), ops, ops % self._choices)[0])
+
+    @property
+    def size(self) -> int:
+        cell = math.prod(self._choices.tolist()) * len(self.ops) ** (2 * self.nodes)
+        return len(self.widths) * len(self.depths) * cell**2
+
+    def encode(self, string: str) -> np.ndarray:
+        """Return the architecture `[A]` of a JSON entry of NDS or of a `Genotype(...)`."""
+        try:
+            return self._encode(parse(string))
+        except UserError as error:
+            raise UserError(f"malformed architecture {' '.join(string.split())!r}: {error}") from None
+
+    def decode(self, arch: np.ndarray) -> str:
+        """Return NDS's JSON of an architecture `[A]`."""
+        return to_json(self.genotype(arch))
+
+    def genotype(self, arch: np.ndarray) -> Genotype:
+        """Return an architecture `[A]` in names; `genotype.to_call` makes DARTS's string of it."""
+        ops, sources, outputs = (part[0] for part in self.split(np.asarray(arch)[None]))
+        normal, reduce = (
+            [(self.ops[op], source) for op, source in zip(*cell, strict=True)]
+            for cell in zip(ops.tolist(), sources.tolist(), strict=True)
+        )
+        return Genotype(normal, _nodes(outputs[0]), reduce, _nodes(outputs[1]), int(arch[0]), int(arch[1]))
+
+    def split(self, archs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return ops and sources `[N, 2, 2 n]` of architectures `[N, A]`, and which nodes are output `[N, 2, n]`."""
+        archs = np.asarray(archs)
+        pairs = archs[:, 2 : 2 + 8 * self.nodes].reshape(len(archs), 2, 2 * self.nodes, 2)
+        return pairs[..., 0], pairs[..., 1], self._outputs(pairs[..., 1])
+
+    def join(self, sizes: np.ndarray, ops: np.ndarray, sources: np.ndarray) -> np.ndarray:
+        """Return the architectures `[N, A]` of widths and depths `[N, 2]`, ops and sources `[N, 2, 2 n]`."""
+        parts = [sizes, np.stack([ops, sources], -1).reshape(len(sizes), -1)]
+        if self.loose_ends:
+            parts.append(self._outputs(sources).reshape(len(sizes), -1))
+        return np.concatenate(parts, 1).astype(np.int32)
+
+    def sample(self, key: jax.Array, n: int) -> np.ndarray:
+        """Draw `n` different architectures `[n, A]` as NDS did: all choices uniform, at most 6 million parameters."""
+        rng = generator(key)
+
+        def propose(draws: int) -> np.ndarray:
+            sizes = np.stack([rng.choice(self.widths, draws), rng.choice(self.depths, draws)], 1)
+            ops = rng.integers(len(self.ops), size=(draws, 2, 2 * self.nodes))
+            archs = self.join(sizes, ops, rng.integers(self._choices, size=ops.shape))
+            return archs[self.params(archs) <= MOST_PARAMS]
+
+        return distinct(self.name, self.size, n, propose)
+
+    def mutate(self, key: jax.Array, arch: np.ndarray) -> np.ndarray:
+        """Return `arch` `[A]` with another op or another source in one place; width and depth are kept."""
+        rng, archs = generator(key), np.array(arch)[None]
+        ops, sources, _ = self.split(archs)
+        cell, place = rng.integers(2), rng.integers(2 * self.nodes)
+        part, choices = (ops, len(self.ops)) if rng.integers(2) else (sources, self._choices[place])
+        part[0, cell, place] = (part[0, cell, place] + rng.integers(1, choices)) % choices
+        return self.join(archs[:, :2], ops, sources)[0]
+
+    def canonical(self, archs: np.ndarray) -> np.ndarray:
+        """Return `[N, A]` with the two inputs of each node in order of op, then source."""
+        ops, sources, _ = self.split(archs)
+        most = self.nodes + INPUTS
+        pairs = np.sort((ops * most + sources).reshape(len(ops), 2, self.nodes, 2), -1).reshape(ops.shape)
+        return self.join(np.asarray(archs)[:, :2], pairs // most, pairs % most)
+
+    def is_disconnected(self, archs: np.ndarray) -> np.ndarray:
+        leads = self._leads(archs)
+        depths = self.sizes(archs)[:, 1]
+        connected = np.ones(len(leads), bool)
+        for depth in np.unique(depths).tolist():
+            cells = leads[depths == depth]
+            before = last = np.ones(len(cells), bool)
+            for reduction in reductions(depth):
+                reached = np.stack([before, last], -1) & cells[:, int(reduction)]
+                before, last = last, reached.any(-1)
+            connected[depths == depth] = last
+        return ~connected
+
+    def sizes(self, archs: np.ndarray, purpose: str = "benchmark") -> np.ndarray:
+        """Return the widths and depths `[N, 2]` of architectures `[N, A]`, with defaults filled in."""
+        if purpose not in self.default:
+            raise unknown("network", purpose, self.default)
+        given = np.asarray(archs)[:, :2]
+        return np.where(given == -1, self.default[purpose], given)
+
+    def groups(self, archs: np.ndarray, purpose: str) -> list[Hashable]:
+        return [(width, depth) for width, depth in self.sizes(archs, purpose).tolist()]
+
+    def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> NoReturn:
+        raise UserError(f"{self.name} has no network to run: only params and flops score it")
+
+    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> nnx.Module:
+        return self.network(purpose)
+
+    def params(self, archs: np.ndarray, purpose: str = "benchmark") -> np.ndarray:
+        """Return `[N]` the parameters of the ImageNet network, or with `purpose="cifar10"` of that for CIFAR-10."""
+        return self.counts(archs, purpose)[:, 0]
+
+    def flops(self, archs: np.ndarray, purpose: str = "benchmark") -> np.ndarray:
+        """Return `[N]` the operations on one image, as NDS counts them (see `cell_ops`)."""
+        return self.counts(archs, purpose)[:, 1]
+
+    def counts(self, archs: np.ndarray, purpose: str = "benchmark") -> np.ndarray:
+        """Return the parameters and operations `[N, 2]`, without an auxiliary head."""
+        sizes = self.sizes(archs, purpose)
+        ops, sources, outputs = self.split(archs)
+        counts = np.zeros((len(ops), 2), np.int64)
+        for width, depth in np.unique(sizes, axis=0).tolist():
+            rows = (sizes == (width, depth)).all(1)
+            cells = Cells(self.ops, ops[rows], sources[rows], outputs[rows].sum(-1, dtype=np.int64))
+            counts[rows] = count(cells, width, depth, FRAMES[purpose])
+        return counts
+
+    @property
+    def _choices(self) -> np.ndarray:
+        """Number of sources that each input of a node chooses from `[2 n]`."""
+        return np.repeat(np.arange(self.nodes) + INPUTS, 2)
+
+    def _outputs(self, sources: np.ndarray) -> np.ndarray:
+        """Return which nodes are output `[N, 2, n]`, given the sources `[N, 2, 2 n]`."""
+        own = np.arange(self.nodes) + INPUTS
+        used = (sources[..., None] == own).any(-2)
+        return ~used if self.loose_ends else np.ones_like(used)
+
+    def _leads(self, archs: np.ndarray) -> np.ndarray:
+        """Return whether an input of a cell reaches its output, `[N, 2 cells, 2 inputs]`."""
+        ops, sources, outputs = self.split(archs)
+        open_ = ops != self.ops.index("none") if "none" in self.ops else np.ones(ops.shape, bool)
+        reached = np.zeros((*ops.shape[:2], INPUTS + self.nodes, INPUTS), bool)
+        reached[:, :, range(INPUTS), range(INPUTS)] = True
+        for place in range(2 * self.nodes):
+            source = np.take_along_axis(reached, sources[:, :, place, None, None], 2)[:, :, 0]
+            reached[:, :, INPUTS + place // 2] |= source & open_[:, :, place, None]
+        return (reached[:, :, INPUTS:] & outputs[..., None]).any(2)
+
+    def _encode(self, read: Genotype) -> np.ndarray:
+        for name, value, step in (("width", read.width, 2), ("depth", read.depth, 1)):
+            if value != -1 and value not in range(step, LARGEST + 1, step):
+                raise UserError(f"{name} is {value}; choose a multiple of {step} from {step} to {LARGEST}")
+        cells = [self._encode_cell(cell, getattr(read, cell)) for cell in CELLS]
+        ops, sources = np.moveaxis(np.array(cells), -1, 0)
+        for cell, outputs in zip(CELLS, self._outputs(sources[None])[0], strict=True):
+            given, expected = getattr(read, f"{cell}_concat"), _nodes(outputs)
+            if given is not None and sorted(given) != expected:
+                rule = "the nodes that no other node uses" if self.loose_ends else "all nodes"
+                raise UserError(f"{cell}_concat is {given}; in {self.name} it is {rule}: {expected}")
+        return self.join(np.array([[read.width, read.depth]]), ops[None], sources[None])[0]
+
+    def _encode_cell(self, cell: str, pairs: list[Pair]) -> list[tuple[int, int]]:
+        if len(pairs) != 2 * self.nodes:
+            raise UserError(f"{cell} has {len(pairs)} entries; {self.name} has {2 * self.nodes}, two per node")
+        codes = []
+        for place, (op, source) in enumerate(pairs):
+            where = f"{cell}, entry {place} (node {INPUTS + place // 2})"
+            if op not in self.ops:
+                raise UserError(f"{where}: {unknown('operation', op, self.ops)}")
+            if not 0 <= source < self._choices[place]:
+                raise UserError(f"{where}: its source is node {source}; choose from 0 to {self._choices[place] - 1}")
+            codes.append((self.ops.index(op), source))
+        return codes
+
+
+def _nodes(outputs: np.ndarray) -> list[int]:
+    return (np.flatnonzero(outputs) + INPUTS).tolist()

@@ -1,0 +1,156 @@
+"""Users' Flax modules as operations: the same numbers as a hand-written operation, and a space made of them."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxnas import data, spaces
+from jaxnas.errors import UserError
+from jaxnas.kernels.layout import CHWN, NHWC, from_nhwc
+from jaxnas.layers import ConvNorm, Zero, run
+from jaxnas.modules import ModuleOp
+from jaxnas.runner import Evaluator
+from jaxnas.score.__main__ import main as score
+from jaxnas.scorers import NTK, Regions, Regression
+from jaxnas.spaces import own
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLE = f"{EXAMPLES / 'own_space.py'}:space"
+BATCH, SIDE, WIDTH = 4, 5, 3
+SOURCE = data.load("synthetic")
+
+
+class Block(nnx.Module):
+    """What `ConvNorm(3, 3, 3)` is, made of Flax's own layers."""
+
+    def __init__(self, rngs: nnx.Rngs):
+        self.conv = nnx.Conv(WIDTH, WIDTH, (3, 3), use_bias=False, rngs=rngs)
+        self.norm = nnx.BatchNorm(WIDTH, epsilon=1e-5, use_fast_variance=False, rngs=rngs)
+
+    def __call__(self, x):
+        return self.norm(self.conv(jax.nn.relu(x)))
+
+
+@dataclass(frozen=True)
+class Make:
+    def __call__(self, rngs):
+        return Block(rngs)
+
+
+def normal(*shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape, np.float32))
+
+
+def pair(layout, bn):
+    """Return the two ops with equal parameters: the hand-written one's names, and those of the module."""
+    names = {"conv/kernel": "kernel", "norm/scale": "scale", "norm/bias": "bias"}
+    written, module = ConvNorm(WIDTH, WIDTH, 3, layout, bn=bn), ModuleOp(Make(), WIDTH, WIDTH, layout, bn=bn)
+    assert module.shapes() == {name: written.shapes()[short] for name, short in names.items()}
+    params = {short: normal(*written.shapes()[short], seed=i) for i, short in enumerate(names.values())}
+    return (written, params), (module, {name: params[short] for name, short in names.items()})
+
+
+@pytest.mark.parametrize("layout", [CHWN, NHWC], ids=["CHWN", "NHWC"])
+@pytest.mark.parametrize("bn", ["batch", "frozen"])
+def test_a_module_is_differentiated_as_the_same_op_by_hand(layout, bn):
+    x, g = (from_nhwc(normal(BATCH, SIDE, SIDE, WIDTH, seed=seed), layout) for seed in (7, 8))
+    results = []
+    for op, params in pair(layout, bn):
+
+        @functools.partial(jax.jit, static_argnums=0)
+        def through(op, params, x, g):
+            def output(index, params, x, probe=None):
+                ops = (Zero(WIDTH, layout), op)
+                return run(ops, index, ({}, params), x, probe)[0]
+
+            index = jnp.asarray(1)
+            y, pull = jax.vjp(functools.partial(output, index), params, x)
+            probe = jnp.zeros((BATCH, BATCH))
+            gram = jax.grad(lambda z: (output(index, params, x, z) * g).sum())(probe)
+            return (y, pull(g)[1], gram), pull(g)[0]
+
+        results.append(through(op, params, x, g))
+    (one, weights), (other, own_weights) = results
+    if bn == "batch":  # the NTK as a cotangent is for independent samples
+        one, other = one[:2], other[:2]
+    for expected, actual in zip(one, other, strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=2e-4)
+    for name, leaf in own_weights.items():
+        np.testing.assert_allclose(leaf, weights[name.rpartition("/")[-1]], rtol=1e-4, atol=2e-4)
+
+
+def test_sizes_and_signs_of_a_module():
+    (written, params), (module, own_params) = pair(NHWC, "batch")
+    assert module.num_params == written.num_params
+    assert module.flops(SIDE**2) == 9 * WIDTH * WIDTH * SIDE**2  # convolutions only
+    x = normal(BATCH, SIDE, SIDE, WIDTH)
+    np.testing.assert_array_equal(module.signs(own_params, x), np.asarray(x > 0).reshape(BATCH, -1).T)
+
+
+@pytest.fixture(scope="module")
+def example():
+    return spaces.get(EXAMPLE)
+
+
+def test_the_example_is_short():
+    assert len((EXAMPLES / "own_space.py").read_text().splitlines()) < 50
+
+
+def test_the_examples_space(example):
+    assert example.size == 4**5 == len(example.enumerate())
+    archs = example.sample(jax.random.key(0), 20)
+    assert [example.decode(example.encode(example.decode(a))) for a in archs] == [example.decode(a) for a in archs]
+    assert example.is_disconnected(np.zeros((1, 5), int)).all()
+    canonical = example.canonical(archs)
+    np.testing.assert_array_equal(example.canonical(canonical), canonical)
+
+
+@pytest.mark.parametrize("scorer", [NTK(images=4), NTK(images=4, bn="batch"), Regions(samples=50)], ids=str)
+def test_every_architecture_and_mask_of_the_example_is_scored(example, scorer, compiles):
+    archs = example.sample(jax.random.key(1), 6)
+    measure = Evaluator(example, scorer, SOURCE, batch=4)
+    values = measure(archs).value
+    np.testing.assert_array_equal(np.isfinite(values[0]), ~example.is_disconnected(archs))
+    with compiles(0):
+        np.testing.assert_array_equal(measure(archs[::-1]).value, values[:, ::-1])
+    masks = Evaluator(example, scorer, SOURCE, batch=4)(example.to_mask(archs)).value
+    np.testing.assert_allclose(masks, values, rtol=2e-3)
+
+
+def test_the_example_learns_signals(example):
+    small = own.cell_space("small", edges=example.edges[:3], channels=4, cells=1, ops=dict(_blocks()))
+    archs = small.sample(jax.random.key(2), 3)
+    assert np.isfinite(Evaluator(small, Regression(steps=2, images=2), SOURCE)(archs).value).all()
+
+
+def _blocks():
+    loaded = vars(__import__("runpy"))["run_path"](str(EXAMPLES / "own_space.py"))
+    return {"skip": own.identity, "separable": loaded["SeparableConv"], "gate": loaded["Gate"]}.items()
+
+
+def test_the_example_from_the_command_line(tmp_path, capsys):
+    assert score(["--space", EXAMPLE, "--archs", "random:4", "--scorers", "regions", "--out", str(tmp_path / "x")]) == 0
+    assert "4 architectures" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: spaces.get("nowhere.py:space"), "no file nowhere.py; say path/to/file.py:variable"),
+        (lambda: spaces.get(f"{EXAMPLES / 'own_space.py'}:spce"), "space in .*own_space.py"),
+        (lambda: own.cell_space("x", edges=((2, 0),), ops={"a": own.zero, "b": own.identity}), "every node from 1 on"),
+        (lambda: own.cell_space("x", edges=((1, 0),), ops={"a": own.zero}), "at least two ops"),
+        (lambda: spaces.get(EXAMPLE).encode("gate|gate"), "2 ops instead of 5"),
+        (lambda: spaces.get(EXAMPLE).encode("gate|gate|gate|gate|gte"), "edge 4 .*gte"),
+    ],
+)
+def test_bad_input_gets_one_line(make, message):
+    with pytest.raises(UserError, match=message) as error:
+        make()
+    assert "\n" not in str(error.value)
