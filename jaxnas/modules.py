@@ -4,6 +4,7 @@ Any module from `[B, H, W, C_in]` to `[B, H', W', C_out]` will do. It is differe
 than the operations of `layers`, but it gets every score. Its batch normalisations must be `nnx.BatchNorm`.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ class ModuleOp(Op):
         return from_nhwc(self._apply(self._module(), params, to_nhwc(x, self.layout)), self.layout)
 
     def pull(self, params: Params, x: jax.Array, g: jax.Array) -> tuple[jax.Array, Params]:
-        @jax.custom_batching.sequential_vmap  # jax has no batching rule for the kernel gradient of a grouped convolution
+        @jax.custom_batching.sequential_vmap  # the kernel gradient of a grouped convolution has no batching rule
         def pulled(params: Params, x: jax.Array, g: jax.Array) -> tuple[jax.Array, Params]:
             apply, x, g = self._differentiable(params, x), to_nhwc(x, self.layout), to_nhwc(g, self.layout)
             dparams, dx = jax.vjp(apply, params, x)[1](g)
@@ -88,20 +89,21 @@ class ModuleOp(Op):
         return jnp.concatenate([jnp.zeros((len(x), 0), bool), *found], -1).T
 
     def module(self, params: Params) -> nnx.Module:
-        """Return the module with these parameters, its other variables as it makes them: to train, export or inspect."""
+        """Return the module with these parameters, its other variables as it makes them, to train or export."""
 
         @jax.jit  # compiles nothing that draws weights
         def others() -> nnx.State:
-            return nnx.split(self.make(nnx.Rngs(0)), nnx.Param, ...)[2]
+            return nnx.state(self.make(nnx.Rngs(0)), nnx.Not(nnx.Param))
 
-        graphdef, shapes, _ = nnx.split(self._module(), nnx.Param, ...)
-        return nnx.merge(graphdef, _own(shapes, params), others())
+        graphdef, *states = nnx.split(self._module(), nnx.Param, ...)
+        return nnx.merge(graphdef, _own(states[0], params), others())
 
     def _abstract(self) -> Params:
-        return jax.eval_shape(self.init, jax.random.key(0))
+        shapes = nnx.state(self._module(), nnx.Param)
+        return {_name(path): leaf.get_value() for path, leaf in nnx.to_flat_state(shapes)}
 
     def _module(self) -> nnx.Module:
-        return nnx.eval_shape(lambda: self.make(nnx.Rngs(0)))
+        return _shapes_of(self.make)
 
     def _apply(self, abstract: nnx.Module, params: Params, x: jax.Array) -> jax.Array:
         """Return the output in training mode."""
@@ -128,11 +130,19 @@ class ModuleOp(Op):
         return apply
 
 
+@functools.lru_cache(maxsize=1024)  # a network asks for the same module hundreds of times
+def _shapes_of(make: Factory) -> nnx.Module:
+    """Return the module with shapes in place of arrays."""
+    return nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+
+
 def _filled(abstract: nnx.Module, params: Params) -> Any:
     """Return the module with these parameters, its other variables zero, in training mode."""
     graphdef, *states = nnx.split(abstract, nnx.Param, ...)
     shapes, rest = states
-    module = nnx.merge(graphdef, _own(shapes, params), jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), rest))
+    module = nnx.merge(
+        graphdef, _own(shapes, params), jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), rest)
+    )
     module.train()
     return module
 

@@ -145,8 +145,7 @@ class Network(ABC):
 
     def module(self, params: nnx.State) -> "SharedNetwork":
         """Return the NNX module with these parameters."""
-        abstract = nnx.eval_shape(lambda: SharedNetwork(self, rngs=nnx.Rngs(params=0)))
-        return nnx.merge(nnx.graphdef(abstract), params)
+        return nnx.merge(_graphdef(self), params)
 
     def apply(self, params: nnx.State, arch: jax.Array, x: jax.Array, probe: jax.Array | None = None) -> jax.Array:
         """Return the logits `[B, classes]` of images `[B, H, W, C]`; for `probe` see `layers.run`."""
@@ -217,11 +216,12 @@ class Network(ABC):
 class SharedNetwork(nnx.Module):
     """The Flax module of a `Network`: its weights, nested by path and op name."""
 
-    def __init__(self, network: Network, *, rngs: nnx.Rngs):
+    def __init__(self, network: Network, *, rngs: nnx.Rngs | None = None):
+        """Draw the weights; without `rngs` they are zeros."""
         self.network = network
         places = network.places()
         size = sum(op.num_params for ops in places.values() for op in _each(ops))
-        draw = _Draw(network.config.init, rngs.params(), size)
+        draw = _blank if rngs is None else _Draw(network.config.init, rngs.params(), size)
         for name, tree in _nested(_drawn(places, draw)).items():
             setattr(self, str(name), tree)
 
@@ -244,6 +244,11 @@ class Flow(NamedTuple):
 
     inputs: dict[Path, tuple[int, int, int]]
     taps: tuple[tuple[int, int, int], ...]
+
+
+@functools.lru_cache(maxsize=64)
+def _graphdef(network: Network) -> nnx.GraphDef:
+    return nnx.graphdef(nnx.eval_shape(lambda: SharedNetwork(network)))
 
 
 @functools.lru_cache(maxsize=64)
@@ -442,7 +447,12 @@ class _Draw:
         return self.vector[first : self.used].reshape(shape)
 
 
-def _drawn(places: Mapping[Path, Ops], draw: _Draw) -> dict[Path, Any]:
+def _blank(op: Op, copies: int) -> Params:
+    """Return zeros in place of `copies` of the op's parameters."""
+    return {name: jnp.zeros((copies, *shape)) for name, shape in op.shapes().items()}
+
+
+def _drawn(places: Mapping[Path, Ops], draw: Callable[[Op, int], Params]) -> dict[Path, Any]:
     """Return the weights of every place; those of equal neighbours are drawn op by op."""
     drawn: dict[Path, Any] = {}
     for _, group in itertools.groupby(places.items(), key=lambda item: item[1]):

@@ -13,7 +13,7 @@ from jaxnas import data, devices, scorers
 from jaxnas.data import Source
 from jaxnas.errors import UserError
 from jaxnas.runner import Evaluator
-from jaxnas.scorers import NTK, Measured, Regions, Regression, Scorer
+from jaxnas.scorers import NTK, Measured, Regions, Regression, Scorer, Sequences
 from jaxnas.spaces import Space
 
 
@@ -24,7 +24,8 @@ class Options:
     space: str = "nasbench201"
     """Search space."""
     scorers: str = "ntk,regions"
-    """Comma-separated scores: ntk, regions, te_nas, regression, params, flops (the last two are always reported)."""
+    """Comma-separated scores: ntk, regions, te_nas, regression, sequence (recurrent networks), params, flops (the last
+    two are always reported)."""
     repeats: int = 1
     """Measurements of each score, each with new inputs and, unless --ntk.preset says otherwise, new weights."""
     seed: int = 0
@@ -43,6 +44,7 @@ class Options:
     ntk: NTK = field(default_factory=NTK)
     regions: Regions = field(default_factory=Regions)
     regression: Regression = field(default_factory=Regression)
+    sequence: Sequences = field(default_factory=Sequences)
 
     def select(self) -> dict[str, Scorer]:
         """Return the scorers with their options, or raise a `UserError` if these make no sense."""
@@ -50,7 +52,7 @@ class Options:
             raise UserError(f"--repeats is {self.repeats}; it must be at least 1")
         if not 0 <= self.seed < 2**32:
             raise UserError(f"--seed is {self.seed}; it must lie in 0 to {2**32 - 1}")
-        chosen = scorers.select(self.scorers, (self.ntk, self.regions, self.regression))
+        chosen = scorers.select(self.scorers, (self.ntk, self.regions, self.regression, self.sequence))
         for scorer in chosen.values():
             if isinstance(scorer, Measured):
                 scorer.check()

@@ -18,7 +18,7 @@ from jax.sharding import PartitionSpec as P
 from jaxnas.data import Source
 from jaxnas.errors import UserError
 from jaxnas.network import Network
-from jaxnas.scorers import NTK, Measured, Regression
+from jaxnas.scorers import NTK, Measured, Regression, Sequences
 
 Mode = Literal["loop", "dispatch"]
 AXIS = "archs"
@@ -173,7 +173,7 @@ class Program:
 def loop_batch(scorer: Measured) -> int:
     """Return how many architectures are about ten seconds of a CPU core's work."""
     slow = isinstance(scorer, NTK) and scorer.bn == "batch"
-    return 2 if isinstance(scorer, Regression) else 16 if slow else 256
+    return 2 if isinstance(scorer, Regression | Sequences) else 16 if slow else 256
 
 
 def batch_size(scorer: Measured, network: Network, device: jax.Device, mode: Mode) -> int:

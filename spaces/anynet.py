@@ -9,8 +9,8 @@ ImageNet network, or of the CIFAR-10 network of the same code.
 import json
 import math
 from collections.abc import Hashable
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,6 +18,8 @@ from flax import nnx
 
 from jaxnas.errors import UserError, unknown
 from jaxnas.spaces.anynet_blocks import BLOCKS, FRAMES, Block, Stage, count
+from jaxnas.spaces.anynet_network import AnyNetwork, StageSize, anynetwork
+from jaxnas.spaces.as_module import ArchitectureModule
 from jaxnas.spaces.base import Space
 from jaxnas.spaces.draws import distinct, generator
 
@@ -110,11 +112,25 @@ class AnyNet(Space):
             if not self._indivisible(child):
                 return child
 
-    def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> NoReturn:
-        raise UserError(f"{self.name} has no network to run: only params and flops score it")
+    def groups(self, archs: np.ndarray, purpose: str) -> list[Hashable]:
+        """Return each of `archs` `[N, A]` itself: no two have a network of the same shapes."""
+        return [tuple(map(int, arch)) for arch in archs]
 
-    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> nnx.Module:
-        return self.network(purpose)
+    def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> AnyNetwork:
+        """Return the network of the architecture `group` for `purpose`, with `changes` to its `Config`."""
+        if not isinstance(group, tuple):
+            raise UserError(f"{self.name}: every architecture has a network of its own; give one of `groups` as group")
+        stem, stages = self.split(np.array([group]))
+        rows = zip(*self._stage(stages[0]), self.strides[1:], strict=True)
+        sizes = tuple(StageSize(*map(int, row)) for row in rows if row[0] > 0)
+        network = anynetwork(purpose, self.block, self.strides[0], int(stem[0]), sizes)
+        return replace(network, config=replace(network.config, **changes))
+
+    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> ArchitectureModule:
+        """Return one architecture as an ordinary Flax NNX module, to train, export or inspect."""
+        arch = self.encode(arch) if isinstance(arch, str) else np.asarray(arch)
+        network = self.network(purpose, *self.groups(arch[None], purpose))
+        return ArchitectureModule(network, network.module(network.init(rngs.params())), arch)
 
     def params(self, archs: np.ndarray, purpose: str = "benchmark") -> np.ndarray:
         """Return `[N]` the parameters of the ImageNet network, or with `purpose="cifar10"` of that for CIFAR-10."""

@@ -12,6 +12,7 @@ from flax import nnx
 
 from jaxnas.errors import UserError
 from jaxnas.network import Network
+from jaxnas.spaces.supernet import Supernet
 
 LISTABLE = 10**6  # architectures up to which a space may be written out
 
@@ -22,10 +23,15 @@ class Space(ABC):
     Attributes:
       name: as given on the command line.
       example: the string of an architecture, for messages.
+      supernet: what pruning needs; None where an architecture is not a choice of ops on edges.
     """
 
     name: str
     example: str
+
+    @property
+    def supernet(self) -> Supernet | None:
+        return None
 
     @property
     @abstractmethod

@@ -17,6 +17,7 @@ from jaxnas.spaces.base import LISTABLE, Space
 from jaxnas.spaces.cell_network import Cell, CellNetwork
 from jaxnas.spaces.draws import distinct, generator
 from jaxnas.spaces.standalone import StandAlone, stand_alone
+from jaxnas.spaces.supernet import Preset, Supernet
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,16 @@ class CellSpace(Space):
     @property
     def ops(self) -> tuple[str, ...]:
         return self.cell.names
+
+    @property
+    def supernet(self) -> Supernet:
+        return Supernet(
+            edges=tuple(f"{target}<-{source}" for target, source in self.edges),
+            ops=self.ops,
+            banned=(self.zero,) if self.zero >= 0 else (),
+            to_arch=lambda mask: mask.argmax(-1),
+            presets={"default": Preset()},
+        )
 
     @property
     def size(self) -> int:

@@ -4,14 +4,70 @@ A genotype keeps two edges per node with one op each. The edges are `(node, sour
 source; the cells are normal, reduction; the ops are in the order of `nds.DARTS`.
 """
 
+from collections.abc import Hashable
+from dataclasses import dataclass
+
 import numpy as np
 
 from jaxnas.errors import UserError
+from jaxnas.spaces.darts_network import SupernetNetwork
 from jaxnas.spaces.genotype import CELLS
-from jaxnas.spaces.nds import DARTS, INPUTS
+from jaxnas.spaces.nds_network import INPUTS, THIN, Group, TwoCellNetwork, common
+from jaxnas.spaces.supernet import Preset, Supernet
+from jaxnas.spaces.two_cells import PUBLISHED, TwoCells
 
-EDGES = tuple((node, source) for node in range(INPUTS, INPUTS + DARTS.nodes) for source in range(node))
+NODES = 4
+EDGES = tuple((node, source) for node in range(INPUTS, INPUTS + NODES) for source in range(node))
 GROUPS = (slice(0, 2), slice(2, 5), slice(5, 9), slice(9, 14))  # the edges into each node
+MASKS = "masks"  # the group of op masks
+PRESETS = {"cifar10": Preset(3, 14), "imagenet": Preset(2, 24)}  # of TE-NAS's launcher
+
+
+@dataclass(frozen=True)
+class Darts(TwoCells):
+    """The space of DARTS, which also has a supernet: op masks `[N, 28, 8]`, the normal cell's edges first."""
+
+    @property
+    def supernet(self) -> Supernet:
+        places = [(cell, *edge) for cell in CELLS for edge in EDGES]
+        edges = [range(len(EDGES))[group] for group in GROUPS]
+        return Supernet(
+            edges=tuple(f"{cell} {node}<-{source}" for cell, node, source in places),
+            ops=self.ops,
+            banned=(NONE,),
+            to_arch=lambda mask: from_edges(mask.reshape(1, len(CELLS), len(EDGES), -1))[0],
+            presets=PRESETS,
+            groups=tuple(
+                tuple(first + edge for edge in group) for first in range(0, len(places), len(EDGES)) for group in edges
+            ),
+            keep=2,
+        )
+
+    def groups(self, archs: np.ndarray, purpose: str) -> list[Hashable]:
+        return [MASKS] * len(archs) if np.ndim(archs) == 3 else super().groups(archs, purpose)
+
+    def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> TwoCellNetwork:
+        if group != MASKS:
+            return super().network(purpose, group, **changes)
+        return SupernetNetwork(**common(self.ops, self.nodes, purpose, Group(*THIN, self.nodes, self.nodes), **changes))
+
+    def is_disconnected(self, archs: np.ndarray) -> np.ndarray:
+        """Return `[N]`; of op masks, whether no path leads through a normal cell and a reduction cell after it."""
+        if np.ndim(archs) == 2:
+            return super().is_disconnected(archs)
+        masks = np.asarray(archs).reshape(len(archs), len(CELLS), len(EDGES), -1) > 0
+        open_ = np.delete(masks, NONE, -1).any(-1)
+        reached = np.zeros((len(archs), len(CELLS), INPUTS + NODES, INPUTS), bool)
+        reached[:, :, range(INPUTS), range(INPUTS)] = True
+        for edge, (node, source) in enumerate(EDGES):
+            reached[:, :, node] |= reached[:, :, source] & open_[:, :, edge, None]
+        normal, reduction = np.moveaxis(reached[:, :, INPUTS:].any(2), 1, 0)
+        return ~(reduction[:, 0] | (reduction[:, 1] & normal.any(-1)))
+
+
+# in the order of TE-NAS
+OPS = "none skip_connect sep_conv_3x3 sep_conv_5x5 dil_conv_3x3 dil_conv_5x5 avg_pool_3x3 max_pool_3x3"
+DARTS = Darts("darts", tuple(OPS.split()), NODES, loose_ends=False, default=PUBLISHED)
 NONE = DARTS.ops.index("none")
 
 

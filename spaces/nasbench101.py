@@ -3,6 +3,11 @@
 An architecture is `[26]`: 21 edges, 0 or 1, in the order of `EDGES` (edge x -> y at `x + y (y - 1) / 2`), then the
 operations of vertices 1 to 5. Vertex 0 is the input, 6 the output. It is pruned: every vertex lies on a path from input
 to output. Where there are fewer vertices, the last ones before the output are absent: operation -1 and no edges.
+
+The network for `regression` is GenNAS's, but of the normalisations only the stem's uses running moments in evaluation,
+the others the batch's. TE-NAS was not published on this space; `ntk` and `regions` follow its recipe elsewhere: one
+cell per stack, here of four channels, the fewest of which every vertex gets one; for `regions` a single cell without
+stem on 3x3 inputs.
 """
 
 import functools
@@ -128,7 +133,7 @@ class NASBench101(Space):
         """
         if purpose not in NETWORKS:
             raise unknown("network", purpose, NETWORKS)
-        if group not in range(MAX_FEEDERS + 1):
+        if not isinstance(group, int) or group not in range(MAX_FEEDERS + 1):
             raise UserError(
                 f"{self.name} has a network for each number of vertices that feed the output; group is {group!r}, "
                 f"give 0 to {MAX_FEEDERS}"

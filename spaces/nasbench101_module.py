@@ -48,7 +48,8 @@ class CellModule(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         projected = {v: make(x) for v, make in zip(self.projected, self.projections, strict=True)}
-        channels, values = dict(self.channels), {}
+        channels = dict(self.channels)
+        values: dict[int, jax.Array] = {}
         for v, operation in zip(self.present, self.operations, strict=True):
             terms = [values[u][..., : channels[v]] for u in self._sources(v)]
             values[v] = operation(sum(terms, start=projected.get(v, 0)))

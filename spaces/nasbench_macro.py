@@ -11,6 +11,7 @@ normalisations use the batch's moments in evaluation, too.
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
@@ -20,17 +21,18 @@ import numpy as np
 from flax import nnx
 
 from jaxnas.errors import UserError, unknown
-from jaxnas.layers import ConvNorm, Head, Op
+from jaxnas.layers import ConvNorm, Head
 from jaxnas.modules import ModuleOp
-from jaxnas.network import HEAD, Config, Cost, Network, Ops, Path, Place, SharedNetwork
+from jaxnas.network import HEAD, Config, Cost, Network, Ops, Path, Place
+from jaxnas.spaces.as_module import ArchitectureModule
 from jaxnas.spaces.conv_norm import ConvNormReLU
 from jaxnas.spaces.rows import RowSpace
-from jaxnas.spaces.standalone import ConvBatchNorm, StandAlone, with_head
 
 BLOCKS = {"identity": (0, 1), "mb3_k3": (3, 3), "mb6_k5": (6, 5)}  # expansion and kernel
 STAGES = (2, 3, 3)
 LAYERS = sum(STAGES)
 FIRST = tuple(sum(STAGES[:stage]) for stage in range(len(STAGES)))  # layers that change the shape
+STEM_KERNEL = 3
 LAST_CONV = 40  # channels of the last convolution, in multiples of the stem's
 
 
@@ -70,6 +72,14 @@ class MakeBlock:
     def __call__(self, rngs: nnx.Rngs) -> nnx.Module:
         return InvertedResidual(self.inputs, self.outputs, self.stride, self.block, rngs)
 
+    def multiply_adds(self, pixels: int) -> int:
+        """Return those on an image of so many pixels."""
+        expansion, size = BLOCKS[self.block]
+        hidden, after = self.inputs * expansion, pixels // self.stride**2
+        if expansion:
+            return self.inputs * hidden * pixels + hidden * (size**2 + self.outputs) * after
+        return 0 if (self.inputs, self.stride) == (self.outputs, 1) else self.inputs * self.outputs * after
+
 
 @dataclass(frozen=True)
 class MakeStem:
@@ -79,7 +89,22 @@ class MakeStem:
     outputs: int
 
     def __call__(self, rngs: nnx.Rngs) -> nnx.Module:
-        return ConvNormReLU(self.inputs, self.outputs, 3, rngs=rngs)
+        return ConvNormReLU(self.inputs, self.outputs, STEM_KERNEL, rngs=rngs)
+
+    def multiply_adds(self, pixels: int) -> int:
+        """Return those on an image of so many pixels."""
+        return STEM_KERNEL**2 * self.inputs * self.outputs * pixels
+
+
+@dataclass(frozen=True)
+class BlockOp(ModuleOp):
+    """A block or the stem as an op; as in the benchmark's table, its FLOPs are its multiply-adds."""
+
+    make: MakeBlock | MakeStem
+    own_init: bool = False
+
+    def flops(self, pixels: int) -> int:
+        return self.make.multiply_adds(pixels)
 
 
 @dataclass(frozen=True)
@@ -102,12 +127,12 @@ class MacroNetwork(Network):
         config, width = self.config, self.config.channels
         places: dict[Path, Ops] = {}
         if config.stem:
-            places["stem",] = self._op(MakeStem(config.image[2], width), config.image[2], width)
+            places["stem",] = self._op(MakeStem(config.image[2], width))
         for layer in range(LAYERS):
             stride = 2 if config.stages > 1 and layer in FIRST else 1
             inputs, width = width, width * stride
             makers = {name: MakeBlock(inputs, width, stride, name) for name in BLOCKS}
-            places["layers", layer] = {name: self._op(make, inputs, width, stride) for name, make in makers.items()}
+            places["layers", layer] = {name: self._op(make, stride) for name, make in makers.items()}
         if self.last:
             places["last",] = ConvNorm(width, self.last, 1, config.layout, relu=False, norm=False)
         return {**places, HEAD: Head(self.last or width, config.classes, config.layout, config.bn)}
@@ -117,47 +142,32 @@ class MacroNetwork(Network):
         if self.config.stem:
             x = at(("stem",), x)
         features = []
-        for layer in range(LAYERS):
-            x = at(("layers", layer), x, arch[layer])
-            if layer + 1 in (*FIRST[1:], LAYERS):
+        for layers in self._equal_layers():
+            if len(layers) > 1:
+                blocks = arch[layers.start : layers.stop]
+                x = at.each([("layers", layer) for layer in layers], lambda at, x, block: at(x, block), x, blocks)
+            else:
+                x = at(("layers", layers.start), x, arch[layers.start])
+            if layers.stop in (*FIRST[1:], LAYERS):
                 features.append(x)
         return [*features, at(("last",), x)] if self.last else features
 
     def flops_cost(self) -> Cost:
         """Return the multiply-adds of the convolutions and the classifier: the benchmark's convention."""
-        return _flops_cost(self)
+        cost, head = super().flops_cost(), self.places()[HEAD]
+        assert isinstance(head, Head)
+        more = head.flops(math.prod(self.flow.inputs[HEAD][:2])) - head.in_channels * head.out_channels
+        return Cost(cost.fixed - more, cost.per_choice)
 
-    def stand_alone(self, shared: SharedNetwork, arch: np.ndarray) -> StandAlone:
-        """Return the module of `arch` `[8]` with its share of the weights."""
-        blocks: list[nnx.Module] = []
-        for path, ops in self.places().items():
-            weights = shared.weights(path)
-            if isinstance(ops, dict):
-                name = list(ops)[arch[path[-1]]]
-                ops, weights = ops[name], weights.get(name, {})
-            if isinstance(ops, ModuleOp):
-                blocks.append(ops.module(weights))
-            elif isinstance(ops, ConvNorm):
-                blocks.append(ConvBatchNorm(ops, weights))
-        return with_head(blocks, shared.weights(HEAD))
+    def _equal_layers(self) -> list[range]:
+        """Return the runs of layers with the same blocks to choose from."""
+        if self.config.stages == 1:
+            return [range(LAYERS)]
+        bounds = sorted({*FIRST, *(first + 1 for first in FIRST), LAYERS})
+        return [range(*pair) for pair in itertools.pairwise(bounds)]
 
-    def multiply_adds(self, path: Path, op: Op) -> int:
-        """Return those of one op on one image."""
-        pixels = 1 if path == HEAD else math.prod(self.flow.inputs[path][:2])
-        return op.flops(pixels) if isinstance(op, ModuleOp) else math.prod(op.shapes()["kernel"]) * pixels
-
-    def _op(self, make: MakeBlock | MakeStem, inputs: int, outputs: int, stride: int = 1) -> ModuleOp:
-        return ModuleOp(make, inputs, outputs, self.config.layout, stride, self.config.bn, own_init=False)
-
-
-@functools.lru_cache(maxsize=16)
-def _flops_cost(network: MacroNetwork) -> Cost:
-    return network._cost(network.multiply_adds)  # traces every block
-
-
-@functools.lru_cache(maxsize=16)
-def _params_cost(network: MacroNetwork) -> Cost:
-    return network.params_cost()
+    def _op(self, make: MakeBlock | MakeStem, stride: int = 1) -> BlockOp:
+        return BlockOp(make, make.inputs, make.outputs, self.config.layout, stride, self.config.bn)
 
 
 NETWORKS: Mapping[str, MacroNetwork] = {
@@ -209,20 +219,25 @@ class NASBenchMacro(RowSpace):
         network = NETWORKS[purpose]
         return replace(network, config=replace(network.config, **changes))
 
-    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> StandAlone:
+    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> ArchitectureModule:
         """Return one architecture as an ordinary Flax NNX module, to train, export or inspect.
 
         Its weights are those that the shared network draws from `rngs`.
         """
         arch = self.encode(arch) if isinstance(arch, str) else np.asarray(arch)
         network = self.network(purpose)
-        return network.stand_alone(network.module(network.init(rngs.params())), arch)
+        return ArchitectureModule(network, network.module(network.init(rngs.params())), arch)
 
     def params(self, archs: np.ndarray) -> np.ndarray:
-        return _params_cost(self.network()).total(np.asarray(archs))
+        return _params_cost().total(np.asarray(archs))
 
     def flops(self, archs: np.ndarray) -> np.ndarray:
-        return _flops_cost(self.network()).total(np.asarray(archs))
+        return self.network().flops_cost().total(np.asarray(archs))
+
+
+@functools.cache
+def _params_cost() -> Cost:
+    return NETWORKS["benchmark"].params_cost()  # makes every block
 
 
 NASBENCH_MACRO = NASBenchMacro()

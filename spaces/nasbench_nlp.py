@@ -117,12 +117,12 @@ class NASBenchNLP(Space):
         counts = (_rows(archs)[..., 1] == LINEAR).sum(1)
         return [LINEARS[i] for i in np.searchsorted(LINEARS, counts)]
 
-    def network(self, purpose: str = "regression", group: Hashable = None, **changes: Any) -> RNN:  # type: ignore[override]
+    def network(self, purpose: str = "sequence", group: Hashable = None, **changes: Any) -> RNN:  # type: ignore[override]
         """Return the network of the sequence regression, with `changes` to its fields."""
-        if purpose != "regression":
+        if purpose != "sequence":
             raise UserError(
                 f"{self.name} has no network for {purpose}: its cells read sequences, not images; score it by params,"
-                " flops or the regression of sequences"
+                " flops or sequence"
             )
         return RNN(**({} if group is None else {"linears": group}) | changes)
 

@@ -4,34 +4,38 @@ An architecture is `[5]`: positions in `WIDTHS`, for stage 1, reduction 1, stage
 """
 
 import functools
-from collections.abc import Callable, Hashable, Iterator
-from typing import NoReturn
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import replace
 
-import jax
 import numpy as np
 from flax import nnx
 
-from jaxnas.errors import UserError
+from jaxnas.errors import UserError, unknown
 from jaxnas.kernels.layout import NHWC
 from jaxnas.layers import ConvNorm, Head, Op
-from jaxnas.spaces.base import Space
-from jaxnas.spaces.draws import generator
+from jaxnas.network import Config
+from jaxnas.spaces.as_module import ArchitectureModule
+from jaxnas.spaces.nats_size_network import CHOICES, LAYERS, SizeNetwork
+from jaxnas.spaces.rows import RowSpace
 
-WIDTHS = tuple(range(8, 65, 8))
-LAYERS = 5
+WIDTHS = tuple(8 * k for k in range(1, CHOICES + 1))
 IMAGE, CLASSES = 32, 10  # CIFAR-10
 CELL_INPUT_CONVS, CELL_INNER_CONVS = 2, 3  # of |nor_conv_3x3~0|+|conv~0|conv~1|+|skip_connect~0|conv~1|conv~2|
 
+NETWORKS: Mapping[str, Config] = {
+    "benchmark": Config(channels=WIDTHS[-1], cells=1),
+    "ntk": Config(channels=8, cells=1),  # an eighth of all widths
+    "regression": Config(channels=WIDTHS[-1], cells=1, init="pytorch"),
+}
 
-class NATSSize(Space):
+
+class NATSSize(RowSpace):
     """Networks that differ in the widths of their five layers."""
 
     name = "nats_size"
     example = "8:16:32:48:64"
-
-    @property
-    def size(self) -> int:
-        return len(WIDTHS) ** LAYERS
+    places = LAYERS
+    choices = CHOICES
 
     def encode(self, string: str) -> np.ndarray:
         parts = [part.strip() for part in string.split(":")]
@@ -46,35 +50,25 @@ class NATSSize(Space):
     def decode(self, arch: np.ndarray) -> str:
         return ":".join(str(WIDTHS[k]) for k in arch)
 
-    def enumerate(self) -> np.ndarray:
-        return self._at(np.arange(self.size))
+    def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> SizeNetwork:
+        """Return the network of all architectures, with `changes` to its `Config`; `group` = widths: that of one."""
+        if purpose not in NETWORKS:
+            raise unknown("network", purpose, NETWORKS)
+        widths = group if isinstance(group, tuple) else ()
+        return SizeNetwork(replace(NETWORKS[purpose], **changes), widths)
 
-    def sample(self, key: jax.Array, n: int) -> np.ndarray:
-        if not 1 <= n <= self.size:
-            raise UserError(f"cannot draw {n} architectures from {self.name}; ask for 1 to {self.size}")
-        return self._at(generator(key).choice(self.size, n, replace=False))
-
-    def mutate(self, key: jax.Array, arch: np.ndarray) -> np.ndarray:
-        """Return `arch` `[5]` with one layer at another width, both uniform: the benchmark's regularised evolution."""
-        rng, child = generator(key), np.array(arch, np.int32)
-        layer = rng.integers(LAYERS)
-        child[layer] = rng.choice([k for k in range(len(WIDTHS)) if k != child[layer]])
-        return child
-
-    def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> NoReturn:
-        raise UserError(f"{self.name} has no network to run: only params and flops score it")
-
-    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> nnx.Module:
-        return self.network(purpose)
+    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> ArchitectureModule:
+        """Return one architecture, no wider than it is, as an ordinary Flax NNX module."""
+        arch = self.encode(arch) if isinstance(arch, str) else np.asarray(arch)
+        channels = NETWORKS[purpose].channels if purpose in NETWORKS else 0
+        network = self.network(purpose, tuple(int(k + 1) * channels // CHOICES for k in arch))
+        return ArchitectureModule(network, network.module(network.init(rngs.params())), arch)
 
     def params(self, archs: np.ndarray) -> np.ndarray:
         return _total(_params_tables(), archs)
 
     def flops(self, archs: np.ndarray) -> np.ndarray:
         return _total(_flops_tables(), archs)
-
-    def _at(self, positions: np.ndarray) -> np.ndarray:
-        return np.stack(np.unravel_index(positions, (len(WIDTHS),) * LAYERS), -1).astype(np.int32)
 
 
 def _ops(layer: int, before: int, after: int) -> Iterator[tuple[Op, int]]:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from jaxnas.spaces.darts import DARTS as DARTS
+from jaxnas.spaces.two_cells import MOST_PARAMS as MOST_PARAMS
 from jaxnas.spaces.two_cells import PUBLISHED, Sizes, TwoCells
 
 FIXED: Sizes = {"benchmark": (32, 22), "cifar10": (16, 20)}

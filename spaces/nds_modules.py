@@ -21,7 +21,7 @@ INITS: dict[Init, nnx.Initializer] = {
 
 
 class Depthwise(nnx.Module):
-    """Convolution with one filter per channel, as a sum of shifted products: on a CPU `lax.conv` takes ten times as long."""
+    """Convolution with one filter per channel, as a sum of shifted products: faster than `lax.conv` on a CPU."""
 
     def __init__(self, part: Conv, channels: int, strides: tuple[int, int], init: Init, *, rngs: nnx.Rngs):
         self.strides, self.dilation = strides, part.dilation

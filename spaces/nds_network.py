@@ -4,22 +4,59 @@ An op of a reduction cell halves the image if it is applied to one of the cell's
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnas.errors import unknown
 from jaxnas.kernels.layout import Layout
 from jaxnas.layers import ConvNorm, Head, Op
-from jaxnas.network import HEAD, Config, Network, Ops, Path, Place
-from jaxnas.spaces.cell_counts import Frame
+from jaxnas.network import HEAD, Config, Init, Network, Ops, Path, Place
+from jaxnas.spaces.cell_counts import FRAMES, Frame, reductions
 from jaxnas.spaces.cell_ops import FACTORIZED, table
 from jaxnas.spaces.nds_modules import Classifier, cell_op, cropped_op, module_op
 
 INPUTS = 2  # nodes 0 and 1 of a cell
 REFERENCE = 16, (8, 8)  # channels and image at which the ops' costs are compared
+
+
+THIN = 1, 2  # width and depth of TE-NAS's networks: a normal cell, then a reduction cell
+
+
+class Setting(NamedTuple):
+    """A network for some purpose.
+
+    Attributes:
+      frame: what is around the cells.
+      channels: of the image.
+      init: of the weights.
+      sizes: whose default width and depth it has, see `TwoCells.default`; None for `THIN`.
+    """
+
+    frame: Frame
+    channels: int = 3
+    init: Init = "kaiming"
+    sizes: str | None = None
+
+
+SETTINGS = {
+    "benchmark": Setting(FRAMES["benchmark"], sizes="benchmark"),
+    "ntk": Setting(Frame(image=32, classes=10, stem=(2,), stride=1)),
+    "regions": Setting(Frame(image=3, classes=10, stem=(), stride=1), channels=1),
+    "regression": Setting(FRAMES["cifar10"], init="pytorch", sizes="cifar10"),
+}
+
+
+class Group(NamedTuple):
+    """Networks of one size: width, depth, and how many nodes make the output of a normal and of a reduction cell."""
+
+    width: int
+    depth: int
+    normal: int
+    reduction: int
 
 
 class Entry(NamedTuple):
@@ -79,13 +116,13 @@ class TwoCellNetwork(Network):
         return self.multiples[last.reduction] * last.channels
 
     def places(self) -> dict[Path, Ops]:
-        places: dict[Path, Ops] = {("stem", i): op for i, op in enumerate(self._stem())}
+        places: dict[Path, Ops] = {("stem", i): op for i, op in enumerate(self.stem())}
         shapes = self.shapes
         for cell, shape in enumerate(shapes):
             for i, entry in enumerate(shape.entries):
                 places["entries", cell, i] = entry_op(entry, shape.channels, self.config)
         for cell, shape in enumerate(shapes):
-            for place, ops in enumerate(self.cell_places(shape)):
+            for place, ops in self.cell_places(shape).items():
                 places["cells", cell, place] = ops
         head = Head(self.features_out, self.config.classes, self.config.layout, self.config.bn)
         plain = Classifier(self.features_out, self.config.classes, self.config.layout)
@@ -104,8 +141,8 @@ class TwoCellNetwork(Network):
         return [*tapped, last]
 
     @abstractmethod
-    def cell_places(self, shape: CellShape) -> list[dict[str, Op]]:
-        """Return what can stand at the places of a cell."""
+    def cell_places(self, shape: CellShape) -> dict[int, dict[str, Op]]:
+        """Return what can stand at the places of a cell, those with the same ops one after another."""
 
     @abstractmethod
     def cell(self, at: Place, cell: int, reduction: bool, arch: jax.Array, entries: list[jax.Array]) -> jax.Array:
@@ -125,7 +162,8 @@ class TwoCellNetwork(Network):
     def concat(self, nodes: Any) -> jax.Array:
         return jnp.concatenate(list(nodes), self.config.layout.channel)
 
-    def _stem(self) -> list[ConvNorm]:
+    def stem(self) -> list[ConvNorm]:
+        """Return the stem's convolutions."""
         ops, inputs, config = [], self.config.image[2], self.config
         for i, halves in enumerate(self.frame.stem):
             outputs = config.channels * halves // 2
@@ -136,7 +174,7 @@ class TwoCellNetwork(Network):
     def _stem_outputs(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Return channels, and how often the image was halved, of the first cell's two inputs."""
         outputs = [(self.config.image[2], 0)]
-        for i, op in enumerate(self._stem(), start=1):
+        for i, op in enumerate(self.stem(), start=1):
             outputs.append((op.out_channels, i * (self.frame.stride - 1)))
         return (outputs[-2], outputs[-1]) if len(outputs) > 2 else (outputs[-1], outputs[-1])
 
@@ -158,12 +196,12 @@ class GenotypeNetwork(TwoCellNetwork):
     def length(self) -> int:
         return 2 + (10 if self.loose else 8) * self.nodes
 
-    def cell_places(self, shape: CellShape) -> list[dict[str, Op]]:
+    def cell_places(self, shape: CellShape) -> dict[int, dict[str, Op]]:
         config, stride = self.config, 1 + shape.reduction
         ops = {name: cell_op(name, shape.channels, config, stride) for name in self.names}
         if shape.reduction:
             ops |= {f"{name}_on_node": cropped_op(name, shape.channels, config) for name in self.names}
-        return [ops] * (2 * self.nodes)
+        return dict.fromkeys(range(2 * self.nodes), ops)
 
     def cell(self, at: Place, cell: int, reduction: bool, arch: jax.Array, entries: list[jax.Array]) -> jax.Array:
         places, layout = 2 * self.nodes, self.config.layout
@@ -182,9 +220,7 @@ class GenotypeNetwork(TwoCellNetwork):
             flags = arch[2 + 4 * places :].reshape(2, self.nodes)[int(reduction)]
             nodes = nodes[jnp.nonzero(flags, size=self.multiples[reduction])[0]]
         if reduction:
-            height, width = (-(-entries[0].shape[axis] // 2) for axis in (layout.height, layout.width))
-            nodes = jax.lax.slice_in_dim(nodes, 0, height, axis=1 + layout.height)
-            nodes = jax.lax.slice_in_dim(nodes, 0, width, axis=1 + layout.width)
+            nodes = jax.lax.slice(nodes, [0] * 5, [len(nodes), *halved(entries[0].shape, layout)])
         return self.concat(nodes)
 
     def op_costs(self, archs: np.ndarray, flops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -193,55 +229,30 @@ class GenotypeNetwork(TwoCellNetwork):
         return normal, reduction
 
 
-@dataclass(frozen=True)
-class SupernetNetwork(TwoCellNetwork):
-    """All edges `(node, source)` of both cells, in order; an architecture is an op mask `[2 E, O]`, of which an edge
-    outputs the mean, and zeros where its row is empty.
-    """
-
-    @property
-    def edges(self) -> list[tuple[int, int]]:
-        return [(node, source) for node in range(INPUTS, INPUTS + self.nodes) for source in range(node)]
-
-    @property
-    def length(self) -> int:
-        return 2 * len(self.edges)
-
-    def cell_places(self, shape: CellShape) -> list[dict[str, Op]]:
-        return [
-            {
-                name: cell_op(name, shape.channels, self.config, 1 + (shape.reduction and source < INPUTS))
-                for name in self.names
-            }
-            for _, source in self.edges
-        ]
-
-    def cell(self, at: Place, cell: int, reduction: bool, arch: jax.Array, entries: list[jax.Array]) -> jax.Array:
-        masks = arch.reshape(2, len(self.edges), *arch.shape[1:])[int(reduction)]
-        first = [e for e, (_, source) in enumerate(self.edges) if reduction and source < INPUTS]
-        rest = [e for e in range(len(self.edges)) if e not in first]
-        inputs, shape = jnp.stack(entries), list(entries[0].shape)
-        if reduction:
-            for axis in (self.config.layout.height, self.config.layout.width):
-                shape[axis] = -(-shape[axis] // 2)
-        nodes = jnp.zeros((INPUTS + self.nodes, *shape), inputs.dtype)
-
-        def along(edges: list[int], sources: jax.Array | None, nodes: jax.Array) -> jax.Array:
-            def turn(run: Any, nodes: jax.Array, x: tuple[jax.Array, ...]) -> jax.Array:
-                target, source, mask = x
-                return nodes.at[target].add(run((nodes if sources is None else sources)[source], mask))
-
-            wiring = np.array([self.edges[e] for e in edges])
-            paths: list[Path] = [("cells", cell, e) for e in edges]
-            return at.each(paths, turn, nodes, (wiring[:, 0], wiring[:, 1], masks[np.array(edges)]))
-
-        nodes = along(first, inputs, nodes) if reduction else nodes.at[:INPUTS].set(inputs)
-        return self.concat(along(rest, None, nodes)[INPUTS:])
-
-    def op_costs(self, archs: np.ndarray, flops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        masks = np.asarray(archs).reshape(len(archs), 2, len(self.edges), -1)
-        normal, reduction = (masks * flops).sum((-2, -1)).T
-        return normal, reduction
+def common(names: tuple[str, ...], nodes: int, purpose: str, group: Group, **changes: Any) -> dict[str, Any]:
+    """Return the attributes of `TwoCellNetwork` for `purpose`, with `changes` to its `Config`."""
+    if purpose not in SETTINGS:
+        raise unknown("network", purpose, SETTINGS)
+    setting = SETTINGS[purpose]
+    frame, thin = setting.frame, setting.sizes is None
+    config = Config(
+        channels=group.width,
+        cells=group.depth,
+        stem=bool(frame.stem),
+        image=(frame.image, frame.image, setting.channels),
+        classes=frame.classes,
+        init=setting.init,
+    )
+    return {
+        "names": names,
+        "nodes": nodes,
+        "multiples": (group.normal, group.reduction),
+        "frame": frame,
+        "reductions": (False, True) if thin else tuple(reductions(group.depth)),
+        "normed": thin,
+        "before_taps": () if thin else (group.depth // 3, 2 * group.depth // 3),
+        "config": replace(config, **changes),
+    }
 
 
 def entry_op(entry: Entry, channels: int, config: Config) -> Op:
@@ -257,3 +268,11 @@ def pad_after(x: jax.Array, shape: tuple[int, ...], layout: Layout) -> jax.Array
     for axis in (layout.height, layout.width):
         widths[axis] = (0, shape[axis] - x.shape[axis])
     return jnp.pad(x, widths)
+
+
+def halved(shape: tuple[int, ...], layout: Layout) -> tuple[int, ...]:
+    """Return the shape of an image of half the height and width, rounded up."""
+    half = list(shape)
+    for axis in (layout.height, layout.width):
+        half[axis] = -(-shape[axis] // 2)
+    return tuple(half)

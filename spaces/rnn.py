@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 OPS = (
     "linear",
@@ -95,6 +96,15 @@ class RNN:
                 rate = self.drop_last if place == len(layers) - 1 else self.drop_between
                 x = x * _mask(drop_key, rate, (1, *x.shape[1:]))
         return x @ params["decoder"]["kernel"] + params["decoder"]["offset"][None, None]
+
+    def costs(self, archs: np.ndarray) -> np.ndarray:
+        """Return what cells `[N, A]` cost `[N]`, up to a constant: their number of linear nodes."""
+        return (np.asarray(archs).reshape(len(archs), -1, COLUMNS)[:, :, 1] == LINEAR).sum(1)
+
+    def activations(self, samples: int, length: int = 8) -> int:
+        """Return about how many floats training on `samples` sequences holds: buffers, and weights four times."""
+        weights = 2 * self.linears * sum(a * b for a, b in zip(self.sizes[:-1], self.sizes[1:], strict=True))
+        return samples * length * SLOTS * sum(self.sizes[1:]) + 4 * weights
 
     def split(self, params: Params) -> tuple[Params, list[Params]]:
         """Return what is trained of `params`, and per layer what is not: `weight_drop` decides."""

@@ -27,6 +27,7 @@ class ConvBatchNorm(nnx.Module):
             (op.size, op.size),
             strides=op.stride,
             padding=(op.size - 1) // 2,
+            feature_group_count=op.in_channels // weights["kernel"].shape[2],
             use_bias=False,
             **blank(),
         )

@@ -12,8 +12,7 @@ of the same code.
 
 import math
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, replace
-from typing import NoReturn
+from dataclasses import dataclass
 
 import jax
 import numpy as np
@@ -24,11 +23,14 @@ from jaxnas.spaces.base import Space
 from jaxnas.spaces.cell_counts import FRAMES, Cells, count, reductions
 from jaxnas.spaces.draws import distinct, generator
 from jaxnas.spaces.genotype import CELLS, Genotype, Pair, parse, to_json
+from jaxnas.spaces.nds_build import TwoCellModule
+from jaxnas.spaces.nds_network import INPUTS, SETTINGS, THIN, GenotypeNetwork, Group, TwoCellNetwork, common
 
 LARGEST = 1000  # width or depth
 MOST_PARAMS = 6_000_000  # of what NDS drew on ImageNet
 
 Sizes = Mapping[str, tuple[int, int]]
+PUBLISHED: Sizes = {"benchmark": (48, 14), "cifar10": (36, 20)}  # width and depth of DARTS's own networks
 
 
 @dataclass(frozen=True)
@@ -146,13 +148,26 @@ class TwoCells(Space):
         return np.where(given == -1, self.default[purpose], given)
 
     def groups(self, archs: np.ndarray, purpose: str) -> list[Hashable]:
-        return [(width, depth) for width, depth in self.sizes(archs, purpose).tolist()]
+        """Return width, depth, and how many nodes make the output of a normal and of a reduction cell."""
+        if purpose not in SETTINGS:
+            raise unknown("network", purpose, SETTINGS)
+        sizes = SETTINGS[purpose].sizes
+        found = np.tile(THIN, (len(archs), 1)) if sizes is None else self.sizes(archs, sizes)
+        return [Group(*row) for row in np.concatenate([found, self.split(archs)[2].sum(-1)], 1).tolist()]
 
-    def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> NoReturn:
-        raise UserError(f"{self.name} has no network to run: only params and flops score it")
+    def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> TwoCellNetwork:
+        """Return the network of a group; without one that of `example`."""
+        if group is None:
+            (group,) = self.groups(self.encode(self.example)[None], purpose)
+        assert isinstance(group, Group)
+        return GenotypeNetwork(**common(self.ops, self.nodes, purpose, group, **changes), loose=self.loose_ends)
 
-    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> nnx.Module:
-        return self.network(purpose)
+    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> TwoCellModule:
+        """Return one architecture as an ordinary Flax NNX module, with weights of its own drawn from `rngs`."""
+        arch = self.encode(arch) if isinstance(arch, str) else np.asarray(arch)
+        network = self.network(purpose, self.groups(arch[None], purpose)[0])
+        ops, sources, outputs = (part[0] for part in self.split(arch[None]))
+        return TwoCellModule(network, ops, sources, outputs, rngs=rngs)
 
     def params(self, archs: np.ndarray, purpose: str = "benchmark") -> np.ndarray:
         """Return `[N]` the parameters of the ImageNet network, or with `purpose="cifar10"` of that for CIFAR-10."""

@@ -10,6 +10,7 @@ from flax import nnx
 from jaxnas import data, scorers, spaces
 from jaxnas.errors import UserError
 from jaxnas.runner import Evaluator
+from jaxnas.spaces.as_module import ArchitectureModule
 from jaxnas.spaces.nasbench_macro import NASBENCH_MACRO as SPACE
 from jaxnas.types import Status
 
@@ -30,13 +31,15 @@ SMALL = [
 
 
 class Thin:
-    """The space with a thin network for `regression`."""
+    """The space with networks of few channels and, where one tap suffices, one stage: these compile in seconds."""
 
     def __getattr__(self, name):
         return getattr(SPACE, name)
 
     def network(self, purpose, group=None, **changes):
-        return SPACE.network(purpose, group, **changes, **({"channels": 4} if purpose == "regression" else {}))
+        channels = min(4, SPACE.network(purpose).config.channels)
+        stages = 3 if purpose == "regression" else 1
+        return SPACE.network(purpose, group, **changes, stages=stages, channels=channels)
 
 
 @pytest.mark.parametrize(("string", "params", "flops"), ROWS)
@@ -54,7 +57,9 @@ def test_counts_equal_the_table_and_classes_share_its_accuracies(shared_data):
     np.testing.assert_array_equal(SPACE.params(archs), rows["params"])
     np.testing.assert_array_equal(SPACE.flops(archs), rows["flops"])
     trained = rows.select("acc_s0", "acc_s1", "acc_s2").to_numpy()
-    pairs = {(arch.tobytes(), tuple(accuracies)) for arch, accuracies in zip(SPACE.canonical(archs), trained)}
+    pairs = {
+        (arch.tobytes(), tuple(accuracies)) for arch, accuracies in zip(SPACE.canonical(archs), trained, strict=True)
+    }
     assert len(pairs) == len({arch for arch, _ in pairs}) == len({accuracies for _, accuracies in pairs})
 
 
@@ -93,19 +98,21 @@ def test_bad_strings_are_one_clear_line(string, words):
         SPACE.network("nkt")
 
 
-@pytest.mark.parametrize("purpose", ["ntk", "regions"])
-def test_the_built_module_is_the_network_with_that_index(purpose):
-    network = SPACE.network(purpose)
-    params = network.init(nnx.Rngs(5).params())
-    x = jnp.asarray(np.random.default_rng(0).standard_normal((4, *network.config.image), np.float32))
-    for arch in ARCHS:
-        module = SPACE.build(arch, rngs=nnx.Rngs(5), purpose=purpose)
-        logits = network.apply(params, jnp.asarray(arch), x)
-        np.testing.assert_allclose(module(x), logits, rtol=0, atol=1e-5 * np.abs(logits).max())
+@pytest.mark.parametrize("changes", [{}, {"stages": 1}], ids=["three stages", "one"])
+def test_the_built_module_is_the_network_with_that_index(changes):
+    network = SPACE.network("ntk", **changes)
+    shared = network.module(network.init(jax.random.key(5)))
+    x = np.random.default_rng(0).standard_normal((4, 32, 32, 3), np.float32)
+    apply = nnx.jit(lambda shared, arch, x: shared(x, arch))
+    for arch in ARCHS[: 1 if changes else 2]:
+        module = ArchitectureModule(network, shared, arch)
+        logits = apply(shared, jnp.asarray(arch), x)
+        actual = nnx.jit(lambda module, x: module(x))(module, x)
+        np.testing.assert_allclose(actual, logits, rtol=0, atol=1e-5 * np.abs(logits).max())
 
 
 def test_built_modules_have_the_benchmarks_parameters():
-    for string, params, _ in ROWS[:3]:
+    for string, params, _ in ROWS[:1]:
         module = nnx.eval_shape(lambda string=string: SPACE.build(string, rngs=nnx.Rngs(0)))
         assert sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param))) == params
 

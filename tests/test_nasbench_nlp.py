@@ -9,8 +9,11 @@ import numpy as np
 import polars
 import pytest
 
+from jaxnas import data, spaces
 from jaxnas.errors import UserError
-from jaxnas.scorers.sequence import sequence_regression
+from jaxnas.program import Program
+from jaxnas.runner import Evaluator
+from jaxnas.scorers.sequence import Sequences, sequence_regression
 from jaxnas.scorers.signals import Signal, Task, load_task, sequences
 from jaxnas.spaces.nasbench_nlp import NASBENCH_NLP as SPACE
 from jaxnas.spaces.rnn import COLUMNS, LINEAR, MAX_LINEARS, MAX_NODES, OPS, PAD, RNN, SLOT_NAMES, run_cell
@@ -239,7 +242,7 @@ def test_disconnected_cells_do_not_see_x():
 def test_networks_have_room_for_the_cells_of_their_group(sample):
     archs = np.concatenate([sample, CELLS])
     linears = (archs.reshape(len(archs), MAX_NODES, COLUMNS)[..., 1] == LINEAR).sum(1)
-    rooms = [SPACE.network(group=group).linears for group in SPACE.groups(archs, "regression")]
+    rooms = [SPACE.network(group=group).linears for group in SPACE.groups(archs, "sequence")]
     assert (linears <= rooms).all()
     assert max(rooms) <= MAX_LINEARS
     with pytest.raises(UserError, match="has no network for regions: its cells read sequences"):
@@ -516,3 +519,27 @@ def test_dots_of_sequences_cover_their_share_of_the_rectangle():
 def test_tasks_of_images_are_no_tasks_of_sequences():
     with pytest.raises(UserError, match="needs two taps, input and target"):
         sequences(load_task("nb101"), 2, np.random.default_rng(0))
+
+
+def test_cells_are_scored_in_batches_of_one_program(compiles):
+    network = RNN(features=48, sizes=(5, 6, 5), linears=MAX_LINEARS)
+
+    def program(batch):
+        scorer = Sequences(samples=2, steps=2)
+        options = {"repeats": 2, "seed": 0, "devices": jax.devices()[:1], "mode": "loop"}
+        return Program(network, scorer, data.load("synthetic"), batch=batch, **options)
+
+    archs = SPACE.sample(jax.random.key(5), 5)
+    large = program(4)
+    first, second = large.launch(archs)()
+    assert np.isfinite(first).all() and (first != second).all()
+    with compiles(0):
+        np.testing.assert_array_equal(large.launch(archs[::-1])()[0], first[::-1])
+    np.testing.assert_array_equal(program(2).launch(archs)()[0], first)
+
+
+def test_sequences_are_for_recurrent_networks():
+    with pytest.raises(UserError, match="unknown network 'sequence'"):
+        Evaluator(spaces.get("nasbench201"), Sequences(), data.load("synthetic")).program()
+    with pytest.raises(UserError, match="two taps"):
+        Sequences(task="nb101").check()

@@ -96,6 +96,6 @@ def test_samples_are_different_and_neighbours_differ_in_one_width():
         SPACE.sample(jax.random.key(0), 0)
 
 
-def test_there_is_no_network_to_run():
-    with pytest.raises(UserError, match="only params and flops"):
-        SPACE.network("ntk")
+def test_there_is_no_network_for_regions():
+    with pytest.raises(UserError, match="unknown network 'regions'"):
+        SPACE.network("regions")

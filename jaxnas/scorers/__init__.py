@@ -10,14 +10,17 @@ from jaxnas.scorers.regions import Regions as Regions
 from jaxnas.scorers.regions import regions as regions
 from jaxnas.scorers.regression import Regression as Regression
 from jaxnas.scorers.regression import regression as regression
+from jaxnas.scorers.sequence import Sequences as Sequences
+from jaxnas.scorers.sequence import sequence_regression as sequence_regression
 
-Measured = NTK | Regions | Regression
+Measured = NTK | Regions | Regression | Sequences
 Scorer = Measured | Count | TeNas
 COUNTS = {name: Count(name) for name in ("params", "flops")}
 DEFAULTS: dict[str, Scorer] = {
     "ntk": NTK(),
     "regions": Regions(),
     "regression": Regression(),
+    "sequence": Sequences(),
     "te_nas": TeNas(),
     **COUNTS,
 }

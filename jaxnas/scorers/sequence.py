@@ -5,14 +5,18 @@ fresh noise on the input at each. The score is the error in evaluation mode at t
 """
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from jaxnas.scorers.signals import Task, noise
-from jaxnas.types import Score, Status
+from jaxnas.data import Source
+from jaxnas.errors import UserError
+from jaxnas.scorers.signals import Task, load_task, noise, sequences
+from jaxnas.types import Finished, Score, Status
 
 LEARNING_RATE, WEIGHT_DECAY = 1e-3, 1.2e-6  # the decay is an L2 term of the gradient
 BATCH, STEPS = 16, 100
@@ -61,3 +65,60 @@ def sequence_regression(
     value = loss(params, jnp.asarray(steps), None)
     status = jnp.where(jnp.isfinite(value), Status.ok, Status.nonfinite).astype(jnp.int32)
     return Score(jnp.where(status == Status.ok, value, jnp.nan), status, {})
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Error of regressing synthetic sequences, for spaces of recurrent networks."""
+
+    weight_drop: Literal["as_published", "trained"] = "as_published"
+    """`as_published`: the hidden-to-hidden matrices stay as they were drawn, as in the benchmark's and GenNAS's code.
+    `trained`: they learn too."""
+    task: str = "nlp"
+    """Stored task with two taps, input and target; or a .json file of the same form."""
+    samples: int = BATCH
+    """Sequences in the batch."""
+    steps: int = STEPS
+    """Steps of Adam."""
+
+    name: ClassVar[str] = "sequence"
+    sign: ClassVar[int] = -1
+    paper: ClassVar[str] = "GenNAS (Li et al., NeurIPS 2021)"
+    purpose: ClassVar[str] = "sequence"
+    counts_dead_ends: ClassVar[bool] = False
+    cost: ClassVar[str] = "100 steps of training"
+    shared_weights: ClassVar[bool] = False
+
+    def check(self) -> None:
+        """Raise a `UserError` if the options make no sense together."""
+        if self.samples < 1 or self.steps < 1:
+            raise UserError(f"sequence: {self.samples} samples, {self.steps} steps; give at least 1 of each")
+        sequences(load_task(self.task), 1, np.random.default_rng(0))
+
+    def config(self) -> dict[str, Any]:
+        """Return what the score asks of the space's network."""
+        return {"features": load_task(self.task).channels[0], "weight_drop": self.weight_drop}
+
+    def draw(self, source: Source, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Return one repeat's input and target `[T, B, D]`; no images are used."""
+        return sequences(load_task(self.task), self.samples, rng)
+
+    def measure(self, network: Any, params: Any, arch: jax.Array, inputs: Any, key: jax.Array) -> jax.Array:
+        """Return the error of one architecture, `[]`."""
+        x, target = inputs
+        trained, frozen = network.split(params)
+
+        def apply(trained: Any, x: jax.Array, key: jax.Array | None) -> jax.Array:
+            return network.apply(network.join(trained, frozen), arch, x, key=key)
+
+        score = sequence_regression(apply, trained, x, target, key=key, task=load_task(self.task), steps=self.steps)
+        return score.value
+
+    def floats(self, network: Any) -> int:
+        """Return about how many floats the measurement of one architecture holds at once."""
+        return network.activations(self.samples)
+
+    def finish(self, errors: np.ndarray) -> Finished:
+        """Turn the errors `[N]` of a batch into values and statuses."""
+        finite = np.isfinite(errors)
+        return Finished(np.where(finite, errors, np.nan), np.where(finite, Status.ok, Status.nonfinite), {})

@@ -5,7 +5,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from jaxnas.errors import unknown
 from jaxnas.options import Options, provenance
 from jaxnas.program import loop_batch
 from jaxnas.runner import summarise
-from jaxnas.scorers import Count, Measured
+from jaxnas.scorers import NTK, Count, Measured
 from jaxnas.search.base import Found, Method, Task
 from jaxnas.search.loop import Log, evaluate_with, run
 from jaxnas.search.methods import METHODS
@@ -30,6 +30,15 @@ RESULT = "result.json"
 SHOWN = 20  # rounds in the table, the last ones
 
 
+@dataclass(frozen=True)
+class Pruning:
+    """Options of the method `prune`."""
+
+    preset: str | None = None
+    """Ops that an edge loses in a round, and images of the NTK unless --ntk.images says otherwise: on darts `cifar10`
+    (3 ops, 14 images) or `imagenet` (2, 24); by default the first preset of the space."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Search(Options):
     """Find a good architecture without training any; the same command again resumes, or shows the result once more."""
@@ -38,6 +47,7 @@ class Search(Options):
     """`prune`: TE-NAS prunes a supernet. `evolve`: GenNAS's regularised evolution, as published with --scorers
     regression --repeats 1 --brood 1. `random`: the best of --samples architectures. The last two go by any scorers,
     several by the sum of their ranks."""
+    prune: Pruning = field(default_factory=Pruning)
     repeats: int = 3
     """Measurements of each score, each with new inputs and, unless --ntk.preset says otherwise, new weights."""
     samples: int = 500
@@ -60,6 +70,7 @@ class Search(Options):
 def search(config: Search) -> None:
     """Run the command."""
     space = spaces.get(config.space)
+    config = _with_preset(config, space)
     deciding = _deciding(config)
     method = _method(config, space, deciding)
     source = config.source()
@@ -98,6 +109,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return cli.run(Search, search, argv, prog="jaxnas search")
 
 
+def _with_preset(config: Search, space: Space) -> Search:
+    """Return the options with the preset's number of images, where the NTK's is the default."""
+    if config.method != "prune" or space.supernet is None or config.ntk.images != NTK.images:
+        return config
+    return replace(config, ntk=replace(config.ntk, images=space.supernet.preset(config.prune.preset).images))
+
+
 def _deciding(config: Search) -> dict[str, Measured | Count]:
     """Return the scorers that were asked for, te_nas being the two it is made of."""
     named = [name.strip() for name in config.scorers.split(",")]
@@ -123,6 +141,7 @@ def _method(config: Search, space: Space, deciding: dict[str, Measured | Count])
         children=config.children,
         tournament=config.tournament,
         brood=config.brood,
+        preset=config.prune.preset,
     )
     return METHODS[config.method](task)
 

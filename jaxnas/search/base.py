@@ -80,6 +80,7 @@ class Task(NamedTuple):
       children: the number of architectures that evolution adds.
       tournament: members of the population of which the best becomes a parent.
       brood: children between two looks at the scores.
+      preset: of pruning, see `Supernet.presets`.
     """
 
     space: Space
@@ -91,6 +92,7 @@ class Task(NamedTuple):
     children: int
     tournament: int
     brood: int
+    preset: str | None = None
 
 
 def rank_sum(scores: Scores, signs: Mapping[str, int]) -> np.ndarray:

@@ -11,6 +11,10 @@ linear regions least go first:
         state = step(state, deltas(kappa), deltas(regions))
     arch = chosen(state)
 
+Where a node keeps only some of its edges, `edge_candidates` and `edge_step` do the same with whole edges, node by node.
+There the official code compares with the condition number of the network before the first node; here the origin is
+always the network that is left.
+
 A failed value (not finite, or not positive: both quantities are at least 1) neither stops the search nor enters a
 mean. A repeat whose origin failed is left out for all candidates alike. A candidate that failed in any other repeat
 has the delta NaN: its network counts as the worst, so its op is removed after those of all other candidates of that
@@ -76,6 +80,14 @@ def candidates(state: State) -> tuple[np.ndarray, np.ndarray]:
     return masks, pairs
 
 
+def edge_candidates(state: State, group: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the masks `[M, E, O]` that lack one more edge of `group`, and its (edge, op) pairs `[M, 2]`."""
+    pairs = np.array([(edge, state.mask[edge].argmax()) for edge in group if state.mask[edge].any()])
+    masks = np.repeat(state.mask[None], len(pairs), axis=0)
+    masks[np.arange(len(pairs)), pairs[:, 0]] = False
+    return masks, pairs
+
+
 def relative_change(origin: np.ndarray, candidate: np.ndarray, decimals: int = 3) -> np.ndarray:
     """Return `mean_r round((o_r - c_rm) / o_r, decimals)` `[M]`; positive where the candidate's value is lower.
 
@@ -113,16 +125,27 @@ def step(state: State, delta_kappa: np.ndarray, delta_regions: np.ndarray, *, pr
       ValueError: the number of deltas is not that of the candidates, or nothing is left to prune.
     """
     _, pairs = candidates(state)
-    delta_kappa, delta_regions = np.array(delta_kappa, np.float64), np.array(delta_regions, np.float64)
     if not len(pairs):
         raise ValueError("nothing to prune: every edge has one op left")
-    if not delta_kappa.shape == delta_regions.shape == (len(pairs),):
-        raise ValueError(f"expected {len(pairs)} deltas of each kind, got {delta_kappa.shape}, {delta_regions.shape}")
-    order, ranks = _priority(delta_kappa, delta_regions)
-    pruned = _first_per_edge(pairs[order], np.minimum(prune_number, state.mask.sum(axis=1) - 1))
-    mask = state.mask.copy()
-    mask[pruned[:, 0], pruned[:, 1]] = False
-    return State(mask, (*state.history, Round(pairs, delta_kappa, delta_regions, ranks, pruned, mask)))
+    order, judged = _judge(pairs, delta_kappa, delta_regions)
+    return _without(state, judged, _first_per_edge(pairs[order], np.minimum(prune_number, state.mask.sum(axis=1) - 1)))
+
+
+def edge_step(
+    state: State, group: Sequence[int], delta_kappa: np.ndarray, delta_regions: np.ndarray, *, keep: int
+) -> State:
+    """Return the state after the last step for one group: of its edges, `keep` with the highest rank sums are left.
+
+    Args:
+      state: the state whose `edge_candidates` were evaluated; left as it is.
+      group: the edges into one node.
+      delta_kappa: relative change of the condition number, `[M]` in the order of the candidates.
+      delta_regions: relative change of the number of linear regions, `[M]`.
+      keep: edges that stay.
+    """
+    _, pairs = edge_candidates(state, group)
+    order, judged = _judge(pairs, delta_kappa, delta_regions)
+    return _without(state, judged, pairs[order[: len(pairs) - keep]])
 
 
 def done(state: State) -> bool:
@@ -152,6 +175,22 @@ def _round_json(record: Round) -> dict[str, Any]:
         "pruned": record.pruned.tolist(),
         "mask": record.mask.astype(int).tolist(),
     }
+
+
+def _judge(pairs: np.ndarray, kappa: np.ndarray, regions: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    """Return the order `[M]` in which candidates go, and the first four fields of their `Round`."""
+    kappa, regions = np.array(kappa, np.float64), np.array(regions, np.float64)
+    if not kappa.shape == regions.shape == (len(pairs),):
+        raise ValueError(f"expected {len(pairs)} deltas of each kind, got {kappa.shape}, {regions.shape}")
+    order, ranks = _priority(kappa, regions)
+    return order, (pairs, kappa, regions, ranks)
+
+
+def _without(state: State, judged: tuple[np.ndarray, ...], pruned: np.ndarray) -> State:
+    """Return the state after a round in which the (edge, op) pairs `pruned` `[K, 2]` went."""
+    mask = state.mask.copy()
+    mask[pruned[:, 0], pruned[:, 1]] = False
+    return State(mask, (*state.history, Round(*judged, pruned, mask)))
 
 
 def _nullable(values: np.ndarray) -> list[float | None]:

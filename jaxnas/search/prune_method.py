@@ -8,7 +8,8 @@ import numpy as np
 from jaxnas.errors import UserError
 from jaxnas.search import prune
 from jaxnas.search.base import Found, Method, Scores, Task
-from jaxnas.spaces import CellSpace
+from jaxnas.spaces import Space
+from jaxnas.spaces.supernet import Preset, Supernet
 
 TE_NAS = ("ntk", "regions")
 
@@ -27,11 +28,13 @@ class Prune:
     Where one of the two is missing the other decides alone: the paper's ablation.
     """
 
-    space: CellSpace
+    space: Space
+    preset: str | None = None
 
     @property
     def rounds(self) -> int:
-        return len(self.space.ops) - 1
+        most, number = len(self._supernet.ops) - len(self._supernet.banned) - 1, self._setting.prune_number
+        return -(-most // number) + len(self._large) + 1
 
     @property
     def batch(self) -> int:
@@ -39,28 +42,34 @@ class Prune:
 
     @property
     def options(self) -> dict[str, Any]:
-        return {}
+        return {"prune": self._setting._asdict()}
 
     def init(self) -> Pruning:
-        return Pruning(prune.init(len(self.space.edges), len(self.space.ops), banned=(self.space.zero,)))
+        net = self._supernet
+        return Pruning(prune.init(len(net.edges), len(net.ops), banned=net.banned))
 
     def ask(self, state: Pruning) -> np.ndarray:
         """Return the masks of the origin and of its candidates; at the end that of the only architecture left."""
-        masks, _ = prune.candidates(state.supernet)
+        masks, _ = self._candidates(state.supernet)
         return np.concatenate([state.supernet.mask[None], masks])
 
     def step(self, state: Pruning, scores: Scores) -> Pruning:
-        after = state.supernet
-        if not prune.done(after):
-            tied = np.zeros(len(prune.candidates(after)[1]))
-            after = prune.step(after, *(prune.deltas(scores[s].value) if s in scores else tied for s in TE_NAS))
+        before = after = state.supernet
+        tied = np.zeros(len(self._candidates(before)[1]))
+        if len(tied):
+            deltas = [prune.deltas(scores[s].value) if s in scores else tied for s in TE_NAS]
+            group = self._group(before)
+            if group is None:
+                after = prune.step(before, *deltas, prune_number=self._setting.prune_number)
+            else:
+                after = prune.edge_step(before, group, *deltas, keep=self._supernet.keep)
         return Pruning(after, (*state.scores, scores))
 
     def done(self, state: Pruning) -> bool:
         return len(state.scores) == self.rounds
 
     def result(self, state: Pruning) -> Found:
-        return Found(prune.chosen(state.supernet), state.scores[-1], {})
+        return Found(self._supernet.to_arch(state.supernet.mask), state.scores[-1], {})
 
     def report(self, state: Pruning) -> list[dict[str, Any]]:
         records: list[dict[str, Any]] = prune.to_json(state.supernet)["rounds"]
@@ -78,8 +87,33 @@ class Prune:
         ]
 
     def _name(self, edge: int, op: int) -> str:
-        target, source = self.space.edges[edge]
-        return f"{target}<-{source}:{self.space.ops[op]}"
+        return f"{self._supernet.edges[edge]}:{self._supernet.ops[op]}"
+
+    @property
+    def _supernet(self) -> Supernet:
+        assert self.space.supernet is not None
+        return self.space.supernet
+
+    @property
+    def _setting(self) -> Preset:
+        return self._supernet.preset(self.preset)
+
+    @property
+    def _large(self) -> list[tuple[int, ...]]:
+        """The groups that lose edges in the end."""
+        return [group for group in self._supernet.groups if len(group) > self._supernet.keep]
+
+    def _group(self, state: prune.State) -> tuple[int, ...] | None:
+        """Return the group that loses edges now, or None while edges lose ops, and at the end."""
+        if prune.done(state):
+            for group in self._large:
+                if state.mask[list(group)].any(-1).sum() > self._supernet.keep:
+                    return group
+        return None
+
+    def _candidates(self, state: prune.State) -> tuple[np.ndarray, np.ndarray]:
+        group = self._group(state)
+        return prune.candidates(state) if group is None else prune.edge_candidates(state, group)
 
 
 def make(task: Task) -> Method:
@@ -89,9 +123,10 @@ def make(task: Task) -> Method:
             f"--method prune ranks by ntk and regions, or by one of them, not by {', '.join(task.signs)}: "
             "say --scorers ntk,regions, --method evolve or --method random"
         )
-    if not isinstance(task.space, CellSpace):
+    if task.space.supernet is None:
         raise UserError(
             f"--method prune needs a space of ops on the edges of a cell, and {task.space.name} is none: "
             "say --method evolve or --method random"
         )
-    return Prune(task.space)
+    task.space.supernet.preset(task.preset)
+    return Prune(task.space, task.preset)

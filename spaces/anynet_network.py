@@ -1,0 +1,189 @@
+"""The networks of NDS's AnyNets.
+
+Widths, depths and groups change every shape, so an architecture is a group of its own and every one is compiled: with a
+hundred convolutions that takes longer than the score, and no batch shortens it.
+
+`benchmark` is NDS's network for ImageNet, `cifar10` that for CIFAR-10. `regression` is GenNAS's (Li et al., NeurIPS
+2021): that for CIFAR-10 with a stem of 12 channels and He's initialisation by fan-out; the taps are the outputs of the
+last three stages before their last ReLU.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from flax import nnx
+
+from jaxnas.errors import UserError, unknown
+from jaxnas.kernels.layout import NHWC, THIN
+from jaxnas.layers import ConvNorm, Op, Params, Saved, normalise, through_norm
+from jaxnas.modules import ModuleOp
+from jaxnas.network import HEAD, Config, Network, Ops, Path, Place
+from jaxnas.spaces.anynet_blocks import FRAMES, Block, Stem
+
+TAPS, GENNAS_STEM_WIDTH = 3, 12
+
+
+class StageSize(NamedTuple):
+    """One stage of one architecture; as `anynet_blocks.Stage`, whose stages are those of many."""
+
+    depth: int
+    width: int
+    middle: int
+    groups: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class GroupedConvNorm(ConvNorm):
+    """`ConvNorm` in groups of channels that do not see each other; differentiated by JAX, without an NTK."""
+
+    groups: int = 1
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        kernel = self.size, self.size, self.in_channels // self.groups, self.out_channels
+        return {**super().shapes(), "kernel": kernel}
+
+    def flops(self, pixels: int) -> int:
+        whole = self.size**2 * self.in_channels * (pixels // self.stride**2) * self.out_channels
+        return super().flops(pixels) - whole + whole // self.groups
+
+    def linear(self, params: Params, x: jax.Array) -> jax.Array:
+        return jax.lax.conv_general_dilated(
+            jax.nn.relu(x) if self.relu else x,
+            params["kernel"],
+            (self.stride, self.stride),
+            [(self.size // 2,) * 2] * 2,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=self.groups,
+        )
+
+    def backward(self, params: Params, x: jax.Array, saved: Saved, g: jax.Array) -> tuple[jax.Array, Params]:
+        hat = normalise(saved.linear, saved.moments, self.layout)
+        axes = self.layout.all_but_channel
+        pulled = through_norm(g, hat, self._gain(params, saved.moments), self.bn, self.layout)
+        kernel, dx = jax.vjp(lambda kernel, x: self.linear({"kernel": kernel}, x), params["kernel"], x)[1](pulled)
+        return dx, {"kernel": kernel, "scale": (g * hat).sum(axes), "bias": g.sum(axes)}
+
+    def backward_gram(self, params: Params, x: jax.Array, saved: Saved, g: jax.Array) -> tuple[jax.Array, jax.Array]:
+        raise NotImplementedError("no NTK of grouped convolutions")
+
+
+class Classifier(nnx.Module):
+    """ReLU, global average pooling and a linear classifier: `[B, classes]` logits."""
+
+    def __init__(self, channels: int, classes: int, rngs: nnx.Rngs):
+        self.linear = nnx.Linear(channels, classes, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.linear(jax.nn.relu(x).mean((1, 2)))
+
+
+@dataclass(frozen=True)
+class MakeClassifier:
+    """Makes the classifier."""
+
+    channels: int
+    classes: int
+
+    def __call__(self, rngs: nnx.Rngs) -> nnx.Module:
+        return Classifier(self.channels, self.classes, rngs)
+
+
+@dataclass(frozen=True)
+class AnyNetwork(Network):
+    """One AnyNet; a convolution takes the ReLU before it, so that a stage's output is that before its last ReLU.
+
+    Attributes:
+      config: image, classes and modes; its `channels` only say that these are too many for another layout than NHWC.
+      block: what the stages consist of.
+      stem: before them.
+      stem_width: its output's channels.
+      stages: their sizes.
+    """
+
+    config: Config
+    block: Block
+    stem: Stem
+    stem_width: int
+    stages: tuple[StageSize, ...]
+
+    @property
+    def length(self) -> int:
+        return 1  # none of them matters here
+
+    def places(self) -> dict[Path, Ops]:
+        config, inputs, places = self.config, self.config.image[2], dict[Path, Ops]()
+        for i, (size, halves, stride) in enumerate(self.stem.convs):
+            outputs = self.stem_width * halves // 2
+            places["stem", i] = ConvNorm(inputs, outputs, size, NHWC, stride, relu=i > 0, bn=config.bn)
+            inputs = outputs
+        for number, stage in enumerate(self.stages):
+            for depth in range(stage.depth):
+                own = self._block_ops(inputs, stage if depth == 0 else stage._replace(stride=1))
+                places |= {("stages", number, depth, name): op for name, op in own.items()}
+                inputs = stage.width
+        make = MakeClassifier(inputs, config.classes)
+        return {**places, HEAD: ModuleOp(make, inputs, config.classes, NHWC, bn=config.bn, own_init=False)}
+
+    def features(self, at: Place, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
+        """Return the outputs of the last three stages before their last ReLU."""
+        for i in range(len(self.stem.convs)):
+            x = at(("stem", i), x)
+        if self.stem.pool:
+            x = nnx.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))  # the ReLU after it could as well be before it
+        places, features = self.places(), []
+        for number, stage in enumerate(self.stages):
+            for depth in range(stage.depth):
+                x = self._through(at, ("stages", number, depth), places, x)
+            features.append(x)
+        return features[-TAPS:]
+
+    def activations(self, images: int) -> int:
+        """Return the floats that a forward pass of `images` images keeps: two for each input of a convolution."""
+        return 2 * images * sum(map(math.prod, self.flow.inputs.values()))
+
+    def costs(self, archs: np.ndarray) -> np.ndarray:
+        return np.full(len(archs), self.flops_cost().fixed)
+
+    def _block_ops(self, inputs: int, stage: StageSize) -> dict[str, Op]:
+        """Return the ops of one block."""
+        widths = {"in": inputs, "mid": stage.middle, "out": stage.width}
+        ops: dict[str, Op] = {}
+        for i, conv in enumerate(self.block.convs):
+            before, after = widths[conv.inputs], widths[conv.outputs]
+            groups, stride = stage.groups if conv.grouped else 1, stage.stride if conv.strided else 1
+            plain = ConvNorm(before, after, conv.size, NHWC, stride, bn=self.config.bn)
+            ops[f"conv{i}"] = GroupedConvNorm(**vars(plain), groups=groups) if groups > 1 else plain
+        if self.block.residual and (inputs != stage.width or stage.stride != 1):
+            ops["shortcut"] = ConvNorm(inputs, stage.width, 1, NHWC, stage.stride, bn=self.config.bn)
+        return ops
+
+    def _through(self, at: Place, block: Path, places: dict[Path, Ops], x: jax.Array) -> jax.Array:
+        y = x
+        for i in range(len(self.block.convs)):
+            y = at((*block, f"conv{i}"), y)
+        if not self.block.residual:
+            return y
+        shortcut = (*block, "shortcut")
+        return y + (at(shortcut, x) if shortcut in places else jax.nn.relu(x))
+
+
+def anynetwork(purpose: str, block: Block, stride: int, stem_width: int, stages: tuple[StageSize, ...]) -> AnyNetwork:
+    """Return the network for `purpose`; `stride` is that of the stem on ImageNet.
+
+    Raises:
+      UserError: there is no such network, or it has too few stages for three taps.
+    """
+    if purpose not in (*FRAMES, "regression"):
+        raise unknown("network", purpose, (*FRAMES, "regression"))
+    frame = FRAMES["cifar10" if purpose == "regression" else purpose]
+    if purpose == "regression":
+        stem_width = GENNAS_STEM_WIDTH
+        if len(stages) < TAPS:
+            raise UserError(f"regression needs {TAPS} stages and this architecture has {len(stages)}; leave it out")
+    image = (frame.image, frame.image, 3)
+    config = Config(channels=THIN, cells=0, image=image, classes=frame.classes, init="kaiming_fan_out")
+    return AnyNetwork(config, block, frame.stems[stride], stem_width, stages)

@@ -1,0 +1,50 @@
+"""What pruning a supernet needs to know of a space."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxnas.errors import unknown
+
+
+class Preset(NamedTuple):
+    """A published setting of TE-NAS's pruning.
+
+    Attributes:
+      prune_number: ops that an edge loses in a round.
+      images: in the batch of the NTK.
+    """
+
+    prune_number: int = 1
+    images: int = 72
+
+
+@dataclass(frozen=True)
+class Supernet:
+    """All choices of a space at once: an op mask `[E, O]` says which ops are active on which edge.
+
+    Attributes:
+      edges: names, for tables.
+      ops: names.
+      banned: ops that are inactive from the beginning, by index.
+      presets: by name; the first one is the default.
+      to_arch: the architecture `[A]` of a mask with at most one op on each edge.
+      groups: edges into one node each, of which only `keep` stay in the end; none where all edges do.
+      keep: see `groups`.
+    """
+
+    edges: tuple[str, ...]
+    ops: tuple[str, ...]
+    banned: tuple[int, ...]
+    to_arch: Callable[[np.ndarray], np.ndarray]
+    presets: Mapping[str, Preset]
+    groups: tuple[tuple[int, ...], ...] = ()
+    keep: int = 0
+
+    def preset(self, name: str | None) -> Preset:
+        """Return the preset called `name`, or without a name the first one; `UserError` where there is none."""
+        if name is not None and name not in self.presets:
+            raise unknown("preset", name, self.presets)
+        return self.presets[next(iter(self.presets)) if name is None else name]
