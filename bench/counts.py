@@ -7,10 +7,11 @@ import numpy as np
 
 from jaxnas.layers import Zero
 from jaxnas.network import Config, Cost
-from jaxnas.scorers import NTK, Measured, Regions, Regression
+from jaxnas.scorers import NTK, Regions, Regression
 from jaxnas.spaces import CellSpace
 from jaxnas.spaces.cell_network import CellNetwork
 
+Images = NTK | Regions | Regression
 WORD = 4  # bytes of a float32
 FLOPS = (
     "2 x multiply-adds of a forward pass (the space's count at the scorer's network, mean over the sample) x passes,"
@@ -38,7 +39,7 @@ class Passes(NamedTuple):
     kept: int
 
 
-def passes(scorer: Measured) -> Passes:
+def passes(scorer: Images) -> Passes:
     """Return how many images a score takes through the network."""
     if isinstance(scorer, Regions):
         return Passes(scorer.batches * scorer.samples, 0, 0)
@@ -48,7 +49,7 @@ def passes(scorer: Measured) -> Passes:
     return Passes(scorer.images, scorer.images * (scorer.images if scorer.bn == "batch" else 1), scorer.images)
 
 
-def flops(space: CellSpace, scorer: Measured, archs: np.ndarray) -> float:
+def flops(space: CellSpace, scorer: Images, archs: np.ndarray) -> float:
     """Return the floating-point operations per architecture of `archs` `[N, E]`, counted as `FLOPS` says."""
     network, images = space.network(scorer.purpose, **scorer.config()), passes(scorer)
     total = 2 * mean(network.flops_cost(), archs) * (images.forward + 2 * images.backward)
@@ -57,7 +58,7 @@ def flops(space: CellSpace, scorer: Measured, archs: np.ndarray) -> float:
     return total
 
 
-def moved(space: CellSpace, scorer: Measured, archs: np.ndarray) -> float:
+def moved(space: CellSpace, scorer: Images, archs: np.ndarray) -> float:
     """Return the least bytes per architecture of `archs` `[N, E]` to and from memory, counted as `BYTES` says."""
     network, images = space.network(scorer.purpose, **scorer.config()), passes(scorer)
     activations = mean(activation_cost(network), archs) * (images.forward + images.backward)

@@ -14,13 +14,14 @@ import numpy as np
 from bench import ceilings, counts, harness
 from bench.case import Options
 from bench.machine import installed, machine
-from jaxnas import data, spaces
+from jaxnas import data
 from jaxnas.runner import Evaluator
-from jaxnas.scorers import Measured, Regression
+from jaxnas.scorers import Regression
 from jaxnas.scorers.signals import load_task, noise
+from jaxnas.spaces.nasbench201 import NASBENCH201
 
 Loop = Callable[[ModuleType, Any, Any], Any]  # (bench.competitor, inputs, architecture) -> score
-SPACE = spaces.get("nasbench201")
+SPACE = NASBENCH201
 SEED = 0
 
 
@@ -40,7 +41,7 @@ class ScorerCase:
 
     name: str
     summary: str
-    scorer: Measured
+    scorer: counts.Images
     archs: int
     rivals: Mapping[str, Loop]
     precision: Literal["default", "highest"] = "default"
@@ -126,7 +127,7 @@ def load_rivals(case: ScorerCase, source: data.Source) -> harness.Rivals:
     return {name: partial(loop, competitor, inputs) for name, loop in case.rivals.items()}
 
 
-def draw(scorer: Measured, source: data.Source) -> Any:
+def draw(scorer: counts.Images, source: data.Source) -> Any:
     """Return one repeat's inputs as NumPy arrays; for the regression with its noise `[steps + 1, B, H, W, C]`."""
     inputs: Any = scorer.draw(source, np.random.default_rng(SEED))
     if not isinstance(scorer, Regression):

@@ -218,7 +218,7 @@ class CellSpace(Space):
 
     def _open(self, masks: np.ndarray) -> np.ndarray:
         """Return `[N, E]`: an op other than the zero op is active."""
-        return masks[..., [k for k in range(len(self.ops)) if k != self.zero]].any(-1)
+        return np.any(masks[..., [k for k in range(len(self.ops)) if k != self.zero]], axis=-1)
 
     def _longest_path(self, archs: np.ndarray) -> np.ndarray:
         masks = (np.asarray(archs) if np.ndim(archs) == 3 else self.to_mask(archs)).astype(bool)

@@ -56,12 +56,13 @@ class Darts(TwoCells):
         if np.ndim(archs) == 2:
             return super().is_disconnected(archs)
         masks = np.asarray(archs).reshape(len(archs), len(CELLS), len(EDGES), -1) > 0
-        open_ = np.delete(masks, NONE, -1).any(-1)
+        open_: np.ndarray = np.any(np.delete(masks, NONE, -1), axis=-1)
         reached = np.zeros((len(archs), len(CELLS), INPUTS + NODES, INPUTS), bool)
         reached[:, :, range(INPUTS), range(INPUTS)] = True
         for edge, (node, source) in enumerate(EDGES):
             reached[:, :, node] |= reached[:, :, source] & open_[:, :, edge, None]
-        normal, reduction = np.moveaxis(reached[:, :, INPUTS:].any(2), 1, 0)
+        ends: np.ndarray = np.any(reached[:, :, INPUTS:], axis=2)
+        normal, reduction = np.moveaxis(ends, 1, 0)
         return ~(reduction[:, 0] | (reduction[:, 1] & normal.any(-1)))
 
 

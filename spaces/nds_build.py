@@ -23,7 +23,7 @@ class TwoCellModule(nnx.Module):
         self, network: TwoCellNetwork, ops: np.ndarray, sources: np.ndarray, outputs: np.ndarray, *, rngs: nnx.Rngs
     ):
         init, channels = network.config.init, network.config.image[2]
-        self.stem = nnx.List([])
+        self.stem: nnx.List[Convolution] = nnx.List([])
         for part, op in zip(network.frame.parts, network.stem(), strict=False):
             self.stem.append(Convolution(part, channels, op.out_channels, op.stride, init, rngs=rngs))
             channels = op.out_channels

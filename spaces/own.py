@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import Any
 
 from flax import nnx
 
@@ -35,6 +36,9 @@ def avg_pool_3x3(channels: int, config: Config) -> Op:
     return AvgPool(channels, config.layout)
 
 
+BUILT_IN: tuple[Any, ...] = (zero, identity, avg_pool_3x3)
+
+
 def cell_space(
     name: str,
     *,
@@ -60,7 +64,7 @@ def cell_space(
       UserError: the edges do not lead from node 0 to the last one, or there are fewer than two ops.
     """
     _check(name, edges, ops)
-    makers = [make if make in (zero, identity, avg_pool_3x3) else _Module(make) for make in ops.values()]
+    makers: list[Any] = [make if make in BUILT_IN else _Module(make) for make in ops.values()]
     names = tuple(ops)
 
     def made(width: int, config: Config) -> tuple[Op, ...]:
@@ -105,7 +109,7 @@ def load(spec: str) -> Space:
 class _Module:
     """Makes the op of a user's module; equal for equal modules, so that the op is."""
 
-    block: Block
+    block: Any
 
     def __call__(self, channels: int, config: Config) -> Op:
         return ModuleOp(_At(self.block, channels), channels, channels, config.layout, bn=config.bn)

@@ -91,7 +91,8 @@ class StandAlone(nnx.Module):
 
 def stand_alone(network: CellNetwork, params: nnx.State, arch: np.ndarray) -> StandAlone:
     """Return the module of `arch` `[E]` with its share of the network's `params`."""
-    module, config = network.module(params), network.config
+    module: Any = network.module(params)
+    config = network.config
     blocks: list[nnx.Module] = []
     if config.stem:
         blocks.append(ConvBatchNorm(stem_op(config), module.stem.take()))

@@ -14,9 +14,9 @@ import pytest
 
 from jaxnas import data, spaces
 from jaxnas.network import Config
-from jaxnas.spaces.cell_network import Cell
 from jaxnas.runner import Evaluator
 from jaxnas.scorers import NTK, Regions, Regression
+from jaxnas.spaces.cell_network import Cell
 from jaxnas.types import Status
 
 ROOT = Path(__file__).parents[1]

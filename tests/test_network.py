@@ -9,8 +9,8 @@ import pytest
 from flax import nnx
 
 from jaxnas import spaces
-from jaxnas.spaces.cell_network import CellNetwork
 from jaxnas.layers import is_weight
+from jaxnas.spaces.cell_network import CellNetwork
 from jaxnas.spaces.standalone import stand_alone
 
 SPACE = spaces.get("nasbench201")

@@ -16,8 +16,8 @@ from flax import nnx
 
 from jaxnas import spaces
 from jaxnas.network import Config
-from jaxnas.spaces.cell_network import CellNetwork
 from jaxnas.scorers.ntk import NTK, ntk, ntk_gram
+from jaxnas.spaces.cell_network import CellNetwork
 from jaxnas.types import Status
 
 SPACE = spaces.get("nasbench201")

@@ -406,7 +406,10 @@ class MadeUp:
     seen: ClassVar[list[int]] = []
 
     def __init__(self, space, scorer, source, *, batch, devices):
-        self.scorer, self.seed, self._programs = scorer, 0, {}
+        self.redraw(scorer, 0)
+
+    def redraw(self, scorer, seed):
+        self.scorer, self.seed = scorer, seed
 
     def __call__(self, archs):
         MadeUp.seen.append(self.seed)

@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 
 SIGNIFICANT = 3  # figures of the sort key
+Judged = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # the first four fields of a `Round`
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +178,7 @@ def _round_json(record: Round) -> dict[str, Any]:
     }
 
 
-def _judge(pairs: np.ndarray, kappa: np.ndarray, regions: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+def _judge(pairs: np.ndarray, kappa: np.ndarray, regions: np.ndarray) -> tuple[np.ndarray, Judged]:
     """Return the order `[M]` in which candidates go, and the first four fields of their `Round`."""
     kappa, regions = np.array(kappa, np.float64), np.array(regions, np.float64)
     if not kappa.shape == regions.shape == (len(pairs),):
@@ -186,7 +187,7 @@ def _judge(pairs: np.ndarray, kappa: np.ndarray, regions: np.ndarray) -> tuple[n
     return order, (pairs, kappa, regions, ranks)
 
 
-def _without(state: State, judged: tuple[np.ndarray, ...], pruned: np.ndarray) -> State:
+def _without(state: State, judged: Judged, pruned: np.ndarray) -> State:
     """Return the state after a round in which the (edge, op) pairs `pruned` `[K, 2]` went."""
     mask = state.mask.copy()
     mask[pruned[:, 0], pruned[:, 1]] = False
