@@ -8,6 +8,7 @@ import numpy as np
 from flax import nnx
 
 from jaxnas.layers import EPSILON, AvgPool, ConvNorm, Identity, Params
+from jaxnas.modules import ModuleOp
 from jaxnas.spaces.cell_network import CellNetwork, reduction_ops, stem_op
 
 
@@ -105,8 +106,11 @@ def stand_alone(network: CellNetwork, params: nnx.State, arch: np.ndarray) -> St
             edges: dict[tuple[int, int], nnx.Module] = {}
             for e, (edge, k) in enumerate(zip(network.cell.edges, arch, strict=True)):
                 op, name = network.cell.ops(config.width(stage), config)[k], network.cell.names[k]
+                weights = module.weights(("stages", stage, cell, e)).get(name, {})
                 if isinstance(op, ConvNorm):
-                    edges[edge] = ConvBatchNorm(op, module.stages[stage][cell][e][name].take())
+                    edges[edge] = ConvBatchNorm(op, weights)
+                elif isinstance(op, ModuleOp):
+                    edges[edge] = op.module(weights)
                 elif isinstance(op, Identity | AvgPool):
                     edges[edge] = Skip() if isinstance(op, Identity) else Pool()
             blocks.append(CellModule(edges, 1 + max(t for t, _ in network.cell.edges)))

@@ -135,6 +135,14 @@ def test_every_architecture_is_scored(small, scorer, masks, compiles):
         np.testing.assert_array_equal(of_masks, values)
 
 
+def test_the_stand_alone_module_has_the_same_logits(small):
+    network, arch = small.network("ntk"), np.array([2, 0, 3])
+    params, x = network.init(nnx.Rngs(5).params()), normal(4, 32, 32, 3)
+    module = small.build("separable|none|gate", rngs=nnx.Rngs(5), purpose="ntk")
+    expected = jax.jit(network.apply)(params, jnp.asarray(arch), x)
+    np.testing.assert_allclose(nnx.jit(lambda m, x: m(x))(module, x), expected, rtol=0, atol=1e-4)
+
+
 def test_modules_learn_signals(small):
     archs = np.array([[2, 0, 3], [1, 2, 2]])
     assert np.isfinite(Evaluator(small, Regression(steps=2, images=2), SOURCE)(archs).value).all()
