@@ -26,6 +26,7 @@ class Digits:
     """Numbers of four digits below `base`; a neighbour has another digit in one place, but for `stay` of them."""
 
     name = "digits"
+    supernet = None  # no space of ops on edges
 
     def __init__(self, base=4, stay=0.0):
         self.base, self.stay, self.size, self.parents = base, stay, base**4, []

@@ -12,8 +12,8 @@ from jaxnas.scorers.counts import mean_ranks
 from jaxnas.types import Finished, Status
 
 NAN = float("nan")
-SIGNS = {"ntk": -1, "regions": 1, "regression": -1, "te_nas": -1, "params": 1, "flops": 1}
-PAPERS = {"ntk": "TE-NAS", "regions": "TE-NAS", "te_nas": "TE-NAS", "regression": "GenNAS"}
+SIGNS = {"ntk": -1, "regions": 1, "regression": -1, "sequence": -1, "te_nas": -1, "params": 1, "flops": 1}
+PAPERS = {"ntk": "TE-NAS", "regions": "TE-NAS", "te_nas": "TE-NAS", "regression": "GenNAS", "sequence": "GenNAS"}
 
 
 def finished(values, status=Status.ok):
