@@ -136,6 +136,11 @@ class Op:
     def adjoint(self, x: jax.Array, g: jax.Array) -> jax.Array:
         raise NotImplementedError
 
+    def signs(self, params: Params, x: jax.Array) -> jax.Array:
+        """Return the signs `[U, B]` of what the op's ReLUs read; U is 0 if it has none."""
+        read = jnp.moveaxis(x, self.layout.batch, -1).reshape(-1, x.shape[self.layout.batch])
+        return read > 0 if getattr(self, "relu", False) else read[:0] > 0
+
     def output(self, params: Params, x: jax.Array) -> jax.Array:
         """Return what `forward` does, and nothing else."""
         return self.forward(params, x)[0]

@@ -55,9 +55,7 @@ class ModuleOp(Op):
 
     def flops(self, pixels: int) -> int:
         """Return the multiply-adds of the convolutions and matrix products on one image of `pixels`."""
-        side = round(pixels**0.5)
-        x = jnp.zeros((1, side, side, self.in_channels))
-        return _multiply_adds(jax.make_jaxpr(partial(self._apply, self._module()))(self._abstract(), x).jaxpr)
+        return _flops(self, pixels)
 
     def output(self, params: Params, x: jax.Array) -> jax.Array:
         return from_nhwc(self._apply(self._module(), params, to_nhwc(x, self.layout)), self.layout)
@@ -134,6 +132,13 @@ class ModuleOp(Op):
 def _shapes_of(make: Factory) -> nnx.Module:
     """Return the module with shapes in place of arrays."""
     return nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+
+
+@functools.lru_cache(maxsize=1024)  # every launch of a program asks for them
+def _flops(op: ModuleOp, pixels: int) -> int:
+    side = round(pixels**0.5)
+    x = jnp.zeros((1, side, side, op.in_channels))
+    return _multiply_adds(jax.make_jaxpr(op.output)(op._abstract(), from_nhwc(x, op.layout)).jaxpr)
 
 
 def _filled(abstract: nnx.Module, params: Params) -> Any:

@@ -101,12 +101,14 @@ class Place(ABC):
     def __call__(self, path: Path, x: jax.Array, choice: jax.Array | None = None) -> jax.Array:
         """Return the output of the op at `path`, or of that or those which `choice` (index or mask) names."""
 
-    @abstractmethod
     def each(self, paths: Sequence[Path], body: Body, carry: Any, xs: Any) -> Any:
         """Return the last of `carry = body(at, carry, x)`, for the places at `paths` and the slices `x` of `xs`.
 
-        The places have the same choice of ops, which `at(y, choice)` runs; they are compiled once, as a loop.
+        The places have the same choice of ops, which `at(y, choice)` runs; a network compiles them once, as a loop.
         """
+        for i, path in enumerate(paths):
+            carry = body(functools.partial(self, path), carry, jax.tree.map(lambda x, i=i: x[i], xs))
+        return carry
 
 
 class Network(ABC):
@@ -277,11 +279,6 @@ class _Trace(Place):
         self.inputs[path] = x.shape[layout.height], x.shape[layout.width], x.shape[layout.channel]
         return jnp.zeros(op.out_shape(x.shape))
 
-    def each(self, paths: Sequence[Path], body: Body, carry: Any, xs: Any) -> Any:
-        for i, path in enumerate(paths):
-            carry = body(functools.partial(self, path), carry, jax.tree.map(lambda x, i=i: x[i], xs))
-        return carry
-
 
 class _Run(Place):
     """Runs the places for one architecture.
@@ -382,13 +379,7 @@ class _Run(Place):
         own = {"": weights} if isinstance(ops, Op) else weights
 
         def of(name: str, op: Op) -> Callable[[Any, jax.Array], jax.Array]:
-            def signs(weights: Any, x: jax.Array) -> jax.Array:
-                if isinstance(op, ModuleOp):
-                    return op.signs(weights.get(name, {}), x)
-                read = jnp.moveaxis(x, self.layout.batch, -1).reshape(-1, x.shape[self.layout.batch])
-                return read > 0 if getattr(op, "relu", False) else read[:0] > 0
-
-            return signs
+            return lambda weights, x: op.signs(weights.get(name, {}), x)
 
         branches = [of(name, op) for name, op in named.items()]
         units = [jax.eval_shape(branch, own, x).shape[0] for branch in branches]

@@ -1,9 +1,5 @@
 """One architecture of any network as an ordinary Flax NNX module: the network's wiring, a module at every place."""
 
-from collections.abc import Sequence
-from functools import partial
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +8,7 @@ from flax import nnx
 from jaxnas.kernels.layout import from_nhwc, to_nhwc
 from jaxnas.layers import ConvNorm, Head, Op, Params
 from jaxnas.modules import ModuleOp
-from jaxnas.network import HEAD, Body, Network, Path, Place, SharedNetwork
+from jaxnas.network import HEAD, Network, Path, Place, SharedNetwork
 from jaxnas.spaces.standalone import ConvBatchNorm, with_head
 
 
@@ -51,11 +47,6 @@ class _Modules(Place):
 
     def __call__(self, path: Path, x: jax.Array, choice: jax.Array | None = None) -> jax.Array:
         return from_nhwc(self.own.modules[_name(path)](to_nhwc(x, self.layout)), self.layout)
-
-    def each(self, paths: Sequence[Path], body: Body, carry: Any, xs: Any) -> Any:
-        for i, path in enumerate(paths):
-            carry = body(partial(self, path), carry, jax.tree.map(lambda x, i=i: x[i], xs))
-        return carry
 
 
 def _name(path: Path) -> str:

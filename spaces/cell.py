@@ -13,15 +13,16 @@ from flax import nnx
 
 from jaxnas.errors import UserError, unknown
 from jaxnas.network import Config
-from jaxnas.spaces.base import LISTABLE, Space
+from jaxnas.spaces.base import LISTABLE
 from jaxnas.spaces.cell_network import Cell, CellNetwork
 from jaxnas.spaces.draws import distinct, generator
+from jaxnas.spaces.rows import RowSpace
 from jaxnas.spaces.standalone import StandAlone, stand_alone
 from jaxnas.spaces.supernet import Preset, Supernet
 
 
 @dataclass(frozen=True)
-class CellSpace(Space):
+class CellSpace(RowSpace):
     """A space whose architectures differ in the ops on the edges of one cell.
 
     Attributes:
@@ -63,9 +64,14 @@ class CellSpace(Space):
         )
 
     @property
-    def size(self) -> int:
-        """Number of architectures."""
-        return len(self.ops) ** len(self.edges)
+    def places(self) -> int:  # type: ignore[override]
+        """Number of edges."""
+        return len(self.edges)
+
+    @property
+    def choices(self) -> int:  # type: ignore[override]
+        """Number of ops."""
+        return len(self.ops)
 
     @property
     def example(self) -> str:  # type: ignore[override]
@@ -85,16 +91,6 @@ class CellSpace(Space):
         """Return the official string of an architecture `[E]`."""
         return self.decode_string([self.ops[int(k)] for k in arch])
 
-    def enumerate(self) -> np.ndarray:
-        """Return all architectures `[size, E]`, the last edge varying fastest."""
-        if self.size > LISTABLE:
-            return super().enumerate()
-        return np.stack(np.unravel_index(np.arange(self.size), self._radix), -1).astype(np.int32)
-
-    def index(self, archs: np.ndarray) -> np.ndarray:
-        """Return the positions `[N]` of `archs` `[N, E]` in `enumerate()`."""
-        return np.ravel_multi_index(tuple(np.asarray(archs).T), self._radix)
-
     def sample(self, key: jax.Array, n: int) -> np.ndarray:
         """Draw `n` different architectures `[n, E]` uniformly."""
         if not 1 <= n <= self.size:
@@ -102,10 +98,9 @@ class CellSpace(Space):
         if self.size > LISTABLE:
             rng = generator(key)
             return distinct(
-                self.name, self.size, n, lambda m: rng.integers(0, self._radix, (m, len(self.edges)), dtype=np.int32)
+                self.name, self.size, n, lambda m: rng.integers(0, self._radix, (m, self.places), dtype=np.int32)
             )
-        drawn = np.asarray(jax.random.permutation(key, self.size))[:n]
-        return np.stack(np.unravel_index(drawn, self._radix), -1).astype(np.int32)
+        return self._at(np.asarray(jax.random.permutation(key, self.size))[:n])
 
     def neighbours(self, arch: np.ndarray) -> np.ndarray:
         """Return the architectures `[E (O - 1), E]` that differ from `arch` `[E]` in one edge."""
@@ -179,10 +174,6 @@ class CellSpace(Space):
     def flops(self, archs: np.ndarray) -> np.ndarray:
         """Return `[N]` the operations of the benchmark network on one image, multiply-adds counted once."""
         return self.network().flops_cost().total(np.asarray(archs))
-
-    @property
-    def _radix(self) -> tuple[int, ...]:
-        return (len(self.ops),) * len(self.edges)
 
     @property
     def _nodes(self) -> int:

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from jaxnas.errors import UserError
-from jaxnas.spaces.base import Space
+from jaxnas.spaces.base import LISTABLE, Space
 from jaxnas.spaces.draws import generator
 
 
@@ -21,11 +21,18 @@ class RowSpace(Space):
 
     @property
     def size(self) -> int:
+        """Number of architectures."""
         return self.choices**self.places
 
     def enumerate(self) -> np.ndarray:
         """Return all architectures `[size, places]`, the last number varying fastest."""
+        if self.size > LISTABLE:
+            return super().enumerate()
         return self._at(np.arange(self.size))
+
+    def index(self, archs: np.ndarray) -> np.ndarray:
+        """Return the positions `[N]` of `archs` `[N, places]` in `enumerate()`."""
+        return np.ravel_multi_index(tuple(np.asarray(archs).T), self._radix)
 
     def sample(self, key: jax.Array, n: int) -> np.ndarray:
         """Draw `n` different architectures `[n, places]` uniformly."""
@@ -41,4 +48,9 @@ class RowSpace(Space):
         return child
 
     def _at(self, positions: np.ndarray) -> np.ndarray:
-        return np.stack(np.unravel_index(positions, (self.choices,) * self.places), -1).astype(np.int32)
+        """Return the architectures `[N, places]` at these positions `[N]` in `enumerate()`."""
+        return np.stack(np.unravel_index(positions, self._radix), -1).astype(np.int32)
+
+    @property
+    def _radix(self) -> tuple[int, ...]:
+        return (self.choices,) * self.places
