@@ -12,6 +12,7 @@ from flax import nnx
 
 from jaxnas.errors import UserError
 from jaxnas.network import Network
+from jaxnas.spaces.graph_code import GraphCode
 from jaxnas.spaces.supernet import Supernet
 
 LISTABLE = 10**6  # architectures up to which a space may be written out
@@ -24,6 +25,7 @@ class Space(ABC):
       name: as given on the command line.
       example: the string of an architecture, for messages.
       supernet: what pruning needs; None where an architecture is not a choice of ops on edges.
+      graph_code: what generative models and graph networks need; None where an architecture is no graph of ops.
     """
 
     name: str
@@ -31,6 +33,10 @@ class Space(ABC):
 
     @property
     def supernet(self) -> Supernet | None:
+        return None
+
+    @property
+    def graph_code(self) -> GraphCode | None:
         return None
 
     @property
@@ -61,6 +67,10 @@ class Space(ABC):
     def canonical(self, archs: np.ndarray) -> np.ndarray:
         """Return `[N, A]` one architecture for all of an isomorphism class, where the benchmark has such classes."""
         return archs
+
+    def contains(self, archs: np.ndarray) -> np.ndarray:
+        """Return `[N]`: the space has this architecture; one that is `encode`d or drawn always is."""
+        return np.ones(len(archs), bool)
 
     def is_disconnected(self, archs: np.ndarray) -> np.ndarray:
         """Return `[N]`: no path leads from input to output."""

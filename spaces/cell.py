@@ -16,6 +16,7 @@ from jaxnas.network import Config
 from jaxnas.spaces.base import LISTABLE
 from jaxnas.spaces.cell_network import Cell, CellNetwork
 from jaxnas.spaces.draws import distinct, generator
+from jaxnas.spaces.graph_code import GraphCode, ops_on_edges
 from jaxnas.spaces.rows import RowSpace
 from jaxnas.spaces.standalone import StandAlone, stand_alone
 from jaxnas.spaces.supernet import Preset, Supernet
@@ -62,6 +63,10 @@ class CellSpace(RowSpace):
             to_arch=lambda mask: mask.argmax(-1),
             presets={"default": Preset()},
         )
+
+    @property
+    def graph_code(self) -> GraphCode:
+        return ops_on_edges(self.ops, self.edges)
 
     @property
     def places(self) -> int:  # type: ignore[override]
