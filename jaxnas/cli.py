@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import tyro
@@ -14,6 +15,7 @@ import tyro
 from jaxnas.errors import UserError
 
 Config = TypeVar("Config")
+PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 
 
 def run(config_class: type[Config], command: Callable[[Config], None], argv: Sequence[str] | None, prog: str) -> int:
@@ -42,6 +44,14 @@ def run(config_class: type[Config], command: Callable[[Config], None], argv: Seq
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the flush at exit is silent too
         return 1
     return 0
+
+
+def check_plot(path: Path) -> None:
+    """Refuse a file that no figure can be drawn into."""
+    if path.suffix not in PLOT_SUFFIXES:
+        raise UserError(f"--plot {path}: give a file that ends in one of {', '.join(PLOT_SUFFIXES)}")
+    if not path.parent.is_dir():
+        raise UserError(f"--plot {path}: there is no directory {path.parent}; create it first")
 
 
 def _parse(config_class: type[Config], argv: Sequence[str] | None, prog: str) -> Config:

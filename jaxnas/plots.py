@@ -107,6 +107,63 @@ def _draw_cell(panel: Axes, x: int, y: int, agreement: Agreement) -> float:
     return agreement.spearman
 
 
+def draw_best(values: np.ndarray, feasible: np.ndarray, *, name: str, sign: int, path: Path) -> None:
+    """Write a figure: the objective of everything a search evaluated, in order, and the best so far.
+
+    Args:
+      values: `[N]`; NaN is a failure.
+      feasible: `[N]`, within the limits; others are hollow and never the best.
+      name: of the objective.
+      sign: +1 where higher is better, -1 where lower is.
+      path: file to write; its suffix names the format.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    figure, axes = _panel()
+    number = np.arange(1, len(values) + 1)
+    best = sign * np.fmax.accumulate(np.where(feasible, sign * values, np.nan))
+    _scatter(axes, number, values, feasible)
+    axes.step(number, best, where="post", color=ORANGE, label="best so far")
+    axes.set(xlabel="architectures evaluated", ylabel=name)
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def draw_front(values: Mapping[str, np.ndarray], feasible: np.ndarray, front: np.ndarray, *, path: Path) -> None:
+    """Write a figure: the first two objectives of everything a search evaluated, and the Pareto front.
+
+    Args:
+      values: `[N]` by name of the objective.
+      feasible: `[N]`, within the limits; others are hollow.
+      front: `[N]`, on the Pareto front of all objectives.
+      path: file to write; its suffix names the format.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    figure, axes = _panel()
+    (across, x), (up, y), *_ = values.items()
+    _scatter(axes, x, y, feasible)
+    order = np.flatnonzero(front)[np.argsort(x[front])]
+    axes.plot(x[order], y[order], "o-", color=ORANGE, label="Pareto front")
+    axes.set(xlabel=across, ylabel=up)
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def _panel() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots()
+
+
+def _scatter(axes: Axes, x: np.ndarray, y: np.ndarray, feasible: np.ndarray) -> None:
+    axes.scatter(x[feasible], y[feasible], s=9, color=BLUE, label="evaluated")
+    if not feasible.all():
+        axes.scatter(x[~feasible], y[~feasible], s=9, facecolors="none", edgecolors=GREY, label="breaks a limit")
+
+
 def _draw_ranks(panel: Axes, agreement: Agreement, dense: Ints, target: Floats) -> None:
     ranks = midranks(dense) + (len(dense) + 1) / 2
     failed = (dense == 0) if agreement.failures else np.zeros(len(dense), bool)

@@ -2,19 +2,18 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
 from typing import Any
 
 from flax import nnx
 
-from jaxnas.errors import UserError, unknown
+from jaxnas.errors import UserError
 from jaxnas.layers import AvgPool, Identity, Op, Zero
 from jaxnas.modules import ModuleOp
 from jaxnas.network import Config
 from jaxnas.spaces.base import Space
 from jaxnas.spaces.cell import CellSpace
 from jaxnas.spaces.cell_network import Cell
+from jaxnas.user_file import load_variable
 
 Maker = Callable[[int, Config], Op]
 Block = Callable[[int, nnx.Rngs], nnx.Module]
@@ -92,17 +91,9 @@ def cell_space(
 
 def load(spec: str) -> Space:
     """Return the space that `path/to/file.py:variable` names, or raise a `UserError`."""
-    path, _, variable = spec.rpartition(":")
-    if not Path(path).is_file():
-        raise UserError(f"--space {spec}: no file {path}; say path/to/file.py:variable")
-    found = spec_from_file_location(Path(path).stem, path)
-    assert found is not None and found.loader is not None
-    module = module_from_spec(found)
-    found.loader.exec_module(module)
-    spaces = {name: value for name, value in vars(module).items() if isinstance(value, Space)}
-    if variable not in spaces:
-        raise unknown(f"space in {path}", variable, spaces)
-    return spaces[variable]
+    found = load_variable(spec, "--space", "space", lambda value: isinstance(value, Space))
+    assert isinstance(found, Space)
+    return found
 
 
 @dataclass(frozen=True)

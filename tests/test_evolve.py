@@ -11,10 +11,11 @@ import pytest
 import jaxnas.search.__main__ as program
 from jaxnas import spaces
 from jaxnas.errors import UserError
-from jaxnas.search.base import Task
-from jaxnas.search.evolve import Evolve
+from jaxnas.search.base import Goal, Task
+from jaxnas.search.evolve import Evolve, EvolveOptions
 from jaxnas.search.loop import Log, run
 from jaxnas.search.methods import METHODS
+from jaxnas.search.prune_method import PruneOptions
 from jaxnas.store import Store
 from jaxnas.types import Finished, Status
 
@@ -67,7 +68,8 @@ class Everyone:
 
 
 def method(space, signs=ONE, seed=0, population=8, children=40, tournament=3, brood=1):
-    return Evolve(space, signs, seed, population, children, tournament, brood)
+    task = Task(space, Goal(signs), seed, batch=1, budget=population + children)
+    return Evolve(task, population, tournament, brood)
 
 
 def measure(archs, signs=ONE, failed=()):
@@ -146,10 +148,11 @@ def test_the_oldest_dies_and_a_tournament_of_all_has_everyone(brood):
 
 
 def test_space_without_edges_is_for_evolution_not_for_pruning():
-    task = Task(Digits(), {"ntk": -1}, 0, batch=1, samples=1, population=5, children=6, tournament=2, brood=3)
-    assert METHODS["evolve"](task) == method(task.space, task.signs, population=5, children=6, tournament=2, brood=3)
+    task = Task(Digits(), Goal({"ntk": -1}), 0, batch=1, budget=11)
+    options = EvolveOptions(population=5, tournament=2, brood=3)
+    assert METHODS["evolve"].make(task, options) == Evolve(task, population=5, tournament=2, brood=3)
     with pytest.raises(UserError, match="digits is none: say --method evolve"):
-        METHODS["prune"](task)
+        METHODS["prune"].make(task, PruneOptions())
 
 
 @pytest.mark.parametrize("brood", [1, 4, 8])
@@ -193,7 +196,7 @@ def test_all_failures():
     state, _ = searched(of, lambda archs: measure(archs, failed={tuple(arch) for arch in archs.tolist()}))
     assert len(state.births) == 48
     assert of.table(state)[-1].items() >= {"born": "48", "best loss": "-", "median loss": "-"}.items()
-    with pytest.raises(UserError, match="has all the scores; ask for more --children"):
+    with pytest.raises(UserError, match="has all the scores; ask for more --budget"):
         of.result(state)
 
 
@@ -247,14 +250,15 @@ def test_finds_the_best_network_if_the_score_is_its_accuracy(shared_data, seed):
         value = np.array([[accuracy[NASBENCH201.decode(arch)] for arch in archs]])
         return {"accuracy": Finished(value, np.zeros(value.shape, int), {})}
 
-    of = Evolve(NASBENCH201, {"accuracy": 1}, seed, population=50, children=400, tournament=10, brood=10)
+    of = method(NASBENCH201, {"accuracy": 1}, seed, population=50, children=400, tournament=10, brood=10)
     found = of.result(searched(of, evaluate)[0])
     assert found.scores["accuracy"].value[0, 0] == max(accuracy.values())
 
 
 # Command line
 
-WORDS = ["--method", "evolve", "--scorers", "params", "--population", "20", "--children", "200", "--tournament", "5"]
+WORDS = ["--method", "evolve", "--scorers", "params", "--budget", "220"]
+WORDS += ["--evolve.population", "20", "--evolve.tournament", "5"]
 
 
 def result(capsys, *arguments):
@@ -279,23 +283,23 @@ def test_finds_the_largest_network(capsys, tmp_path):
     assert best == sorted(best)
     assert found["rounds"][-1]["born"] == 220
     assert found["evaluations"] == found["rounds"][-1]["scored"] < 220
-    settings = {"method": "evolve", "population": 20, "children": 200, "tournament": 5, "brood": 10}
+    settings = {"method": "evolve", "population": 20, "budget": 220, "tournament": 5, "brood": 10}
     assert found["settings"].items() >= settings.items()
     again = result(capsys, *WORDS, "--out", str(tmp_path / "run"))
     assert again == found
     assert lasting(result(capsys, *WORDS, "--out", str(tmp_path / "other"))) == lasting(found)
 
 
-def test_seed_and_brood_decide_and_samples_does_not(capsys, tmp_path):
-    words = [*WORDS, "--children", "30"]
+def test_seed_and_brood_decide_and_the_options_of_other_methods_do_not(capsys, tmp_path):
+    words = [*WORDS, "--budget", "50"]
     first = result(capsys, *words, "--out", str(tmp_path / "0"))
-    for place, changed in enumerate((["--seed", "1"], ["--brood", "1"]), start=1):
+    for place, changed in enumerate((["--seed", "1"], ["--evolve.brood", "1"]), start=1):
         assert result(capsys, *words, *changed, "--out", str(tmp_path / str(place)))["rounds"] != first["rounds"]
-    assert lasting(result(capsys, *words, "--samples", "7", "--out", str(tmp_path / "3"))) == lasting(first)
+    assert lasting(result(capsys, *words, "--local.patience", "7", "--out", str(tmp_path / "3"))) == lasting(first)
 
 
 def test_shows_the_rounds(capsys, tmp_path):
-    assert program.main([*WORDS, "--brood", "20", "--out", str(tmp_path)]) == 0
+    assert program.main([*WORDS, "--evolve.brood", "20", "--out", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     assert all(text in shown for text in ("round", "born", "scored", "best params", "median params", "chosen: |"))
 
@@ -303,18 +307,27 @@ def test_shows_the_rounds(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--population", "0"], "--population is 0; it must be at least 1"),
-        (["--population", "15626"], "--population is 15626; it must be at most 15625, the size of nasbench201"),
-        (["--children", "0"], "--children is 0; it must be at least 1"),
-        (["--tournament", "0"], "--tournament is 0; it must be at least 1"),
-        (["--tournament", "21"], "--tournament is 21; it must be at most 20, the --population"),
-        (["--brood", "-1"], "--brood is -1; it must be at least 1"),
-        (["--brood", "21"], "--brood is 21; it must be at most 20, the --population"),
+        (
+            ["--evolve.population", "0"],
+            "--evolve.population is 0; it must lie between 1 and 15625, the size of nasbench201",
+        ),
+        (
+            ["--evolve.population", "15626"],
+            "--evolve.population is 15626; it must lie between 1 and 15625, the size of",
+        ),
+        (["--budget", "20"], "--budget is 20; it must be more than 20, the --evolve.population"),
+        (
+            ["--evolve.tournament", "0"],
+            "--evolve.tournament is 0; it must lie between 1 and 20, the --evolve.population",
+        ),
+        (["--evolve.tournament", "21"], "--evolve.tournament is 21; it must lie between 1 and 20, the --evolve.popu"),
+        (["--evolve.brood", "21"], "--evolve.brood is 21; it must lie between 1 and 20, the --evolve.population"),
     ],
 )
 def test_bad_numbers_are_one_line(capsys, tmp_path, arguments, says):
     assert program.main([*WORDS, *arguments, "--out", str(tmp_path / "run")]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err == f"jaxnas search: {says}\n"
+    assert captured.err.startswith(f"jaxnas search: {says}")
+    assert captured.err.count("\n") == 1
     assert not (tmp_path / "run").exists()

@@ -17,11 +17,10 @@ from jaxnas.errors import UserError
 from jaxnas.runner import Evaluator
 from jaxnas.scorers import NTK, Regions, TeNas
 from jaxnas.search import prune
-from jaxnas.search.base import Task, rank_sum
+from jaxnas.search.base import Goal, Task
 from jaxnas.search.loop import Log, evaluate_with, run
 from jaxnas.search.methods import METHODS
 from jaxnas.search.prune_method import Prune
-from jaxnas.search.random import Random
 from jaxnas.store import Store
 from jaxnas.types import Finished, Status
 
@@ -40,6 +39,7 @@ KEYS = {
     "versions",
     "device",
 }
+BUDGET = {"prune": [], **{name: ["--budget", "300"] for name in METHODS if name != "prune"}}
 SMALL = {"ntk": NTK(images=4), "regions": Regions(samples=50)}  # of the tests that really measure
 
 
@@ -69,10 +69,8 @@ def made_up(seed=0):
     return evaluate_with(SPACE, {n: MadeUp(SPACE, s, None, repeats=2, seed=seed, batch=1) for n, s in SMALL.items()})
 
 
-def random_method(samples=300, signs=SIGNS, batch=128):
-    return METHODS["random"](
-        Task(SPACE, signs, seed=0, batch=batch, samples=samples, population=1, children=1, tournament=1, brood=1)
-    )
+def random_method(budget=300, signs=SIGNS, batch=128):
+    return METHODS["random"].make(Task(SPACE, Goal(signs), seed=0, batch=batch, budget=budget))
 
 
 def new_log(path):
@@ -161,11 +159,11 @@ def test_rank_sum_is_te_nas():
     values = {"ntk": rng.integers(1, 20, 50).astype(float), "regions": rng.integers(1, 20, 50).astype(float)}
     values["ntk"][3] = values["regions"][7] = np.nan
     flat = {n: Finished(v, np.where(np.isnan(v), Status.nonfinite, Status.ok), {}) for n, v in values.items()}
-    np.testing.assert_array_equal(rank_sum(scores_of(values), SIGNS), TeNas().combine(flat).value)
+    np.testing.assert_array_equal(Goal(SIGNS).ranks(scores_of(values)), TeNas().combine(flat).value)
 
 
 def test_random_passes_over_missing_scores():
-    method = Random(SPACE, SIGNS, samples=3, seed=0, batch=3)
+    method = random_method(3)
     values = {"ntk": [np.nan, 5.0, 9.0], "regions": [9.0, 2.0, 1.0]}
     state = method.step(method.init(), scores_of(values))
     assert method.result(state).arch.tolist() == state.archs[1].tolist()
@@ -174,7 +172,7 @@ def test_random_passes_over_missing_scores():
     ]
     nothing = method.step(method.init(), scores_of({"ntk": [np.nan] * 3, "regions": [1.0] * 3}))
     assert method.table(nothing)[0]["best ntk"] == "-"
-    with pytest.raises(UserError, match="more --samples"):
+    with pytest.raises(UserError, match="more --budget"):
         method.result(nothing)
 
 
@@ -243,7 +241,7 @@ def lasting(found):
 
 @pytest.mark.parametrize(("method", "evaluations", "rounds"), [("prune", 25 + 19 + 13 + 1, 3), ("random", 300, 3)])
 def test_result(fast, capsys, tmp_path, method, evaluations, rounds):
-    words = ["--method", method, "--samples", "300", "--out", str(tmp_path / "run")]
+    words = ["--method", method, *BUDGET[method], "--out", str(tmp_path / "run")]
     found = result(capsys, *words)
     assert found == json.loads((tmp_path / "run" / "result.json").read_text())
     assert found.keys() >= KEYS
@@ -273,7 +271,7 @@ def test_without_arguments_under_runs(fast, capsys, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_interrupted_command_resumes(fast, capsys, tmp_path, monkeypatch, method):
-    words = ["--method", method, "--samples", "300"]
+    words = ["--method", method, *BUDGET[method]]
     whole = result(capsys, *words, "--out", str(tmp_path / "whole"))
     score = MadeUp.__call__
 
@@ -302,7 +300,7 @@ def test_te_nas_is_ntk_and_regions(fast, capsys, tmp_path):
 
 
 def test_random_by_a_count_evaluates_no_network(fast, capsys, tmp_path):
-    found = result(capsys, "--method", "random", "--scorers", "params", "--samples", "99", "--out", str(tmp_path))
+    found = result(capsys, "--method", "random", "--scorers", "params", "--budget", "99", "--out", str(tmp_path))
     assert found["scores"]["params"] == SPACE.params(SPACE.sample(jax.random.key(0), 99)).max()
     assert MadeUp.calls == 0
 
@@ -316,7 +314,13 @@ def test_random_by_a_count_evaluates_no_network(fast, capsys, tmp_path):
         (["--scorers", ""], "unknown scorer"),
         (["--scorers", "ntk,params"], "ntk and regions, or by one of them, not by ntk, params"),
         (["--scorers", "regression"], "or --method random"),
-        (["--method", "random", "--samples", "0"], "--samples is 0; nasbench201 has 1 to 15625"),
+        (["--method", "random", "--budget", "0"], "--budget is 0; it must lie between 1, a single one, and 15625"),
+        (["--budget", "9"], "--budget does not go with --method prune"),
+        (["--maximize", "accuracy"], "--maximize goes with --oracle"),
+        (["--at-most", "flops"], "--at-most flops: give NAME=NUMBER"),
+        (["--at-most", "flop=1"], "unknown score with a limit 'flop'; did you mean 'flops'?"),
+        (["--warm-start", "9"], "--warm-start needs scores to choose by; say --prior"),
+        (["--plot", "a.jpg"], "--plot a.jpg: give a file that ends in one of .png, .pdf, .svg"),
         (["--repeats", "0"], "--repeats is 0"),
         (["--devices", "0"], "--devices is 0; it must be at least 1"),
         (["--devices", "99"], "--devices is 99, but there are"),

@@ -17,13 +17,14 @@ FOLDERS = {"jaxnas": ROOT / "jaxnas"} | {name: ROOT / folder for name, folder in
 
 MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it may import beside itself
     "errors": "",
+    "user_file": "errors",
     "types": "",
     "ranks": "",
     "kernels": "",
     "layers": "kernels types",
     "modules": "kernels layers",
     "network": "kernels layers modules types",
-    "spaces": "errors kernels layers modules network types",
+    "spaces": "errors kernels layers modules network types user_file",
     "data": "errors",
     "scorers": "data errors kernels layers network ranks types",
     "store": "errors",
@@ -35,7 +36,7 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "runner": "data program scorers spaces types",
     "options": "data devices errors runner scorers spaces",
     "score": "cli data errors options runner scorers spaces store tables types",
-    "search": "cli data errors network options program ranks runner scorers spaces store types",
+    "search": "cli data errors network options plots program ranks runner scorers spaces store tables types user_file",
     "correlate": "cli errors plots ranks store tables",
     "search_signals": "cli correlate data devices errors options runner scorers search spaces store",
     "commands": "errors",  # by name

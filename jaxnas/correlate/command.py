@@ -14,7 +14,6 @@ from jaxnas.correlate.comparison import Comparison, Measured, read
 from jaxnas.correlate.pairs import Pair, read_pairs
 from jaxnas.errors import UserError
 
-PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 Column = Annotated[str | None, tyro.conf.arg(metavar="COLUMN")]
 File = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]
 
@@ -82,12 +81,8 @@ def _check(config: Correlate) -> None:
     extra += ["--lower-is-better"] if config.lower_is_better else []
     if config.pairs is not None and extra:
         raise UserError(f"--pairs {config.pairs}: leave out {', '.join(extra)}; each row says its own")
-    if config.plot is None:
-        return
-    if config.plot.suffix not in PLOT_SUFFIXES:
-        raise UserError(f"--plot {config.plot}: give a file that ends in one of {', '.join(PLOT_SUFFIXES)}")
-    if not config.plot.parent.is_dir():
-        raise UserError(f"--plot {config.plot}: there is no directory {config.plot.parent}; create it first")
+    if config.plot is not None:
+        cli.check_plot(config.plot)
 
 
 def _pair(config: Correlate) -> Pair:

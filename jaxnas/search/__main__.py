@@ -1,4 +1,4 @@
-"""`python -m jaxnas.search`: find a good architecture of a space without training any."""
+"""`python -m jaxnas.search`: find a good architecture of a space, without training any or by what an oracle says."""
 
 import json
 import math
@@ -9,19 +9,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from jaxnas import cli, spaces
-from jaxnas.errors import unknown
-from jaxnas.options import Options, provenance
-from jaxnas.program import loop_batch
+from jaxnas.errors import UserError, unknown
+from jaxnas.options import provenance
 from jaxnas.runner import summarise
-from jaxnas.scorers import NTK, Count, Measured
-from jaxnas.search.base import Found, Method, Task
-from jaxnas.search.loop import Log, evaluate_with, run
+from jaxnas.scorers import NTK
+from jaxnas.search.base import Found, Goal, Method, Task
+from jaxnas.search.evolve import EvolveOptions
+from jaxnas.search.local import LocalOptions
+from jaxnas.search.loop import Log, run
 from jaxnas.search.methods import METHODS
+from jaxnas.search.objectives import ObjectiveOptions, Objectives, objectives
+from jaxnas.search.prune_method import PruneOptions
 from jaxnas.spaces import Space
 from jaxnas.store import Store
 from jaxnas.types import Status
@@ -30,39 +34,31 @@ RESULT = "result.json"
 SHOWN = 20  # rounds in the table, the last ones
 
 
-@dataclass(frozen=True)
-class Pruning:
-    """Options of the method `prune`."""
-
-    preset: str | None = None
-    """Ops that an edge loses in a round, and images of the NTK unless --ntk.images says otherwise: on darts `cifar10`
-    (3 ops, 14 images) or `imagenet` (2, 24); by default the first preset of the space."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class Search(Options):
-    """Find a good architecture without training any; the same command again resumes, or shows the result once more."""
+class Search(ObjectiveOptions):
+    """Find a good architecture; the same command again resumes, or shows the result once more.
+
+    Without --oracle no architecture is trained and no label is needed: the training-free --scorers decide, several of
+    them by the sum of their ranks.
+    """
 
     method: str = "prune"
-    """`prune`: TE-NAS prunes a supernet. `evolve`: GenNAS's regularised evolution, as published with --scorers
-    regression --repeats 1 --brood 1. `random`: the best of --samples architectures. The last two go by any scorers,
-    several by the sum of their ranks."""
-    prune: Pruning = field(default_factory=Pruning)
+    """`prune`: TE-NAS prunes a supernet by ntk and regions. `evolve`: GenNAS's regularised evolution, as published with
+    --scorers regression --repeats 1 --evolve.brood 1. `local`: local search. `random`: the best of random ones. All but
+    `prune` go by any objectives."""
+    budget: int | None = None
+    """Architectures to evaluate in all; by default 450 for `evolve`, 500 for `random`, 192 for the others. `prune` has
+    none."""
+    prune: PruneOptions = field(default_factory=PruneOptions)
+    evolve: EvolveOptions = field(default_factory=EvolveOptions)
+    local: LocalOptions = field(default_factory=LocalOptions)
     repeats: int = 3
     """Measurements of each score, each with new inputs and, unless --ntk.preset says otherwise, new weights."""
-    samples: int = 500
-    """Architectures that the method `random` tries."""
-    population: int = 50
-    """Architectures that the method `evolve` starts from and keeps; the oldest one dies."""
-    children: int = 400
-    """Children that the method `evolve` breeds; one like an earlier architecture is not scored again."""
-    tournament: int = 10
-    """Members of the population that the method `evolve` draws, to make the best one a parent."""
-    brood: int = 10
-    """Children that the method `evolve` breeds and scores at a time; with fewer than --devices some devices idle."""
     out: str | None = None
     """Directory for the rounds (Parquet parts), manifest.json and result.json; by default
     runs/search-SPACE-METHOD-seedSEED."""
+    plot: Path | None = None
+    """Draw into this .png, .pdf or .svg: the best so far or, of several objectives, the Pareto front."""
     json: bool = False
     """Print result.json on standard output, and nothing else."""
 
@@ -71,19 +67,20 @@ def search(config: Search) -> None:
     """Run the command."""
     space = spaces.get(config.space)
     config = _with_preset(config, space)
-    deciding = _deciding(config)
-    method = _method(config, space, deciding)
+    if config.plot is not None:
+        cli.check_plot(config.plot)
     source = config.source()
-    evaluators = config.evaluators(space, deciding, source, most=method.batch)
-    settings = {**config.settings(deciding, source), "method": config.method, **method.options}
+    by = objectives(config, space, source)
+    method = _method(config, by)
+    evaluate = by.connect(method.batch)
     about = provenance(source)
+    settings = {**by.settings, "method": config.method, **method.options}
     path = config.out or f"runs/search-{config.space}-{config.method}-seed{config.seed}"
     store = Store.open(path, {"settings": settings, "part_size": method.batch, **about})
-    counts = {name: scorer for name, scorer in deciding.items() if isinstance(scorer, Count)}
     log = Log(store)
     before = log.evaluations
     with _progress(config.method, method.rounds) as tell:
-        state = run(method, evaluate_with(space, {**counts, **evaluators}), log, tell)
+        state = run(method, evaluate, log, tell)
     found = method.result(state)
     result = {
         "space": space.name,
@@ -95,9 +92,12 @@ def search(config: Search) -> None:
         "seed": config.seed,
         **{name: store.manifest[name] for name in ("settings", *about)},
         "rounds": method.report(state),
+        **({} if config.method == "prune" else _history(space, by.goal, log)),
     }
     text = json.dumps(result, indent=2, allow_nan=False)
     store.put(RESULT, f"{text}\n".encode())
+    if config.plot is not None:
+        _draw(config.plot, by.goal, log)
     if config.json:
         print(text)
     else:
@@ -116,34 +116,26 @@ def _with_preset(config: Search, space: Space) -> Search:
     return replace(config, ntk=replace(config.ntk, images=space.supernet.preset(config.prune.preset).images))
 
 
-def _deciding(config: Search) -> dict[str, Measured | Count]:
-    """Return the scorers that were asked for, te_nas being the two it is made of."""
-    named = [name.strip() for name in config.scorers.split(",")]
-    return {
-        name: scorer
-        for name, scorer in config.select().items()
-        if isinstance(scorer, Measured) or (isinstance(scorer, Count) and name in named)
-    }
-
-
-def _method(config: Search, space: Space, deciding: dict[str, Measured | Count]) -> Method:
+def _method(config: Search, by: Objectives) -> Method:
     if config.method not in METHODS:
         raise unknown("method", config.method, METHODS)
-    batch = min([128, *(loop_batch(s) for s in deciding.values() if isinstance(s, Measured))])
-    signs = {name: scorer.sign for name, scorer in deciding.items()}
+    make, budget = METHODS[config.method]
+    if budget is None and config.budget is not None:
+        raise UserError(f"--budget does not go with --method {config.method}, whose rounds the space decides")
+    if budget is None and config.oracle is not None:
+        raise UserError(
+            f"--method {config.method} evaluates supernets, which an --oracle does not know: say another one"
+        )
     task = Task(
-        space,
-        signs,
+        by.space,
+        by.goal,
         seed=config.seed,
-        batch=batch,
-        samples=config.samples,
-        population=config.population,
-        children=config.children,
-        tournament=config.tournament,
-        brood=config.brood,
-        preset=config.prune.preset,
+        batch=by.batch,
+        budget=(budget or 0) if config.budget is None else config.budget,
+        prior=by.prior,
+        pool=config.warm_start,
     )
-    return METHODS[config.method](task)
+    return make(task, *([getattr(config, config.method)] if hasattr(config, config.method) else []))
 
 
 @contextmanager
@@ -165,6 +157,34 @@ def _scores(space: Space, found: Found) -> dict[str, Any]:
         scores |= {name: _number(value), f"{name}_std": _number(deviation), f"{name}_status": Status(status).name}
     arch = found.arch[None]
     return {**scores, **found.extra, "params": int(space.params(arch)[0]), "flops": int(space.flops(arch)[0])}
+
+
+def _history(space: Space, goal: Goal, log: Log) -> dict[str, Any]:
+    """Return when the best so far changed and, of several objectives, the Pareto front."""
+    archs, scores = log.history()
+    means = {name: found.value.mean(0) for name, found in scores.items()}
+
+    def record(row: int) -> dict[str, Any]:
+        return {"arch": space.decode(archs[row]), **{name: _number(mean[row]) for name, mean in means.items()}}
+
+    best = [{"evaluations": row + 1, **record(row)} for row in goal.improvements(scores)]
+    front = np.flatnonzero(goal.front(scores)) if len(goal.signs) > 1 else []
+    return {"best_so_far": best, **({"front": [record(row) for row in front]} if len(front) else {})}
+
+
+def _draw(path: Path, goal: Goal, log: Log) -> None:
+    from jaxnas import plots
+
+    _, scores = log.history()
+    values = {name: scores[name].value.mean(0) for name in goal.signs}
+    try:
+        if len(goal.signs) > 1:
+            plots.draw_front(values, goal.feasible(scores), goal.front(scores), path=path)
+        else:
+            ((name, found),) = values.items()
+            plots.draw_best(found, goal.feasible(scores), name=name, sign=goal.signs[name], path=path)
+    except OSError as error:
+        raise UserError(f"--plot {path}: cannot write it ({error.strerror})") from error
 
 
 def _number(value: float) -> float | None:

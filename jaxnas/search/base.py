@@ -1,16 +1,19 @@
-"""What the search methods have in common: one interface, and the comparison of architectures by their scores.
+"""What the search methods have in common: one interface, a task, and the comparison of architectures by their scores.
 
     state = method.init()
     while not method.done(state):
         state = method.step(state, evaluate(method.ask(state)))
     found = method.result(state)
 
-A method holds options only and its functions are pure, so a stored round can be replayed instead of evaluated.
+A method holds options only and its functions are pure, so a stored round can be replayed instead of evaluated. It
+does not know what evaluates: training-free scores, a table of measurements, or the user's own function.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+import jax
 import numpy as np
 
 from jaxnas.errors import UserError
@@ -19,7 +22,11 @@ from jaxnas.spaces import Space
 from jaxnas.types import Finished
 
 Scores = Mapping[str, Finished]
-"""Per scorer, the values and statuses `[R, N]` of R repeats."""
+"""Per objective, the values and statuses `[R, N]` of R repeats."""
+Evaluate = Callable[[np.ndarray], Scores]
+"""From architectures `[N, A]`, or op masks `[N, E, O]`, to their scores."""
+Prior = Callable[[np.ndarray], np.ndarray]
+"""From architectures `[N, A]` to cheap scores `[N, F]`, higher is better, NaN where there is none."""
 
 
 class Found(NamedTuple):
@@ -43,7 +50,7 @@ class Method(Protocol):
 
     @property
     def options(self) -> dict[str, Any]:
-        """What its result depends on beside the space, the scorers and the seed."""
+        """What its result depends on beside the space, the objectives and the seed."""
 
     def init(self) -> Any:
         """Return the state before the first round."""
@@ -67,60 +74,131 @@ class Method(Protocol):
         """Return a row of text for each round, by column name."""
 
 
-class Task(NamedTuple):
-    """What a search method may need to know.
+@dataclass(frozen=True)
+class Goal:
+    """Which architectures are better than others.
 
     Attributes:
-      space: where to search.
-      signs: the scorers that decide, with +1 where higher is better and -1 where lower is.
+      signs: the objectives, with +1 where higher is better and -1 where lower is.
+      at_most: limits from above, on objectives or on other scores; whoever breaks one comes after all who do not.
+      at_least: limits from below.
+    """
+
+    signs: Mapping[str, int]
+    at_most: Mapping[str, float] = field(default_factory=dict)
+    at_least: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def limited(self) -> set[str]:
+        """Names of the scores that have a limit."""
+        return {*self.at_most, *self.at_least}
+
+    def values(self, scores: Scores) -> np.ndarray:
+        """Return `[K, N]` the mean of each objective over the repeats, higher being better; NaN if missing."""
+        return np.array([sign * scores[name].value.mean(0) for name, sign in self.signs.items()])
+
+    def feasible(self, scores: Scores) -> np.ndarray:
+        """Return `[N]`: no limit is broken, and everything that is limited is known."""
+        kept = np.ones(next(iter(scores.values())).value.shape[1], bool)
+        for name, most in self.at_most.items():
+            kept &= scores[name].value.mean(0) <= most
+        for name, least in self.at_least.items():
+            kept &= scores[name].value.mean(0) >= least
+        return kept
+
+    def ranks(self, scores: Scores) -> np.ndarray:
+        """Return `[N]` the sum over the objectives of the rank, 0 = best; ties share the mean of their ranks.
+
+        Whoever breaks a limit comes after everyone who does not: AG-Net's joint ranks under a constraint (Lukasik et
+        al., ECCV 2022). An architecture that lacks an objective is not ranked and gets NaN.
+        """
+        means = self.values(scores)
+        complete = np.isfinite(means).all(0)
+        total = np.full(len(complete), np.nan)
+        total[complete] = sum(mean_ranks(-row[complete]) for row in means)
+        return np.where(self.feasible(scores), total, total + means.size)
+
+    def front(self, scores: Scores) -> np.ndarray:
+        """Return `[N]`: within the limits, and no other such one is better by an objective and worse by none."""
+        means = self.values(scores)
+        known = np.isfinite(means).all(0) & self.feasible(scores)
+        means = np.where(known, means, -np.inf)
+        atleast = (means[:, :, None] >= means[:, None, :]).all(0)
+        better = (means[:, :, None] > means[:, None, :]).any(0)
+        return known & ~(atleast & better).any(0)
+
+    def improvements(self, scores: Scores) -> list[int]:
+        """Return the rows at which, in this order, the best so far changed."""
+        ranks = np.nan_to_num(self._deciding.ranks(scores), nan=np.inf)
+        lowest = np.minimum.accumulate(ranks)
+        return np.flatnonzero(
+            (ranks == lowest) & np.concatenate([ranks[:1] < np.inf, lowest[1:] < lowest[:-1]])
+        ).tolist()
+
+    @property
+    def _deciding(self) -> "Goal":
+        """The goal without the objectives that have a limit, unless all have one."""
+        free = {name: sign for name, sign in self.signs.items() if name not in self.limited} or self.signs
+        return Goal(free, self.at_most, self.at_least)
+
+    def best(self, archs: np.ndarray, scores: Scores, more: str) -> Found:
+        """Return of architectures `[N, A]` the one with the lowest rank sum, of equals the first.
+
+        Objectives that have a limit do not decide, unless all have: under a limit on the latency it is the most
+        accurate one that keeps it.
+
+        Raises:
+          UserError: every one lacks a score; the message suggests `more`.
+        """
+        ranks = self._deciding.ranks(scores)
+        if not np.isfinite(ranks).any():
+            raise UserError(f"none of the {len(archs)} architectures has all the scores; ask for more {more}")
+        best = int(np.nanargmin(ranks))
+        alone = {name: Finished(s.value[:, [best]], s.status[:, [best]], {}) for name, s in scores.items()}
+        extra = {"rank_sum": float(ranks[best])}
+        if self.limited:
+            extra["feasible"] = bool(self.feasible(scores)[best])
+        return Found(archs[best], alone, extra)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a search method needs to know.
+
+    Attributes:
+      space: where to search: what can be evaluated.
+      goal: which architectures are better.
       seed: of the method's own draws.
       batch: a good number of architectures to score at a time.
-      samples: the number of architectures that random search tries.
-      population: the number of architectures that evolution starts from and keeps.
-      children: the number of architectures that evolution adds.
-      tournament: members of the population of which the best becomes a parent.
-      brood: children between two looks at the scores.
-      preset: of pruning, see `Supernet.presets`.
+      budget: architectures to score in all.
+      prior: cheap scores that a method may look at before it asks, if there are any.
+      pool: architectures of which the prior chooses the first ones; 0 to draw these alone.
     """
 
     space: Space
-    signs: Mapping[str, int]
+    goal: Goal
     seed: int
     batch: int
-    samples: int
-    population: int
-    children: int
-    tournament: int
-    brood: int
-    preset: str | None = None
+    budget: int
+    prior: Prior | None = None
+    pool: int = 0
+
+    def first(self, n: int) -> np.ndarray:
+        """Return the architectures `[n, A]` to begin with: random ones, or the prior's best of `pool` random ones."""
+        drawn = self.space.sample(jax.random.key(self.seed), max(n, min(self.pool, self.space.size)))
+        if self.prior is None or not self.pool:
+            return drawn
+        cheap = np.nan_to_num(self.prior(drawn), nan=-np.inf)
+        return drawn[np.argsort(sum(mean_ranks(-column) for column in cheap.T), kind="stable")[:n]]
 
 
-def rank_sum(scores: Scores, signs: Mapping[str, int]) -> np.ndarray:
-    """Return `[N]` the sum over the scorers of the rank by the mean over the repeats, 0 = best; ties share their mean.
-
-    Args:
-      scores: values `[R, N]`; an architecture that lacks one is not ranked and gets NaN.
-      signs: the scorers that count, with +1 where higher is better and -1 where lower is.
-    """
-    means = np.array([sign * scores[name].value.mean(0) for name, sign in signs.items()])
-    complete = np.isfinite(means).all(0)
-    total = np.full(len(complete), np.nan)
-    total[complete] = sum(mean_ranks(-row[complete]) for row in means)
-    return total
-
-
-def best_of(archs: np.ndarray, scores: Scores, signs: Mapping[str, int], more: str) -> Found:
-    """Return of architectures `[N, A]` the one with the lowest rank sum, of equals the first.
-
-    Raises:
-      UserError: every one lacks a score; the message suggests `more`.
-    """
-    ranks = rank_sum(scores, signs)
-    if not np.isfinite(ranks).any():
-        raise UserError(f"none of the {len(archs)} architectures has all the scores; ask for more {more}")
-    best = int(np.nanargmin(ranks))
-    alone = {name: Finished(s.value[:, [best]], s.status[:, [best]], {}) for name, s in scores.items()}
-    return Found(archs[best], alone, {"rank_sum": float(ranks[best])})
+def check_budget(task: Task, least: int, because: str) -> None:
+    """Refuse a budget that the space or the method cannot have."""
+    if not least <= task.budget <= task.space.size:
+        raise UserError(
+            f"--budget is {task.budget}; it must lie between {least}, {because}, and {task.space.size}, the number of "
+            f"architectures of {task.space.name}"
+        )
 
 
 def best_value(values: np.ndarray, sign: int) -> float | None:

@@ -1,9 +1,9 @@
 """Regularised evolution, GenNAS's search from end to end: the oldest member of the population dies, not the worst.
 
 It starts from a random population. The parent of a child is the best of `tournament` members, drawn without
-replacement; the child is a mutation of it, and takes the place of the oldest member; `children` are born in all. With
-`brood` = 1 this is the published algorithm. Larger broods are scored together: their parents come from one population,
-as when several machines breed side by side (Real et al.).
+replacement; the child is a mutation of it, and takes the place of the oldest member, until as many were born as the
+budget says. With `brood` = 1 this is the published algorithm. Larger broods are scored together: their parents come
+from one population, as when several machines breed side by side (Real et al.).
 
 What differs from the published code:
 
@@ -19,7 +19,7 @@ Neural Architecture Search via Regression (GenNAS), NeurIPS 2021, and its offici
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -27,8 +27,7 @@ import numpy as np
 
 from jaxnas.errors import UserError
 from jaxnas.runner import summarise
-from jaxnas.search.base import Found, Method, Scores, Task, as_text, best_of, best_value, join, rank_sum
-from jaxnas.spaces import Space
+from jaxnas.search.base import Found, Method, Scores, Task, as_text, best_value, join
 
 
 class Round(NamedTuple):
@@ -38,7 +37,7 @@ class Round(NamedTuple):
     births: int
 
 
-class Evolution(NamedTuple):
+class Lives(NamedTuple):
     """Everyone who ever lived, and the next brood.
 
     Attributes:
@@ -55,24 +54,33 @@ class Evolution(NamedTuple):
 
 
 @dataclass(frozen=True)
+class EvolveOptions:
+    """Options of the method `evolve`."""
+
+    population: int = 50
+    """Architectures that evolution starts from and keeps; the oldest one dies."""
+    tournament: int = 10
+    """Members of the population that are drawn, to make the best one a parent."""
+    brood: int = 10
+    """Children that are bred and scored at a time, 1 as published; with fewer than --devices some devices idle."""
+
+
+@dataclass(frozen=True)
 class Evolve:
-    """The best architecture of the whole history of an evolution.
+    """The best architecture of the whole history of an evolution; the budget counts births, also of known ones.
 
     The first round scores the population, every other one the architectures of a brood that did not come up before. A
     brood without such needs no round.
     """
 
-    space: Space
-    signs: Mapping[str, int]
-    seed: int
+    task: Task
     population: int
-    children: int
     tournament: int
     brood: int
 
     @property
     def rounds(self) -> int:
-        return 1 + -(-self.children // self.brood)
+        return 1 + -(-(self.task.budget - self.population) // self.brood)
 
     @property
     def batch(self) -> int:
@@ -80,39 +88,39 @@ class Evolve:
 
     @property
     def options(self) -> dict[str, Any]:
-        names = ("population", "children", "tournament", "brood")
-        return {name: getattr(self, name) for name in names}
+        names = ("population", "tournament", "brood")
+        return {"budget": self.task.budget, **{name: getattr(self, name) for name in names}}
 
-    def init(self) -> Evolution:
-        first = self.space.sample(jax.random.key(self.seed), self.population)
-        return Evolution(*_bear(first[:0], (), first), {})
+    def init(self) -> Lives:
+        first = self.task.first(self.population)
+        return Lives(*_bear(first[:0], (), first), {})
 
-    def ask(self, state: Evolution) -> np.ndarray:
+    def ask(self, state: Lives) -> np.ndarray:
         return state.archs[state.rounds[-1].scored if state.rounds else 0 :]
 
-    def step(self, state: Evolution, scores: Scores) -> Evolution:
+    def step(self, state: Lives, scores: Scores) -> Lives:
         scores = join([state.scores, scores]) if state.rounds else scores
-        ranks = np.nan_to_num(rank_sum(scores, self.signs), nan=np.inf)
+        ranks = np.nan_to_num(self.task.goal.ranks(scores), nan=np.inf)
         archs, births = state.archs, state.births
         end = Round(len(archs), len(births))
-        while len(archs) == end.scored and end.births < self._lives:
+        while len(archs) == end.scored and end.births < self.task.budget:
             archs, births = _bear(archs, births, self._next(archs, births, ranks))
             if len(archs) == end.scored:
                 end = Round(len(archs), len(births))
-        return Evolution(archs, births, scores, (*state.rounds, end))
+        return Lives(archs, births, scores, (*state.rounds, end))
 
-    def done(self, state: Evolution) -> bool:
-        return bool(state.rounds) and state.rounds[-1].births == self._lives
+    def done(self, state: Lives) -> bool:
+        return bool(state.rounds) and state.rounds[-1].births == self.task.budget
 
-    def result(self, state: Evolution) -> Found:
-        return best_of(state.archs, state.scores, self.signs, more="--children")
+    def result(self, state: Lives) -> Found:
+        return self.task.goal.best(state.archs, state.scores, more="--budget")
 
-    def report(self, state: Evolution) -> list[dict[str, Any]]:
+    def report(self, state: Lives) -> list[dict[str, Any]]:
         """Return of each round the best value so far of every score, and its median over the population.
 
         Architectures that lack a score take no part.
         """
-        means = {name: summarise(state.scores[name])[0] for name in self.signs}
+        means = {name: summarise(state.scores[name])[0] for name in self._signs}
         complete = np.isfinite(np.stack([*means.values()])).all(0)
         records = []
         for scored, births in state.rounds:
@@ -120,46 +128,48 @@ class Evolve:
             alive, known = rows[complete[rows]], np.flatnonzero(complete[:scored])
             record: dict[str, Any] = {"born": births, "scored": scored}
             for name, mean in means.items():
-                record[f"best {name}"] = best_value(mean[known], self.signs[name])
+                record[f"best {name}"] = best_value(mean[known], self._signs[name])
                 record[f"median {name}"] = float(np.median(mean[alive])) if len(alive) else None
             records.append(record)
         return records
 
-    def table(self, state: Evolution) -> list[dict[str, str]]:
+    def table(self, state: Lives) -> list[dict[str, str]]:
         return as_text(self.report(state))
 
     @property
-    def _lives(self) -> int:
-        return self.population + self.children
+    def _signs(self) -> Mapping[str, int]:
+        return self.task.goal.signs
 
     def _next(self, archs: np.ndarray, births: tuple[int, ...], ranks: np.ndarray) -> list[np.ndarray]:
         """Return the next brood: the `brood` children of this population, or as many as are still to come."""
         members = np.array(births[-self.population :])
-        numbers = range(len(births), min(len(births) + self.brood, self._lives))
+        numbers = range(len(births), min(len(births) + self.brood, self.task.budget))
         return [self._child(archs, members, ranks, number) for number in numbers]
 
     def _child(self, archs: np.ndarray, members: np.ndarray, ranks: np.ndarray, number: int) -> np.ndarray:
         """Return the child whose birth has this number, which alone with the seed decides the draws."""
-        rng = np.random.default_rng([self.seed, number])
+        rng = np.random.default_rng([self.task.seed, number])
         entrants = rng.choice(members, self.tournament, replace=False)
         parent = entrants[ranks[entrants].argmin()]
-        return self.space.mutate(jax.random.key(int(rng.integers(2**31))), archs[parent])
+        return self.task.space.mutate(jax.random.key(int(rng.integers(2**31))), archs[parent])
 
 
-def make(task: Task) -> Method:
+def make(task: Task, options: EvolveOptions) -> Method:
     """Return the method for `task`, or raise a `UserError` about the first number that is not possible."""
     most = {
         "population": (task.space.size, f"the size of {task.space.name}"),
-        "tournament": (task.population, "the --population"),
-        "brood": (task.population, "the --population"),
+        "tournament": (options.population, "the --evolve.population"),
+        "brood": (options.population, "the --evolve.population"),
     }
-    numbers = {name: getattr(task, name) for name in ("population", "children", "tournament", "brood")}
-    for name, number in numbers.items():
-        if number < 1:
-            raise UserError(f"--{name} is {number}; it must be at least 1")
-        if name in most and number > most[name][0]:
-            raise UserError(f"--{name} is {number}; it must be at most {most[name][0]}, {most[name][1]}")
-    return Evolve(task.space, task.signs, task.seed, **numbers)
+    for name, (limit, what) in most.items():
+        number = getattr(options, name)
+        if not 1 <= number <= limit:
+            raise UserError(f"--evolve.{name} is {number}; it must lie between 1 and {limit}, {what}")
+    if task.budget <= options.population:
+        raise UserError(
+            f"--budget is {task.budget}; it must be more than {options.population}, the --evolve.population"
+        )
+    return Evolve(task, **asdict(options))
 
 
 def _bear(

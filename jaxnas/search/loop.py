@@ -11,12 +11,10 @@ import polars as pl
 
 from jaxnas.runner import Evaluator, count
 from jaxnas.scorers import Count
-from jaxnas.search.methods import Method, Scores
+from jaxnas.search.base import Evaluate, Method, Scores, join
 from jaxnas.spaces import Space
 from jaxnas.store import Store
 from jaxnas.types import Finished
-
-Evaluate = Callable[[np.ndarray], Scores]
 
 
 class Log:
@@ -46,8 +44,12 @@ class Log:
         part = self._rounds.get(number)
         if part is None or part["asked"].to_list() != _flat(asked):
             return None
-        names = [name for name in part.columns if f"{name}_status" in part.columns]
-        return {n: Finished(_by_repeat(part[n]), _by_repeat(part[f"{n}_status"]), {}) for n in names}
+        return _scores(part)
+
+    def history(self) -> tuple[np.ndarray, Scores]:
+        """Return everything that was asked `[N, A]`, masks flattened, and its scores, in the order of the rounds."""
+        parts = [self._rounds[number] for number in sorted(self._rounds)]
+        return np.array([row for part in parts for row in part["asked"].to_list()]), join([_scores(p) for p in parts])
 
     def write(self, number: int, asked: np.ndarray, scores: Scores, seconds: float) -> None:
         """Add a round; it is on the disk when this returns."""
@@ -103,6 +105,11 @@ def run(method: Method, evaluate: Evaluate, log: Log, tell: Callable[[int], None
 def _flat(archs: np.ndarray) -> list[list[int]]:
     rows: list[list[int]] = archs.reshape(len(archs), -1).astype(int).tolist()
     return rows
+
+
+def _scores(part: pl.DataFrame) -> Scores:
+    names = [name for name in part.columns if f"{name}_status" in part.columns]
+    return {n: Finished(_by_repeat(part[n]), _by_repeat(part[f"{n}_status"]), {}) for n in names}
 
 
 def _by_repeat(column: pl.Series) -> np.ndarray:

@@ -1,14 +1,27 @@
 """The search methods, by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
-from jaxnas.search import evolve, prune_method, random
-from jaxnas.search.base import Method as Method
-from jaxnas.search.base import Scores as Scores
-from jaxnas.search.base import Task as Task
+from jaxnas.search import evolve, local, prune_method, random
+from jaxnas.search.base import Method
 
-METHODS: dict[str, Callable[[Task], Method]] = {
-    "prune": prune_method.make,
-    "evolve": evolve.make,
-    "random": random.make,
+
+class Entry(NamedTuple):
+    """A search method.
+
+    Attributes:
+      make: from a task and, if it has any, the method's options; raises a `UserError` if they do not fit.
+      budget: architectures that it scores by default; None where the space decides.
+    """
+
+    make: Callable[..., Method]
+    budget: int | None
+
+
+METHODS: Mapping[str, Entry] = {
+    "prune": Entry(prune_method.make, None),
+    "evolve": Entry(evolve.make, 450),
+    "random": Entry(random.make, 500),
+    "local": Entry(local.make, 192),
 }

@@ -1,0 +1,173 @@
+"""What a search goes by, from the options of the command: training-free scores, or an oracle and perhaps a prior."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from jaxnas.data import Source
+from jaxnas.errors import UserError, unknown
+from jaxnas.options import Options
+from jaxnas.program import loop_batch
+from jaxnas.scorers import COUNTS, Count, Measured
+from jaxnas.search.base import Evaluate, Goal, Prior
+from jaxnas.search.loop import evaluate_with
+from jaxnas.search.oracle import Function, Table
+from jaxnas.search.prior import CachedPrior
+from jaxnas.spaces import Space
+
+LARGE = 128  # architectures at a time, where nothing says otherwise
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveOptions(Options):
+    """What decides which architecture is better."""
+
+    oracle: str | None = None
+    """What to ask instead of the scorers: a table of measurements (.csv or .parquet; several, joined on the columns
+    that they share, by commas), or a function of yours, path/to/file.py:function, from an architecture's string to a
+    number or a dictionary of numbers."""
+    maximize: str | None = None
+    """Of the oracle: comma-separated numbers of which more is better; several objectives count by the sum of their
+    ranks."""
+    minimize: str | None = None
+    """Of the oracle: comma-separated numbers of which less is better."""
+    at_most: str | None = None
+    """Limits from above, such as latency=5 or flops=1e8 (of an oracle its own numbers, otherwise scores): whoever
+    breaks one comes after all who do not."""
+    at_least: str | None = None
+    """Limits from below."""
+    record: str | None = None
+    """Of the oracle: comma-separated numbers to write down beside, such as test accuracies; no method sees them."""
+    prior: str | None = None
+    """Training-free scorers, comma-separated, that a search by an oracle may look at before it asks."""
+    warm_start: int = 0
+    """Random architectures of which the prior chooses those to begin with; 0 to draw these alone."""
+
+
+@dataclass(frozen=True)
+class Objectives:
+    """What a search goes by.
+
+    Attributes:
+      space: what can be evaluated.
+      goal: which architectures are better.
+      batch: a good number of architectures to evaluate at a time.
+      settings: what the answers depend on.
+      connect: from the largest number of architectures asked for at a time to what evaluates them.
+      prior: cheap scores to look at before.
+    """
+
+    space: Space
+    goal: Goal
+    batch: int
+    settings: Mapping[str, Any]
+    connect: Callable[[int], Evaluate]
+    prior: Prior | None = None
+
+
+def objectives(options: ObjectiveOptions, space: Space, source: Source) -> Objectives:
+    """Return what the options say, or raise a `UserError` if they do not fit together."""
+    if options.warm_start < 0:
+        raise UserError(f"--warm-start is {options.warm_start}; it must be at least 0")
+    if options.warm_start and options.prior is None:
+        raise UserError("--warm-start needs scores to choose by; say --prior ntk,regions or other scorers")
+    return _by_scores(options, space, source) if options.oracle is None else _by_oracle(options, space, source)
+
+
+def deciding(options: Options) -> dict[str, Measured | Count]:
+    """Return the scorers that were asked for, te_nas being the two it is made of."""
+    named = [name.strip() for name in options.scorers.split(",")]
+    return {
+        name: scorer
+        for name, scorer in options.select().items()
+        if isinstance(scorer, Measured) or (isinstance(scorer, Count) and name in named)
+    }
+
+
+def _by_scores(options: ObjectiveOptions, space: Space, source: Source) -> Objectives:
+    for name in ("maximize", "minimize", "record", "prior"):
+        if getattr(options, name) is not None:
+            raise UserError(f"--{name} goes with --oracle; without one the --scorers decide, each in its own direction")
+    chosen = deciding(options)
+    goal = Goal({name: scorer.sign for name, scorer in chosen.items()}, *_limits(options))
+    for name in sorted(goal.limited):
+        if name not in {**COUNTS, **chosen}:
+            raise unknown("score with a limit", name, {**COUNTS, **chosen})
+    chosen |= {name: COUNTS[name] for name in goal.limited if name in COUNTS}
+    settings = {**options.settings(chosen, source), **_goal_settings(goal)}
+    return Objectives(
+        space, goal, _batch(chosen), settings, lambda most: _scorers(options, space, chosen, source, most)
+    )
+
+
+def _by_oracle(options: ObjectiveOptions, space: Space, source: Source) -> Objectives:
+    assert options.oracle is not None
+    up, down, beside = (_names(getattr(options, name)) for name in ("maximize", "minimize", "record"))
+    if not up and not down:
+        raise UserError("--oracle needs to know what to look for; say --maximize NAME or --minimize NAME")
+    goal = Goal({**dict.fromkeys(up, 1), **dict.fromkeys(down, -1)}, *_limits(options))
+    if len(goal.signs) < len(up) + len(down):
+        raise UserError("--maximize and --minimize name the same number; say once in which direction it is better")
+    names = list(dict.fromkeys([*goal.signs, *sorted(goal.limited), *beside]))
+    oracle: Table | Function
+    if ".py:" in options.oracle:
+        oracle = Function(space, options.oracle, names)
+    else:
+        oracle = Table(space, [Path(path) for path in _names(options.oracle)], names)
+    settings: dict[str, Any] = {
+        "space": options.space,
+        "seed": options.seed,
+        "oracle": {"name": options.oracle, "fingerprint": oracle.fingerprint, "record": beside},
+        "warm_start": options.warm_start,
+        "prior": None,
+        **_goal_settings(goal),
+    }
+    prior = None
+    if options.prior is not None:
+        scored = replace(options, scorers=options.prior)
+        chosen = deciding(scored)
+        signs = {name: scorer.sign for name, scorer in chosen.items()}
+        prior = CachedPrior(_scorers(scored, space, chosen, source, None), Goal(signs))
+        settings["prior"] = scored.settings(chosen, source)
+    return Objectives(oracle.space, goal, LARGE, settings, lambda most: oracle, prior)
+
+
+def _scorers(
+    options: Options, space: Space, chosen: Mapping[str, Measured | Count], source: Source, most: int | None
+) -> Evaluate:
+    counts = {name: scorer for name, scorer in chosen.items() if isinstance(scorer, Count)}
+    return evaluate_with(space, {**counts, **options.evaluators(space, chosen, source, most=most)})
+
+
+def _batch(chosen: Mapping[str, Measured | Count]) -> int:
+    return min([LARGE, *(loop_batch(scorer) for scorer in chosen.values() if isinstance(scorer, Measured))])
+
+
+def _names(listed: str | None) -> list[str]:
+    return [] if listed is None else list(filter(None, (part.strip() for part in listed.split(","))))
+
+
+def _limits(options: ObjectiveOptions) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the limits from above and from below, by name."""
+    above, below = (
+        dict(_limit(part, option) for part in _names(listed))
+        for listed, option in ((options.at_most, "--at-most"), (options.at_least, "--at-least"))
+    )
+    return above, below
+
+
+def _limit(part: str, option: str) -> tuple[str, float]:
+    name, _, text = part.partition("=")
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not name or not math.isfinite(value):
+        raise UserError(f"{option} {part}: give NAME=NUMBER, several separated by commas")
+    return name.strip(), value
+
+
+def _goal_settings(goal: Goal) -> dict[str, Any]:
+    return {"goal": {name: dict(value) for name, value in asdict(goal).items() if value}}

@@ -1,0 +1,253 @@
+"""Searches by an oracle: tables, users' functions, limits, several objectives, priors, and local search."""
+
+import itertools
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import polars as pl
+import pytest
+
+import jaxnas.search.__main__ as program
+from jaxnas import spaces
+from jaxnas.errors import UserError
+from jaxnas.search.base import Goal, Task
+from jaxnas.search.local import Local, LocalOptions, make
+from jaxnas.search.loop import Log, run
+from jaxnas.search.oracle import Table
+from jaxnas.spaces.subspace import Subspace
+from jaxnas.store import Store
+from jaxnas.types import Finished, Status
+
+SPACE = spaces.get("nasbench201")
+
+
+def scores_of(values):
+    """Return one repeat's scores; NaN is a failure."""
+    found = {name: np.array([v], float) for name, v in values.items()}
+    return {n: Finished(v, np.where(np.isnan(v), Status.failed, Status.ok), {}) for n, v in found.items()}
+
+
+@pytest.fixture
+def table(tmp_path):
+    """400 architectures with an accuracy that grows with their size, and in another file, joined on idx, a latency."""
+    archs = SPACE.sample(jax.random.key(3), 400)
+    size = SPACE.params(archs)
+    first = pl.DataFrame({"idx": range(400), "arch": [SPACE.decode(a) for a in archs], "accuracy": size / 1e6})
+    first.write_csv(tmp_path / "accuracy.csv")
+    pl.DataFrame({"idx": range(400), "latency": SPACE.flops(archs) / 1e6}).write_parquet(tmp_path / "latency.parquet")
+    return archs, f"{tmp_path / 'accuracy.csv'},{tmp_path / 'latency.parquet'}"
+
+
+def result(capsys, *arguments):
+    assert program.main([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+# The goal
+
+
+def test_limits_put_the_others_behind():
+    scores = scores_of({"acc": [90, 95, 80, np.nan, 70], "ms": [3, 9, 2, 1, 6]})
+    goal = Goal({"acc": 1, "ms": -1}, at_most={"ms": 5})
+    assert goal.feasible(scores).tolist() == [True, False, True, True, False]
+    # by accuracy 1 0 2 - 3, by latency (of the four that have both) 1 3 0 - 2; whoever breaks the limit gets 2 x 5 more
+    np.testing.assert_array_equal(goal.ranks(scores), [2, 3 + 10, 2, np.nan, 5 + 10])
+    found = goal.best(np.arange(5)[:, None], scores, more="")
+    assert found.arch == [0]  # the most accurate within the limit
+    assert found.extra == {"rank_sum": 1.0, "feasible": True}
+    nobody = Goal({"acc": 1}, at_least={"ms": 100}).best(np.arange(5)[:, None], scores, more="")
+    assert (nobody.arch, nobody.extra["feasible"]) == ([1], False)
+
+
+def test_front_is_what_nobody_dominates():
+    rng = np.random.default_rng(0)
+    acc, ms = rng.integers(0, 12, (2, 60)).astype(float)
+    acc[4] = np.nan
+    goal = Goal({"acc": 1, "ms": -1}, at_least={"acc": 2})
+    front = goal.front(scores_of({"acc": acc, "ms": ms}))
+    allowed = [i for i in range(60) if acc[i] >= 2]
+    for i in range(60):
+        dominated = any(acc[j] >= acc[i] and ms[j] <= ms[i] and (acc[j] > acc[i] or ms[j] < ms[i]) for j in allowed)
+        assert front[i] == (i in allowed and not dominated)
+
+
+def test_improvements_are_the_running_best():
+    goal = Goal({"loss": -1})
+    assert goal.improvements(scores_of({"loss": [np.nan, 5, 6, 3, 3, 4, 1]})) == [1, 3, 6]
+
+
+# Spaces of a table
+
+
+def test_subspace_knows_its_architectures_and_their_copies():
+    archs = SPACE.sample(jax.random.key(0), 300)
+    some = Subspace(SPACE, archs)
+    assert (some.rows(archs) == np.arange(300)).all()
+    everything = SPACE.enumerate()
+    known = {tuple(row) for row in SPACE.canonical(archs).tolist()}
+    expected = [tuple(row) in known for row in SPACE.canonical(everything).tolist()]
+    assert some.contains(everything).tolist() == expected
+    assert not all(expected)
+    drawn = some.sample(jax.random.key(1), 100)
+    assert len(np.unique(drawn, axis=0)) == 100
+    assert some.contains(drawn).all()
+    child = archs[0]
+    for number in range(30):
+        before, child = child, some.mutate(jax.random.key(number), child)
+        assert (child != before).any()
+        assert some.contains(child[None])[0]
+    with pytest.raises(UserError, match="ask for 1 to 300"):
+        some.sample(jax.random.key(0), 301)
+
+
+def test_table_answers_with_its_rows(table):
+    archs, paths = table
+    oracle = Table(SPACE, [Path(path) for path in paths.split(",")], ["latency"])
+    found = oracle(archs[::-1])["latency"]
+    np.testing.assert_allclose(found.value[0], SPACE.flops(archs[::-1]) / 1e6)
+    others = SPACE.enumerate()[~oracle.space.contains(SPACE.enumerate())][:3]
+    lost = oracle(others)["latency"]
+    assert np.isnan(lost.value).all()
+    assert (lost.status == Status.failed).all()
+
+
+# Local search
+
+
+def test_local_search_climbs_and_starts_again():
+    def evaluate(archs):
+        return scores_of({"size": SPACE.params(archs)})
+
+    task = Task(SPACE, Goal({"size": 1}), seed=0, batch=1, budget=400)
+    method, asked = Local(task, patience=24, brood=1), []
+
+    class Forgets(Log):
+        def __init__(self):
+            pass
+
+        def read(self, number, asked):
+            return None
+
+        def write(self, number, archs, scores, seconds):
+            asked.append(archs)
+
+    state = run(method, evaluate, Forgets())
+    rows = np.concatenate(asked)
+    assert len(rows) == len(np.unique(rows, axis=0)) == 400
+    assert state.starts > 1
+    assert SPACE.params(method.result(state).arch[None]) == SPACE.params(SPACE.enumerate()).max()
+    assert method.report(state)[0]["scored"] == 400
+
+
+@pytest.mark.parametrize("options", [LocalOptions(patience=0), LocalOptions(brood=0)])
+def test_local_search_refuses(options):
+    with pytest.raises(UserError, match="must be at least 1"):
+        make(Task(SPACE, Goal({"size": 1}), seed=0, batch=1, budget=10), options)
+
+
+# Command line
+
+
+@pytest.mark.parametrize("method", ["random", "local", "evolve"])
+def test_search_of_a_table(capsys, tmp_path, table, method):
+    archs, paths = table
+    words = ["--oracle", paths, "--maximize", "accuracy", "--record", "latency", "--method", method, "--budget", "200"]
+    found = result(capsys, *words, "--out", str(tmp_path / "a"), "--plot", str(tmp_path / "best.png"))
+    accuracy = dict(zip([SPACE.decode(a) for a in archs], SPACE.params(archs) / 1e6, strict=True))
+    assert found["scores"]["accuracy"] == pytest.approx(accuracy[found["arch"]])
+    assert found["scores"]["accuracy"] == found["best_so_far"][-1]["accuracy"]
+    assert found["scores"]["latency_status"] == "ok"
+    assert found["evaluations"] <= 200
+    assert (tmp_path / "best.png").stat().st_size > 1000
+    rows = [entry["evaluations"] for entry in found["best_so_far"]]
+    assert rows == sorted(rows)
+    again = result(capsys, *words, "--out", str(tmp_path / "a"))
+    assert again == found
+
+
+def test_two_objectives_give_a_front(capsys, tmp_path, table):
+    words = ["--oracle", table[1], "--maximize", "accuracy", "--minimize", "latency", "--at-most", "latency=60"]
+    words += ["--method", "random", "--budget", "150", "--plot", str(tmp_path / "front.svg")]
+    found = result(capsys, *words, "--out", str(tmp_path / "run"))
+    assert found["scores"]["feasible"] is True
+    assert found["scores"]["latency"] <= 60
+    front = found["front"]
+    assert found["arch"] in [entry["arch"] for entry in front]
+    order = sorted(front, key=lambda entry: entry["latency"])
+    pairs = [[(entry["accuracy"], entry["latency"]) for entry in pair] for pair in itertools.pairwise(order)]
+    assert all(a == b or (a[0] < b[0] and a[1] < b[1]) for a, b in pairs)
+    assert (tmp_path / "front.svg").exists()
+
+
+def test_prior_chooses_the_first(capsys, tmp_path, table):
+    """The number of parameters is the accuracy here: the best of a pool is asked for first."""
+    archs, paths = table
+    words = ["--oracle", paths, "--maximize", "accuracy", "--method", "local", "--budget", "1"]
+    found = result(capsys, *words, "--prior", "params", "--warm-start", "400", "--out", str(tmp_path / "run"))
+    assert found["scores"]["accuracy"] == pytest.approx(SPACE.params(archs).max() / 1e6)
+
+
+def test_limit_on_a_count_without_an_oracle(capsys, tmp_path):
+    words = ["--method", "random", "--scorers", "params", "--at-most", "flops=40e6", "--budget", "300"]
+    found = result(capsys, *words, "--out", str(tmp_path / "run"))
+    assert found["scores"]["flops"] <= 40e6
+    archs = SPACE.sample(jax.random.key(0), 300)
+    assert found["scores"]["params"] == SPACE.params(archs[SPACE.flops(archs) <= 40e6]).max()
+
+
+def test_function_that_fails_for_some(capsys, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "calls = []\n\n\ndef score(arch):\n    calls.append(arch)\n    if len(calls) % 3 == 0:\n"
+        "        raise ValueError('out of memory')\n    return {'acc': len(set(arch)), 'ms': 1}\n"
+    )
+    words = ["--oracle", f"{tmp_path / 'mine.py'}:score", "--maximize", "acc", "--method", "random", "--budget", "30"]
+    assert program.main([*words, "--out", str(tmp_path / "run"), "--json"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err.count("note: the oracle failed for ") == 10
+    assert "ValueError: out of memory" in captured.err
+    found = json.loads(captured.out)
+    statuses = [
+        s
+        for row in Store.open(tmp_path / "run", {"settings": found["settings"], "part_size": 1}).read()["acc_status"]
+        for s in row
+    ]
+    assert statuses.count(Status.failed) == 10
+    assert (tmp_path / "mine.py").exists()
+    assert program.main([*words[:3], "nothing", *words[4:], "--out", str(tmp_path / "other")]) == 2
+    assert "unknown number of --oracle 'nothing'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--oracle", "none.csv", "--maximize", "a"], "none.csv: no such file"),
+        (["--oracle", "TABLE"], "say --maximize NAME or --minimize NAME"),
+        (["--oracle", "TABLE", "--maximize", "acuracy"], "did you mean 'accuracy'?"),
+        (["--oracle", "TABLE", "--maximize", "accuracy", "--minimize", "accuracy"], "name the same number"),
+        (["--oracle", "TABLE", "--maximize", "accuracy", "--budget", "401"], "and 400, the number of architectures"),
+        (
+            ["--oracle", "TABLE", "--maximize", "accuracy", "--method", "prune"],
+            "evaluates supernets, which an --oracle",
+        ),
+        (["--oracle", "f.py:score", "--maximize", "accuracy"], "--oracle f.py:score: no file f.py"),
+    ],
+)
+def test_bad_input_is_one_line(capsys, tmp_path, table, arguments, says):
+    words = [table[1] if word == "TABLE" else word for word in arguments]
+    method = [] if "--method" in words else ["--method", "random"]
+    assert program.main([*words, *method, "--out", str(tmp_path / "run")]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert says in captured.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_local_search_finds_the_best_of_the_benchmark(shared_data, capsys, tmp_path):
+    table = shared_data / "nasbench201" / "accuracies.parquet"
+    words = ["--oracle", str(table), "--maximize", "c10_valid_200", "--record", "c10_test_200", "--method", "local"]
+    found = result(capsys, *words, "--budget", "500", "--out", str(tmp_path / "run"))
+    assert found["scores"]["c10_valid_200"] == pytest.approx(91.607, abs=0.01)
+    assert found["scores"]["c10_test_200"] == pytest.approx(94.373, abs=0.01)
