@@ -28,6 +28,7 @@ from jaxnas.scorers.regression import Version
 from jaxnas.scorers.signal_genome import CHANNELS
 from jaxnas.scorers.signals import load_task, to_record
 from jaxnas.search.signals import LABELS, Log, Trial, evaluate_with, fitness, propose, stream
+from jaxnas.spaces import Space
 from jaxnas.store import Store
 
 FEWEST = 3  # labelled architectures
@@ -51,7 +52,7 @@ class SearchSignals:
     lower_is_better: bool = False
     """The target is an error, a loss or a perplexity."""
     key: str | None = None
-    """Column of --labels with the architectures; by default `arch` or else `arch_str`."""
+    """Column of --labels with the architectures; by default `arch`, `arch_str` or what the space's benchmark has."""
     labelled: int = 20
     """Architectures drawn from --labels, on which every task is judged."""
     population: int = 50
@@ -92,14 +93,15 @@ class Labels(NamedTuple):
     accuracies: np.ndarray
 
 
-def read_labels(config: SearchSignals, encode: Callable[[str], np.ndarray]) -> Labels:
+def read_labels(config: SearchSignals, space: Space) -> Labels:
     """Draw the labelled architectures, in an order of their own, whatever that of the file.
 
     Raises:
       UserError: a bad file, too few architectures, one that is none of the space, or no difference in accuracy.
     """
     path, number = config.labels, config.labelled
-    table = read_target(Pair(Path(config.out), path, config.target, config.key, config.lower_is_better)).sort("arch")
+    pair = Pair(Path(config.out), path, config.target, config.key, config.lower_is_better)
+    table = read_target(pair, space).sort("arch")
     if not FEWEST <= number <= table.height:
         raise UserError(
             f"--labelled is {number}; give at least {FEWEST} and at most {table.height}, those of {path} that have a "
@@ -110,10 +112,7 @@ def read_labels(config: SearchSignals, encode: Callable[[str], np.ndarray]) -> L
     names, measured = table["arch"].to_list(), table[TARGET].to_numpy()
     if np.ptp(measured) == 0:
         raise UserError(f"the {number} architectures drawn from {path} have the same {config.target}; draw more")
-    try:
-        archs = np.stack([encode(name) for name in names])
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+    archs = np.stack([space.encode(name) for name in names])
     return Labels(names, archs, -measured if config.lower_is_better else measured)
 
 
@@ -121,7 +120,7 @@ def search_signals(config: SearchSignals) -> None:
     """Run the command."""
     scorer = _scorer(config)
     space = spaces.get(config.space)
-    labels = read_labels(config, space.encode)
+    labels = read_labels(config, space)
     source = data.load(config.data, data_dir=config.data_dir, download=config.download)
     on = devices.available(config.devices)
     devices.cache_programs()

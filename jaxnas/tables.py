@@ -3,9 +3,11 @@
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from jaxnas.errors import UserError
+from jaxnas.spaces import Space
 
 
 def read_table(path: Path, *, text: Collection[str] = ()) -> pl.DataFrame:
@@ -33,6 +35,26 @@ def read_table(path: Path, *, text: Collection[str] = ()) -> pl.DataFrame:
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"{path}: cannot be read ({reason}); is it truncated? Give a complete file") from None
+
+
+def read_architectures(path: Path, space: Space, key: str | None = None) -> tuple[pl.DataFrame, np.ndarray]:
+    """Return a table and the architectures `[N, A]` of its rows, strings or as the space's benchmark has them.
+
+    Args:
+      path: a file that ends in .csv or .parquet.
+      key: column of strings; None for what the space itself finds.
+
+    Raises:
+      UserError: the file cannot be read, has no architectures or one twice, or one is malformed.
+    """
+    table = read_table(path, text=(key,) if key else space.string_columns)
+    columns = dict(zip(table.columns, table.get_columns(), strict=True))
+    if key:
+        columns = {space.string_columns[0]: architectures(path, table, key)}
+    try:
+        return table, space.from_table(columns)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def architectures(path: Path, table: pl.DataFrame, column: str) -> pl.Series:

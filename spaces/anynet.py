@@ -22,6 +22,7 @@ from jaxnas.spaces.anynet_network import AnyNetwork, StageSize, anynetwork
 from jaxnas.spaces.as_module import ArchitectureModule
 from jaxnas.spaces.base import Space
 from jaxnas.spaces.draws import distinct, generator
+from jaxnas.spaces.table_rows import STRINGS
 
 QUARTERS = {0.25: 1, 0.5: 2, 1.0: 4}  # bottleneck multipliers as an architecture has them
 MOST_PARAMS, MOST_FLOPS = 6_000_000, 600_000_000  # of what NDS drew on ImageNet
@@ -49,6 +50,8 @@ class AnyNet(Space):
     stem_widths: tuple[int, ...]
     choices: tuple[tuple[int, ...], ...]
     small_flops: bool = False
+
+    string_columns = (*STRINGS, "net")
 
     @property
     def example(self) -> str:  # type: ignore[override]

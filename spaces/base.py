@@ -4,7 +4,8 @@ An architecture is an int array `[A]` whose meaning its space knows; a list of t
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,6 +15,7 @@ from jaxnas.errors import UserError
 from jaxnas.network import Network
 from jaxnas.spaces.graph_code import GraphCode
 from jaxnas.spaces.supernet import Supernet
+from jaxnas.spaces.table_rows import STRINGS, encode_rows, no_column
 
 LISTABLE = 10**6  # architectures up to which a space may be written out
 
@@ -24,12 +26,14 @@ class Space(ABC):
     Attributes:
       name: as given on the command line.
       example: the string of an architecture, for messages.
+      string_columns: where a table has the strings of its architectures, the first that is there; the benchmark's last.
       supernet: what pruning needs; None where an architecture is not a choice of ops on edges.
       graph_code: what generative models and graph networks need; None where an architecture is no graph of ops.
     """
 
     name: str
     example: str
+    string_columns: tuple[str, ...] = STRINGS
 
     @property
     def supernet(self) -> Supernet | None:
@@ -51,6 +55,17 @@ class Space(ABC):
     @abstractmethod
     def decode(self, arch: np.ndarray) -> str:
         """Return the official string, one line, of an architecture `[A]`."""
+
+    def from_table(self, columns: Mapping[str, Any]) -> np.ndarray:
+        """Return the architectures `[N, A]` of a table's rows, given its columns by name, each `[N]`.
+
+        Raises:
+          UserError: no column has architectures, two rows are the same, or one is wrong; the message says which.
+        """
+        for name in self.string_columns:
+            if name in columns:
+                return encode_rows(self.encode, columns[name])
+        raise no_column(" or ".join(map(repr, self.string_columns)), columns)
 
     def enumerate(self) -> np.ndarray:
         """Return all architectures `[size, A]` in the benchmark's order; `UserError` where there are too many."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from jaxnas.errors import UserError
 
 CELLS = ("normal", "reduce")
+COLUMNS = ("genotype", "net")  # of tables, with either form
 FORMS = 'expected {"genotype":{"normal":[["OP",0],...],...},"width":48,...} or Genotype(normal=[("OP", 0), ...], ...)'
 TRAINING = {"aux": False, "drop_prob": 0.0}  # settings of NDS's training that stand in the same entry
 

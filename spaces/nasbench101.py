@@ -14,6 +14,7 @@ import functools
 import json
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import jax
 import numpy as np
@@ -28,6 +29,8 @@ from jaxnas.spaces.draws import generator
 from jaxnas.spaces.graph_hash import module_hashes
 from jaxnas.spaces.nasbench101_module import StandAlone, stand_alone
 from jaxnas.spaces.nasbench101_network import OPS, NASBench101Network, edge, feeds_output, vertex_channels
+from jaxnas.spaces.nasbench101_table import COLUMNS, from_table, numbers_of
+from jaxnas.spaces.table_rows import no_column, refuse_repeats
 
 KERNEL_AREA = np.array([9, 1, 0, 0])  # of the ops' convolutions; the last one is that of an absent vertex, -1
 MAX_EDGES = 9
@@ -78,6 +81,26 @@ class NASBench101(Space):
         matrix[tuple(np.array(EDGES).T[::-1])] = arch[: len(EDGES)]
         ops = ["input", *(OPS[op] for op in arch[len(EDGES) :] if op >= 0), "output"]
         return json.dumps({"matrix": matrix[np.ix_(present, present)].tolist(), "ops": ops}, separators=(",", ":"))
+
+    def from_table(self, columns: Mapping[str, Any]) -> np.ndarray:
+        """Return the architectures `[N, 26]` of rows with strings or else the benchmark's numbers.
+
+        Raises:
+          UserError: neither is there, two rows are the same, or one is no cell of the space; the message says which.
+        """
+        if any(name in columns for name in self.string_columns):
+            return super().from_table(columns)
+        if missing := [name for name in COLUMNS if name not in columns]:
+            raise no_column(f"'arch' or {missing[0]!r}", columns)
+        numbers = numbers_of(columns)
+        graphs = dag.prune(_pack(from_table(numbers[:, 0], numbers[:, 1], numbers[:, 2:])))
+        wrong = np.flatnonzero((graphs == 0) | (dag.edge_count(graphs) > MAX_EDGES))
+        if len(wrong):
+            raise UserError(
+                f"row {wrong[0]}: no path from input to output, or more than {MAX_EDGES} edges on such paths"
+            )
+        refuse_repeats(graphs.tolist())
+        return _unpack(graphs)
 
     def enumerate(self) -> np.ndarray:
         """Return one architecture of each class `[423624, 26]`, in the order of the benchmark's hashes.
@@ -164,20 +187,6 @@ class NASBench101(Space):
         fixed = 27 * CHANNELS * IMAGE**2 + _width(STACKS - 1) * CLASSES
         cells = [_convolutions(archs, before, after)[0] * pixels for before, after, pixels in _cells()]
         return fixed + np.sum(cells, 0)
-
-
-def from_table(n_vertices: np.ndarray, adj_bits: np.ndarray, ops: np.ndarray) -> np.ndarray:
-    """Return the architectures `[N, 26]` of rows of a table.
-
-    Args:
-      n_vertices: `[N]`, 2 to 7.
-      adj_bits: `[N]`, bit `x + y (y - 1) / 2` for the edge x -> y; the output is vertex `n_vertices - 1`.
-      ops: `[N, 5]`, positions in `OPS`, -1 for absent vertices.
-    """
-    n_vertices, adj_bits = n_vertices.astype(np.int64), adj_bits.astype(np.int64)
-    inside = (n_vertices - 1) * (n_vertices - 2) // 2  # edges that do not lead to the output
-    bits = adj_bits & ((1 << inside) - 1) | adj_bits >> inside << len(EDGES) - (VERTICES - 1)
-    return np.concatenate([bits[:, None] // dag.PLACES % 2, ops], 1).astype(np.int32)
 
 
 def _convolutions(archs: np.ndarray, before: int, after: int) -> tuple[np.ndarray, np.ndarray]:

@@ -37,6 +37,7 @@ from jaxnas.spaces.rnn import (
     TANH,
     X,
 )
+from jaxnas.spaces.table_rows import STRINGS
 
 Graph = dict[int, tuple[int, tuple[int, ...]]]
 """For each node's slot its op and the slots of its inputs."""
@@ -55,6 +56,7 @@ class NASBenchNLP(Space):
     example = (
         '{"node_0":{"op":"linear","input":["x","h_prev_0"]},"h_new_0":{"op":"activation_tanh","input":["node_0"]}}'
     )
+    string_columns = (*STRINGS, "recipe")
 
     @property
     def size(self) -> int:

@@ -22,9 +22,10 @@ from jaxnas.errors import UserError, unknown
 from jaxnas.spaces.base import Space
 from jaxnas.spaces.cell_counts import FRAMES, Cells, count, reductions
 from jaxnas.spaces.draws import distinct, generator
-from jaxnas.spaces.genotype import CELLS, Genotype, Pair, parse, to_json
+from jaxnas.spaces.genotype import CELLS, COLUMNS, Genotype, Pair, parse, to_json
 from jaxnas.spaces.nds_build import TwoCellModule
 from jaxnas.spaces.nds_network import INPUTS, SETTINGS, THIN, GenotypeNetwork, Group, TwoCellNetwork, common
+from jaxnas.spaces.table_rows import STRINGS
 
 LARGEST = 1000  # width or depth
 MOST_PARAMS = 6_000_000  # of what NDS drew on ImageNet
@@ -54,6 +55,8 @@ class TwoCells(Space):
     default: Sizes
     widths: tuple[int, ...] = (32, 48, 64, 80, 96)
     depths: tuple[int, ...] = (6, 10, 14, 18, 22)
+
+    string_columns = (*STRINGS, *COLUMNS)
 
     @property
     def example(self) -> str:  # type: ignore[override]

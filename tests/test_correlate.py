@@ -236,12 +236,12 @@ def test_one_table_with_the_baselines_last(pairs, capsys):
 
 
 def test_name_of_a_space_is_given_or_that_of_the_run(files, tmp_path, capsys):
-    Store.open(tmp_path / "named", {"settings": {"space": "darts"}, "part_size": N, "scorers": {}})
+    Store.open(tmp_path / "named", {"settings": {"space": "own.py:space"}, "part_size": N, "scorers": {}})
     Store(tmp_path / "named", {}).write(0, table_and_scores()[1])
     rows = [f"{tmp_path / 'named'},{files[1]},c10_test_200,{name}" for name in ("", "darts wide")]
     path = write_pairs(tmp_path / "pairs.csv", *rows, columns=f"{PAIR},name")
     assert run_pairs(path, "--json") == 0
-    assert [space["name"] for space in json.loads(capsys.readouterr().out)["spaces"]] == ["darts", "darts wide"]
+    assert [space["name"] for space in json.loads(capsys.readouterr().out)["spaces"]] == ["own.py:space", "darts wide"]
 
 
 def test_table_fits_a_terminal_and_is_whole_in_a_pipe(files, tmp_path, capsys, monkeypatch):

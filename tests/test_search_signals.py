@@ -544,12 +544,12 @@ def test_architectures_of_another_space_are_refused(fast, capsys, tmp_path, tabl
 def test_labels_of_the_benchmark(shared_data):
     path = shared_data / "nasbench201" / "accuracies.parquet"
     config = program.SearchSignals(labels=path, target="c10_test_200", out="nowhere")
-    labels = program.read_labels(config, SPACE.encode)
+    labels = program.read_labels(config, SPACE)
     assert labels.archs.shape == (20, 6)
     measured = dict(pl.read_parquet(path).select(pl.col("^arch(_str)?$"), "c10_test_200").iter_rows())
     assert [measured[name] for name in labels.names] == labels.accuracies.tolist()
     assert [SPACE.decode(arch) for arch in labels.archs] == labels.names
-    again = program.read_labels(dataclasses.replace(config, lower_is_better=True), SPACE.encode)
+    again = program.read_labels(dataclasses.replace(config, lower_is_better=True), SPACE)
     assert again.names == labels.names
     assert again.accuracies.tolist() == (-labels.accuracies).tolist()
 

@@ -28,7 +28,7 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "data": "errors",
     "scorers": "data errors kernels layers network ranks types",
     "store": "errors",
-    "tables": "errors",
+    "tables": "errors spaces",
     "plots": "errors ranks",
     "cli": "errors",
     "devices": "errors",
@@ -37,7 +37,7 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "options": "data devices errors runner scorers spaces",
     "score": "cli data errors options runner scorers spaces store tables types",
     "search": "cli data errors network options plots program ranks runner scorers spaces store tables types user_file",
-    "correlate": "cli errors plots ranks store tables",
+    "correlate": "cli errors plots ranks spaces store tables",
     "search_signals": "cli correlate data devices errors options runner scorers search spaces store",
     "commands": "errors",  # by name
     "__main__": "commands",

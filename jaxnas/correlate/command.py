@@ -34,7 +34,7 @@ class Correlate:
     lower_is_better: bool = False
     """The target is an error, a loss or a perplexity."""
     key: Column = None
-    """Column of TABLE with the architectures, written as in DIR; by default `arch` or else `arch_str`."""
+    """Column of TABLE with the architectures; by default `arch`, `arch_str` or what the space's benchmark has."""
     pairs: File = None
     """CSV file with a row for each space: columns `scores` (a DIR), `table`, `target` and, where needed, `key`,
     `lower_is_better` (true or false) and `name` (by default that of the space). Paths are as on the command line."""

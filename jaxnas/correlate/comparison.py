@@ -14,6 +14,7 @@ import polars as pl
 from jaxnas.correlate.pairs import TARGET, Pair, join, read_target
 from jaxnas.errors import UserError
 from jaxnas.ranks import Agreement, Floats, Ints, compare, ordering
+from jaxnas.spaces import SPACES
 from jaxnas.store import read_scores
 
 BASELINES = {"params": "#params", "flops": "FLOPs"}
@@ -78,10 +79,11 @@ def read(pair: Pair) -> Measured:
     chosen = signs(manifest, scores.columns)
     for name in sorted(manifest["scorers"].keys() - chosen.keys()):
         print(f"note: {pair.scores}: {name} is left out, it has no column until the run is finished", file=sys.stderr)
-    joined = join(scores, read_target(pair))
+    name = manifest["settings"].get("space", "")
+    joined = join(scores, read_target(pair, SPACES.get(name)))
     return Measured(
         pair=pair,
-        name=pair.name or manifest["settings"].get("space", pair.scores.name),
+        name=pair.name or name or pair.scores.name,
         scored=len(scores),
         signs=chosen,
         scores={name: joined[name].cast(pl.Float64).to_numpy() for name in chosen},

@@ -6,9 +6,10 @@ from pathlib import Path
 import polars as pl
 
 from jaxnas.errors import UserError, unknown
-from jaxnas.tables import architectures, read_table
+from jaxnas.spaces import Space
+from jaxnas.spaces.table_rows import STRINGS
+from jaxnas.tables import architectures, read_architectures, read_table
 
-KEYS = ("arch", "arch_str")  # columns in which architectures are looked for
 TARGET = "_target"  # the target's column after the join; no score is called like that
 TRUTH = {"true": True, "false": False, "": False}
 
@@ -21,7 +22,7 @@ class Pair:
       scores: directory written by `jaxnas.score`.
       table: CSV or Parquet file.
       target: its column of measured values.
-      key: its column of architectures; None for the first of `KEYS` that it has.
+      key: its column of architectures; None for what the space finds.
       lower_is_better: the target is an error or a loss.
       name: how to call it; None for the name of its space.
     """
@@ -74,30 +75,44 @@ def _pair(cell: dict[str, str], where: str) -> Pair:
     )
 
 
-def read_target(pair: Pair) -> pl.DataFrame:
+def read_target(pair: Pair, space: Space | None) -> pl.DataFrame:
     """Return the columns `arch` and `TARGET` of a pair's table, without the rows that have no target.
+
+    An architecture that the table has in several wordings has the mean of its rows.
+
+    Args:
+      space: whose strings `arch` holds; without one those of the table as they are.
 
     Raises:
       UserError: the file is missing, unreadable or of another kind, lacks a column, or lists an architecture twice.
     """
-    path = pair.table
-    keys = (pair.key,) if pair.key else KEYS
+    if space is None:
+        table, names = _strings(pair)
+    else:
+        table, archs = read_architectures(pair.table, space, pair.key)
+        names = pl.Series([space.decode(arch) for arch in archs], dtype=pl.String)
+    numeric = [name for name, dtype in table.schema.items() if dtype.is_numeric()]
+    if pair.target not in numeric:
+        raise unknown("target column", pair.target, numeric)
+    table = table.select(names.alias("arch"), pl.col(pair.target).cast(pl.Float64).alias(TARGET))
+    return table.filter(pl.col(TARGET).is_finite()).group_by("arch", maintain_order=True).mean()
+
+
+def _strings(pair: Pair) -> tuple[pl.DataFrame, pl.Series]:
+    """Return a pair's table and its column of architectures."""
+    path, keys = pair.table, (pair.key,) if pair.key else STRINGS
     table = read_table(path, text=keys)
     key = pair.key or next((name for name in keys if name in table.columns), None)
     if key is None:
         raise UserError(
-            f"{path}: no column {' or '.join(map(repr, KEYS))}; name the column of architectures with --key (in a file "
+            f"{path}: no column {' or '.join(map(repr, keys))}; name the column of architectures with --key (in a file "
             f"of pairs: in its column `key`); the columns are {', '.join(table.columns)}"
         )
     archs = architectures(path, table, key)
     if archs.null_count():
         raise UserError(f"{path}: rows without an architecture in column {key!r}; is it truncated?")
-    numeric = [name for name, dtype in table.schema.items() if dtype.is_numeric()]
-    if pair.target not in numeric:
-        raise unknown("target column", pair.target, numeric)
-    table = table.select(archs.alias("arch"), pl.col(pair.target).cast(pl.Float64).alias(TARGET))
-    _refuse_duplicates(table, str(path))
-    return table.filter(pl.col(TARGET).is_finite())
+    _refuse_duplicates(archs, str(path))
+    return table, archs
 
 
 def join(scores: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
@@ -106,7 +121,7 @@ def join(scores: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
     Raises:
       UserError: no architecture is in both, or `scores` lists one twice.
     """
-    _refuse_duplicates(scores, "the directory of scores")
+    _refuse_duplicates(scores["arch"], "the directory of scores")
     joined = scores.join(table, on="arch", how="inner", maintain_order="left")
     if joined.is_empty():
         example = f"{scores['arch'][0]!r} is scored" if len(scores) else "nothing is scored"
@@ -114,7 +129,7 @@ def join(scores: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
     return joined
 
 
-def _refuse_duplicates(table: pl.DataFrame, where: str) -> None:
-    twice = table["arch"].filter(table["arch"].is_duplicated())
+def _refuse_duplicates(archs: pl.Series, where: str) -> None:
+    twice = archs.filter(archs.is_duplicated())
     if len(twice):
         raise UserError(f"{where} lists {twice.n_unique()} architectures more than once, first {twice[0]!r}; keep one")

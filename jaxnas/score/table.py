@@ -15,7 +15,7 @@ from jaxnas.runner import Evaluator, count, summarise
 from jaxnas.scorers import Count, Scorer, TeNas
 from jaxnas.spaces import Space
 from jaxnas.store import Store
-from jaxnas.tables import architectures, read_table
+from jaxnas.tables import read_architectures
 from jaxnas.types import Finished, Status
 
 ARCHS = "all, random:N, a .csv or .parquet file, an architecture"
@@ -64,11 +64,10 @@ def read_archs(space: Space, spec: str, seed: int) -> np.ndarray:
         if not number.isdecimal():
             raise UserError(f"--archs {spec}: {number!r} is not a number; say for instance random:100")
         return space.sample(jax.random.key(seed), int(number))
-    path = Path(spec)
-    if path.suffix in (".csv", ".parquet"):
-        return _encode_all(space, _read_column(path), f"--archs {path}")
+    if Path(spec).suffix in (".csv", ".parquet"):
+        return _read_file(space, Path(spec))
     try:
-        return _encode_all(space, [spec], "--archs")
+        return space.encode(spec)[None]
     except UserError:
         if not spec.isalpha() and spec:
             raise
@@ -180,27 +179,11 @@ def _one_repeat(scores: Finished) -> Finished:
     return Finished(scores.value[None], scores.status[None], {})
 
 
-def _read_column(path: Path) -> list[str]:
+def _read_file(space: Space, path: Path) -> np.ndarray:
+    """Return the architectures `[N, A]` of a file in its order, those that it has in several wordings once."""
     try:
-        return architectures(path, read_table(path), "arch").fill_null("").to_list()
+        _, archs = read_architectures(path, space)
     except UserError as error:
         raise UserError(f"--archs {error}") from None
-
-
-def _encode_all(space: Space, strings: list[str], origin: str) -> np.ndarray:
-    if not strings:
-        raise UserError(f"{origin}: the list of architectures is empty; give at least one")
-    seen: dict[str, int] = {}
-    archs = []
-    for row, string in enumerate(strings):
-        try:
-            archs.append(space.encode(string))
-        except UserError as error:
-            raise UserError(f"{origin}, row {row}: {error}" if len(strings) > 1 else str(error)) from None
-        key = space.decode(archs[-1])
-        if key in seen:
-            raise UserError(
-                f"{origin}: rows {seen[key]} and {row} are the same architecture {key!r}; list each one once"
-            )
-        seen[key] = row
-    return np.stack(archs)
+    _, first = np.unique(archs, axis=0, return_index=True)
+    return archs[np.sort(first)]

@@ -18,11 +18,11 @@ from jaxnas.errors import UserError, unknown
 from jaxnas.search.base import Scores
 from jaxnas.spaces import Space
 from jaxnas.spaces.subspace import Subspace
-from jaxnas.tables import read_table
+from jaxnas.tables import read_architectures, read_table
 from jaxnas.types import Finished, Status
 from jaxnas.user_file import load_variable
 
-KEYS = ("arch", "arch_str")
+ROW = "_row"  # of the first table; no column is called like that
 
 
 class Table:
@@ -42,13 +42,14 @@ class Table:
     """
 
     def __init__(self, space: Space, paths: Sequence[Path], names: Sequence[str]):
-        table = _joined(paths)
+        table, archs = read_architectures(paths[0], space)
+        table = _joined(table.with_row_index(ROW), paths)
         self.fingerprint = _fingerprint(paths)
         numeric = [name for name, kind in table.schema.items() if kind.is_numeric()]
         for name in names:
             if name not in numeric:
                 raise unknown(f"numeric column of {', '.join(map(str, paths))}", name, numeric)
-        self.space = Subspace(space, _architectures(space, table, paths[0]))
+        self.space = Subspace(space, archs[table[ROW].to_numpy()])
         self._columns = {name: table[name].cast(pl.Float64).fill_null(math.nan).to_numpy() for name in names}
 
     def __call__(self, archs: np.ndarray) -> Scores:
@@ -107,10 +108,10 @@ def _finished(values: np.ndarray) -> Finished:
     return Finished(values[None], np.where(np.isfinite(values), Status.ok, Status.failed)[None], {})
 
 
-def _joined(paths: Sequence[Path]) -> pl.DataFrame:
-    table = read_table(paths[0], text=KEYS)
+def _joined(table: pl.DataFrame, paths: Sequence[Path]) -> pl.DataFrame:
+    """Return the table from the first path joined with those from the others, in its order."""
     for path in paths[1:]:
-        more = read_table(path, text=KEYS)
+        more = read_table(path)
         shared = [name for name in table.columns if name in more.columns]
         if not shared:
             raise UserError(
@@ -120,10 +121,3 @@ def _joined(paths: Sequence[Path]) -> pl.DataFrame:
         if table.is_empty():
             raise UserError(f"{path} and {paths[0]} have no row in common: same values of {', '.join(shared)}")
     return table
-
-
-def _architectures(space: Space, table: pl.DataFrame, path: Path) -> np.ndarray:
-    key = next((name for name in KEYS if name in table.columns), None)
-    if key is None:
-        raise UserError(f"{path}: no column {' or '.join(map(repr, KEYS))}; the columns are {', '.join(table.columns)}")
-    return np.stack([space.encode(string) for string in table[key]])
