@@ -251,3 +251,14 @@ def test_local_search_finds_the_best_of_the_benchmark(shared_data, capsys, tmp_p
     found = result(capsys, *words, "--budget", "500", "--out", str(tmp_path / "run"))
     assert found["scores"]["c10_valid_200"] == pytest.approx(91.607, abs=0.01)
     assert found["scores"]["c10_test_200"] == pytest.approx(94.373, abs=0.01)
+
+
+def test_table_in_the_benchmark_s_own_form(shared_data, capsys, tmp_path):
+    """NAS-Bench-101's sample has adjacency bits and ops in columns."""
+    table = shared_data / "nasbench101" / "accuracies_sample.parquet"
+    words = ["--space", "nasbench101", "--oracle", str(table), "--maximize", "c10_test_108_mean3"]
+    found = result(capsys, *words, "--method", "evolve", "--budget", "60", "--out", str(tmp_path / "run"))
+    rows = pl.read_parquet(table)
+    assert found["scores"]["c10_test_108_mean3"] in rows["c10_test_108_mean3"].to_list()
+    assert found["scores"]["params"] in rows["params"].to_list()
+    assert found["scores"]["c10_test_108_mean3_status"] == "ok"
