@@ -49,7 +49,7 @@ def read_architectures(path: Path, space: Space, key: str | None = None) -> tupl
     """
     table = read_table(path, text=(key,) if key else space.string_columns)
     columns = dict(zip(table.columns, table.get_columns(), strict=True))
-    if key:
+    if key := key or next((name for name in space.string_columns if name in columns), None):
         columns = {space.string_columns[0]: architectures(path, table, key)}
     try:
         return table, space.from_table(columns)

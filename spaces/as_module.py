@@ -6,10 +6,10 @@ import numpy as np
 from flax import nnx
 
 from jaxnas.kernels.layout import from_nhwc, to_nhwc
-from jaxnas.layers import ConvNorm, Head, Op, Params
+from jaxnas.layers import ConvNorm, Head, Identity, Op, Params, Zero
 from jaxnas.modules import ModuleOp
 from jaxnas.network import HEAD, Network, Path, Place, SharedNetwork
-from jaxnas.spaces.standalone import ConvBatchNorm, with_head
+from jaxnas.spaces.standalone import ConvBatchNorm, Skip, with_head
 
 
 class ArchitectureModule(nnx.Module):
@@ -39,6 +39,17 @@ class ArchitectureModule(nnx.Module):
         return self.modules[_name(HEAD)](to_nhwc(features[-1], layout))
 
 
+class Nothing(nnx.Module):
+    """Zeros."""
+
+    def __init__(self, op: Zero):
+        self.channels, self.stride = op.out_channels, op.stride
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        batch, height, width, _ = x.shape
+        return jnp.zeros((batch, -(-height // self.stride), -(-width // self.stride), self.channels), x.dtype)
+
+
 class _Modules(Place):
     """Runs the modules."""
 
@@ -58,5 +69,9 @@ def _module(op: Op, weights: Params) -> nnx.Module:
         return op.module(weights)
     if isinstance(op, Head):
         return with_head([], weights)
+    if isinstance(op, Identity):
+        return Skip()
+    if isinstance(op, Zero):
+        return Nothing(op)
     assert isinstance(op, ConvNorm), f"no module for {type(op).__name__}"
     return ConvBatchNorm(op, weights)

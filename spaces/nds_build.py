@@ -7,7 +7,7 @@ from flax import nnx
 
 from jaxnas.spaces.cell_ops import FACTORIZED, OPS, POINTWISE
 from jaxnas.spaces.nds_modules import INITS, Chain, Convolution, Make, norm
-from jaxnas.spaces.nds_network import INPUTS, CellShape, TwoCellNetwork
+from jaxnas.spaces.nds_network import INPUTS, CellShape, TwoCellNetwork, stem_ops
 
 
 class TwoCellModule(nnx.Module):
@@ -24,7 +24,7 @@ class TwoCellModule(nnx.Module):
     ):
         init, channels = network.config.init, network.config.image[2]
         self.stem: nnx.List[Convolution] = nnx.List([])
-        for part, op in zip(network.frame.parts, network.stem(), strict=False):
+        for part, op in zip(network.frame.parts, stem_ops(network.frame, network.config), strict=False):
             self.stem.append(Convolution(part, channels, op.out_channels, op.stride, init, rngs=rngs))
             channels = op.out_channels
         self.cells = nnx.List(

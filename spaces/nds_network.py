@@ -116,7 +116,7 @@ class TwoCellNetwork(Network):
         return self.multiples[last.reduction] * last.channels
 
     def places(self) -> dict[Path, Ops]:
-        places: dict[Path, Ops] = {("stem", i): op for i, op in enumerate(self.stem())}
+        places: dict[Path, Ops] = {("stem", i): op for i, op in enumerate(stem_ops(self.frame, self.config))}
         shapes = self.shapes
         for cell, shape in enumerate(shapes):
             for i, entry in enumerate(shape.entries):
@@ -162,19 +162,10 @@ class TwoCellNetwork(Network):
     def concat(self, nodes: Any) -> jax.Array:
         return jnp.concatenate(list(nodes), self.config.layout.channel)
 
-    def stem(self) -> list[ConvNorm]:
-        """Return the stem's convolutions."""
-        ops, inputs, config = [], self.config.image[2], self.config
-        for i, halves in enumerate(self.frame.stem):
-            outputs = config.channels * halves // 2
-            ops.append(ConvNorm(inputs, outputs, 3, config.layout, stride=self.frame.stride, relu=i > 0, bn=config.bn))
-            inputs = outputs
-        return ops
-
     def _stem_outputs(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Return channels, and how often the image was halved, of the first cell's two inputs."""
         outputs = [(self.config.image[2], 0)]
-        for i, op in enumerate(self.stem(), start=1):
+        for i, op in enumerate(stem_ops(self.frame, self.config), start=1):
             outputs.append((op.out_channels, i * (self.frame.stride - 1)))
         return (outputs[-2], outputs[-1]) if len(outputs) > 2 else (outputs[-1], outputs[-1])
 
@@ -253,6 +244,16 @@ def common(names: tuple[str, ...], nodes: int, purpose: str, group: Group, **cha
         "before_taps": () if thin else (group.depth // 3, 2 * group.depth // 3),
         "config": replace(config, **changes),
     }
+
+
+def stem_ops(frame: Frame, config: Config) -> list[ConvNorm]:
+    """Return the stem's convolutions."""
+    ops, inputs = [], config.image[2]
+    for i, halves in enumerate(frame.stem):
+        outputs = config.channels * halves // 2
+        ops.append(ConvNorm(inputs, outputs, 3, config.layout, stride=frame.stride, relu=i > 0, bn=config.bn))
+        inputs = outputs
+    return ops
 
 
 def entry_op(entry: Entry, channels: int, config: Config) -> Op:

@@ -15,21 +15,14 @@ def encode_rows(encode: Callable[[str], np.ndarray], strings: Iterable[str | Non
     Raises:
       UserError: there are none, one is missing or malformed, or two are equal; the message says which.
     """
-    archs, texts = [], []
-    for row, string in enumerate(strings):
+    archs, texts = [], [(string or "").strip() for string in strings]
+    for row, text in enumerate(texts):
         try:
-            texts.append(_text(string))
-            archs.append(encode(texts[-1]))
+            archs.append(encode(text))
         except UserError as error:
             raise UserError(f"row {row}: {error}") from None
     refuse_repeats(texts)
     return np.stack(archs)
-
-
-def _text(string: str | None) -> str:
-    if not isinstance(string, str | None):
-        raise UserError(f"{string!r} is no text; give architecture strings")
-    return (string or "").strip()
 
 
 def refuse_repeats(rows: Iterable[Hashable]) -> None:

@@ -2,34 +2,47 @@
 
 Strings are `64-SKELETON-CELL`. A skeleton is a row of modules: 1 plain, 2 twice the channels, 3 half the resolution,
 4 both; a module is two cells, of which the first one changes the shape. #params and FLOPs are those of the network for
-object classification: 256x256 images, 75 classes.
+object classification: 256x256 images, 75 classes. Skeletons that change the shape alike share a network, 297 in all.
 """
 
 import functools
 import itertools
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from typing import NoReturn
 
 import jax
 import numpy as np
 from flax import nnx
 
-from jaxnas.errors import UserError
+from jaxnas.errors import UserError, unknown
 from jaxnas.kernels.layout import NHWC
 from jaxnas.layers import ConvNorm, Identity, Op, Zero
-from jaxnas.network import Config
+from jaxnas.network import Config, Network
+from jaxnas.spaces.as_module import ArchitectureModule
 from jaxnas.spaces.base import Space
 from jaxnas.spaces.cell import CellSpace
 from jaxnas.spaces.cell_network import Cell
 from jaxnas.spaces.draws import generator
+from jaxnas.spaces.transnas101_network import (
+    CELLS_PER_MODULE,
+    CHANNELS,
+    CLASSES,
+    EDGES,
+    IMAGE,
+    MICRO,
+    MICRO_SKELETON,
+    MOST_MODULES,
+    OPS,
+    MacroNetwork,
+    doubles,
+    halves,
+    macro_network,
+    micro_network,
+    plain_modules,
+)
 
-EDGES = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2))
-OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3")
 NONE, SKIP, CONV1, CONV3 = range(4)
-CHANNELS, CELLS_PER_MODULE, IMAGE, CLASSES = 64, 2, 256, 75
-MICRO_SKELETON = "41414"
-MODULES = range(4, 7)  # numbers of modules of a macro skeleton,
+MODULES = range(4, MOST_MODULES + 1)  # numbers of modules of a macro skeleton,
 HALVINGS, DOUBLINGS = range(1, 5), range(1, 4)  # of its modules 3 and 4, and of its modules 2 and 4
 
 Shape = tuple[int, int]
@@ -74,7 +87,24 @@ def decode_string(names: list[str]) -> str:
 
 @dataclass(frozen=True)
 class MicroSpace(CellSpace):
-    """Cells in the skeleton 41414. Their scores come from a cell-based network; #params and FLOPs are their own."""
+    """Cells in the skeleton 41414; for `ntk` and `regions`, which need them of one shape, in a cell-based network."""
+
+    def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> Network:  # type: ignore[override]
+        """Return the space's network for `purpose`, with `changes` to its `Config` such as `bn` or `init`."""
+        if purpose not in (*MICRO, *self.networks):
+            raise unknown("network", purpose, (*MICRO, *self.networks))
+        return micro_network(purpose, **changes) if purpose in MICRO else super().network(purpose, group, **changes)
+
+    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> nnx.Module:  # type: ignore[override]
+        """Return one architecture as an ordinary Flax NNX module, to train, export or inspect.
+
+        Its weights are those that the space's shared network draws from `rngs`.
+        """
+        if purpose not in MICRO:
+            return super().build(arch, rngs=rngs, purpose=purpose)
+        network = micro_network(purpose)
+        arch = self.encode(arch) if isinstance(arch, str) else np.asarray(arch)
+        return ArchitectureModule(network, network.module(network.init(rngs.params())), arch)
 
     def params(self, archs: np.ndarray) -> np.ndarray:
         return _micro_counts(archs)[:, 0]
@@ -134,11 +164,23 @@ class MacroSpace(Space):
         neighbours = sorted(skeleton for skeleton in changed - {parent} if _is_member(skeleton))
         return _to_arch(str(generator(key).choice(neighbours)))
 
-    def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> NoReturn:
-        raise UserError(f"{self.name} has no network to run: only params and flops score it")
+    def groups(self, archs: np.ndarray, purpose: str) -> list[Hashable]:
+        """Return for each of `archs` `[N, 6]` the modules that change the shape: `244` for 64-124141-basic."""
+        return [_to_skeleton(arch).replace("1", "") for arch in archs]
 
-    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> nnx.Module:
-        return self.network(purpose)
+    def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> MacroNetwork:
+        """Return the network of a group for `purpose`, with `changes` to its `Config` such as `bn` or `init`."""
+        if not isinstance(group, str):
+            raise UserError(f"{self.name} has a network for each change of shape; give one of `groups` as group")
+        return macro_network(purpose, group, **changes)
+
+    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> ArchitectureModule:
+        """Return one architecture as an ordinary Flax NNX module, with weights of its own drawn from `rngs`."""
+        arch = self.encode(arch) if isinstance(arch, str) else np.asarray(arch)
+        (walk,) = self.groups(arch[None], purpose)
+        slots = plain_modules(arch, len(str(walk))).tolist()
+        network = macro_network(purpose, str(walk), tuple(slots))
+        return ArchitectureModule(network, network.module(network.init(rngs.params())), arch)
 
     def params(self, archs: np.ndarray) -> np.ndarray:
         return self._counts(archs)[:, 0]
@@ -152,11 +194,11 @@ class MacroSpace(Space):
 
 
 def _halvings(skeleton: str) -> int:
-    return sum(module in "34" for module in skeleton)
+    return sum(map(halves, skeleton))
 
 
 def _doublings(skeleton: str) -> int:
-    return sum(module in "24" for module in skeleton)
+    return sum(map(doubles, skeleton))
 
 
 def _is_member(skeleton: str) -> bool:
@@ -196,7 +238,7 @@ def _shapes(skeleton: Iterable[str]) -> list[tuple[Shape, Shape]]:
     channels, side, cells = CHANNELS, IMAGE // 4, []
     for module in skeleton:
         before = channels, side
-        channels, side = channels * (2 if module in "24" else 1), side // (2 if module in "34" else 1)
+        channels, side = channels << doubles(module), side >> halves(module)
         cells += [(before, (channels, side))] + [((channels, side),) * 2] * (CELLS_PER_MODULE - 1)
     return cells
 

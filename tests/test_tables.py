@@ -110,7 +110,7 @@ def test_a_cell_in_two_wordings_has_the_mean_of_its_rows(tmp_path, capsys):
         ("nats_size", {"arch": ["8:8:8:8:8", "8:8"]}, "row 1: '8:8': 2 widths instead of 5"),
         ("nats_size", {"arch": ["8:8:8:8:8", None]}, "row 1: '': 1 widths"),
         ("nats_size", {"arch": ["8:8:8:8:8", " 8:8:8:8:8"]}, "rows 0 and 1 are the same architecture"),
-        ("nats_size", {"arch": [8]}, "row 0: 8 is no text"),
+        ("nats_size", {"arch": [8]}, "the column 'arch' holds Int64; give"),
         ("nats_size", {"arch": pl.Series([], dtype=pl.String)}, "the list of architectures is empty"),
         ("darts", {"arch_string": ["x"]}, "no column 'arch' or 'arch_str' or 'genotype' or 'net'"),
         ("nasbench101", {"n_vertices": [3]}, "no column 'arch' or 'adj_bits'"),

@@ -1,13 +1,23 @@
-"""TransNAS-Bench-101: the two lists, strings, counts, samples, neighbours."""
+"""TransNAS-Bench-101: the two lists, strings, counts, samples, neighbours, networks."""
+
+import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import polars
 import pytest
+from flax import nnx
 
+from jaxnas import data
 from jaxnas.errors import UserError
+from jaxnas.runner import Evaluator
+from jaxnas.scorers import NTK, Regions, Regression
+from jaxnas.spaces.as_module import ArchitectureModule
 from jaxnas.spaces.transnas101 import TRANSNAS101_MACRO as MACRO
 from jaxnas.spaces.transnas101 import TRANSNAS101_MICRO as MICRO
+from jaxnas.spaces.transnas101_network import macro_network, plain_modules
+from jaxnas.types import Status
 
 MICRO_ROWS = [  # strings and op indices
     ("64-41414-0_00_000", [0, 0, 0, 0, 0, 0]),
@@ -166,6 +176,116 @@ def test_cells_without_a_path_are_disconnected():
     assert not MACRO.is_disconnected(MACRO.enumerate()[:5]).any()
 
 
-def test_macro_has_no_network_to_run():
-    with pytest.raises(UserError, match="only params and flops"):
+# --- networks --------------------------------------------------------------------------------------------------------
+
+
+class Small:
+    """A space with networks of few channels."""
+
+    def __init__(self, space):
+        self.space = space
+
+    def __getattr__(self, name):
+        return getattr(self.space, name)
+
+    def network(self, purpose, group=None, **changes):
+        changes |= {"channels": 8} if purpose == "regression" else {}
+        return self.space.network(purpose, group, **changes)
+
+
+def pixels(network, count):
+    return jax.random.normal(jax.random.key(1), (count, *network.config.image))
+
+
+def gram(network, params, arch, x):
+    """Return the NTK `[B, B]`."""
+    return jax.grad(lambda probe: network.apply(params, arch, x, probe).sum())(jnp.zeros((len(x), len(x))))
+
+
+def test_network_of_cells_has_the_benchmarks_params():
+    archs = np.stack([MICRO.encode(string) for string, _ in MICRO_ROWS])
+    assert MICRO.network().params_cost().total(archs).tolist() == MICRO.params(archs).tolist()
+
+
+@pytest.mark.parametrize(("string", "arch"), MACRO_ROWS)
+def test_network_of_a_skeleton_has_the_benchmarks_params(string, arch):
+    (walk,) = MACRO.groups(np.array([arch]), "benchmark")
+    network = macro_network("benchmark", walk, tuple(plain_modules(np.array(arch), len(walk))))
+    ops = [op["conv"] if isinstance(op, dict) else op for op in network.places().values()]
+    assert sum(op.num_params for op in ops) == MACRO.params(np.array([arch]))
+
+
+def test_skeletons_that_change_the_shape_alike_share_a_network():
+    assert len(set(MACRO.groups(MACRO.enumerate(), "ntk"))) == 297
+    assert MACRO.groups(np.array([[1, 2, 4, 1, 4, 1], [2, 4, 4, 1, -1, -1]]), "ntk") == ["244", "244"]
+    assert plain_modules(np.array([[1, 2, 4, 1, 4, 1], [2, 4, 4, 1, 1, -1]]), 3).tolist() == [
+        [1, 0, 1, 1],
+        [0, 0, 0, 2],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("network", "shapes"),
+    [
+        (MICRO.network("regression"), [(16, 16, 32), (8, 8, 64), (4, 4, 128)]),
+        (MACRO.network("regression", "4"), [(32, 32, 16), (32, 32, 16), (16, 16, 32)]),
+        (MACRO.network("regression", "234"), [(32, 32, 32), (16, 16, 32), (8, 8, 64)]),
+        (MACRO.network("regions", "234"), [(3, 3, 2), (3, 3, 2), (3, 3, 4)]),
+    ],
+)
+def test_taps(network, shapes):
+    assert list(network.flow.taps) == shapes
+
+
+def test_network_of_cells_is_its_stand_alone_module():
+    network, arch = MICRO.network("regression", channels=8, image=(16, 16, 3)), MICRO.encode("64-41414-1_02_333")
+    x, params = pixels(network, 2), network.init(jax.random.key(0))
+    module = ArchitectureModule(network, network.module(params), arch)
+    logits = nnx.jit(lambda module, x: module(x))(module, x)
+    np.testing.assert_allclose(logits, jax.jit(network.apply)(params, arch, x), rtol=1e-3, atol=1e-4)
+
+
+def test_absent_modules_leave_outputs_and_ntk_alone():
+    arch = MACRO.encode("64-4121-basic")
+    network = MACRO.network("ntk", "42", bn="frozen", image=(8, 8, 3))
+    exact = macro_network("ntk", "42", tuple(plain_modules(arch, 2)), bn="frozen", image=(8, 8, 3))
+    x, params = pixels(network, 3), network.init(jax.random.key(0))
+    leaves = dict(nnx.to_flat_state(params))
+    own = nnx.from_flat_state([(path, leaves[path]) for path, _ in nnx.to_flat_state(exact.init(jax.random.key(0)))])
+    module = ArchitectureModule(exact, network.module(params), arch)
+    logits = nnx.jit(lambda module, x: module(x))(module, x)
+    np.testing.assert_allclose(logits, jax.jit(network.apply)(params, arch, x), rtol=1e-3, atol=1e-4)
+    grams = [
+        jax.jit(functools.partial(gram, net))(weights, arch, x) for net, weights in ((network, params), (exact, own))
+    ]
+    np.testing.assert_allclose(*grams, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("space", "strings", "scorer"),
+    [
+        (MICRO, ["64-41414-1_02_333", "64-41414-3_33_323"], Regression(images=2, steps=2)),
+        *(
+            (MACRO, ["64-4111-basic", "64-11411-basic"], scorer)
+            for scorer in (Regression(images=2, steps=2), NTK(images=4), Regions(samples=20, batches=1))
+        ),
+    ],
+    ids=["cells-regression", "regression", "ntk", "regions"],
+)
+def test_scores(space, strings, scorer, compiles):
+    archs = np.stack([space.encode(string) for string in strings])
+    measure = Evaluator(Small(space), scorer, data.load("synthetic"), devices=jax.devices()[:1], batch=2)
+    both = measure(archs)
+    assert np.isin(both.status, (Status.ok, Status.saturated)).all()
+    assert scorer.name == "regions" or len(np.unique(both.value)) == 2
+    with compiles(0):
+        np.testing.assert_array_equal(measure(archs[1:]).value, both.value[:, 1:])
+
+
+def test_unknown_networks():
+    with pytest.raises(UserError, match="choose from: benchmark, ntk, regions, regression"):
+        MICRO.network("darts")
+    with pytest.raises(UserError, match="choose from: benchmark, ntk, regions, regression"):
+        MACRO.network("darts", "4")
+    with pytest.raises(UserError, match="for each change of shape"):
         MACRO.network("ntk")
