@@ -1,0 +1,101 @@
+"""A graph network that scores architectures: a linear prior on training-free scores plus a structural residual.
+
+Messages go along the edges and against them. A layer is half the sum, over the two directions, of
+
+    relu(sigmoid(e G + c) * D^-1 A h M + h W + b)
+
+with h the nodes' states, e the embeddings of their ops, A the edges that lead into a node, D their number. The two
+directions with separate weights and D^-1 are those of Wen et al. (Neural Predictor for NAS, ECCV 2020), the gate by the
+op is that of FLAN's dense graph flow (Akhauri and Abdelfattah, ICML 2024). Written for one architecture and mapped.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxnas.learn.features import Pool
+from jaxnas.spaces.graph_code import OUTPUT, adjacency
+
+HEAD = ("head", "prior")  # the parts of the network that the mode `head` trains
+
+
+class Inputs(NamedTuple):
+    """What the network reads of N architectures; a single one has no leading axis.
+
+    Attributes:
+      ops: class of each node, one-hot `[N, C, V, K]`.
+      edges: 1 for the edge u -> v at `[N, C, v, u]`.
+      prior: `Pool.prior` `[N, P]`.
+    """
+
+    ops: jax.Array
+    edges: jax.Array
+    prior: jax.Array
+
+    def at(self, rows: np.ndarray) -> "Inputs":
+        """Return those of `rows`, of any shape."""
+        return Inputs(*(part[rows] for part in self))
+
+
+def inputs_of(pool: Pool) -> Inputs:
+    """Return the inputs of a pool, or raise a `UserError` if its space has no graphs."""
+    code, graphs = pool.graphs_or_refuse()
+    one_hot = np.eye(len(code.classes), dtype=np.float32)[graphs.ops]
+    return Inputs(one_hot, adjacency(graphs), pool.prior.astype(np.float32))
+
+
+class Direction(nnx.Module):
+    """The messages of one direction."""
+
+    def __init__(self, width: int, *, rngs: nnx.Rngs) -> None:
+        self.gate = nnx.Linear(width, width, rngs=rngs)
+        self.message = nnx.Linear(width, width, use_bias=False, rngs=rngs)
+        self.own = nnx.Linear(width, width, rngs=rngs)
+
+    def __call__(self, states: jax.Array, ops: jax.Array, table: jax.Array, edges: jax.Array) -> jax.Array:
+        """Return new states `[V, W]` from `states`; `table` `[K, W]` embeds the ops, `edges` `[V, V]` are into rows."""
+        received = edges @ self.message(states) / jnp.maximum(edges.sum(1, keepdims=True), 1)
+        gates = ops @ nnx.sigmoid(self.gate(table))  # of the few classes, then of the many nodes
+        return nnx.relu(gates * received + self.own(states))
+
+
+class GraphNet(nnx.Module):
+    """The score of an architecture.
+
+    Args:
+      classes: K, of nodes.
+      cells: C, whose read-outs are concatenated.
+      start: weights of the prior before there is a label `[P]`; the residual starts at 0.
+      width: W, of the nodes' states.
+      layers: of messages.
+      rngs: draws the weights.
+    """
+
+    def __init__(
+        self, classes: int, cells: int, start: jax.Array, *, width: int, layers: int, rngs: nnx.Rngs
+    ) -> None:
+        self.embedding = nnx.Linear(classes, width, use_bias=False, rngs=rngs)
+        self.forward = nnx.List([Direction(width, rngs=rngs) for _ in range(layers)])
+        self.backward = nnx.List([Direction(width, rngs=rngs) for _ in range(layers)])
+        self.hidden = nnx.Linear(cells * width, width, rngs=rngs)
+        self.head = nnx.Linear(width, 1, use_bias=False, kernel_init=nnx.initializers.zeros_init(), rngs=rngs)
+        self.prior = nnx.Param(start)
+
+    def __call__(self, inputs: Inputs) -> tuple[jax.Array, jax.Array]:
+        """Return the score of one architecture and the residual in it."""
+        cells = jax.vmap(self._cell)(inputs.ops, inputs.edges)
+        residual = self.head(nnx.relu(self.hidden(cells.reshape(-1))))[0]
+        return inputs.prior @ self.prior[...] + residual, residual
+
+    def _cell(self, ops: jax.Array, edges: jax.Array) -> jax.Array:
+        """Return the mean state `[W]` of a cell's nodes, but for the inputs and what pads it."""
+        table = self.embedding.kernel[...]
+        states = ops @ table
+        for forward, backward in zip(self.forward, self.backward, strict=True):
+            states = (forward(states, ops, table, edges) + backward(states, ops, table, edges.T)) / 2
+        fed = edges.sum(1) > 0
+        counted = (fed | (ops[:, OUTPUT] == 0)).astype(states.dtype)
+        return counted @ states / jnp.maximum(counted.sum(), 1)
