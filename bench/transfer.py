@@ -6,9 +6,10 @@ without labels. A source has 512 labels of its own.
 """
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +31,9 @@ LABELS = (0, 4, 8, 16, 32, 64, 128)
 SOURCE_LABELS = 512
 METRICS = ("spearman", "kendall", "partial_given_flops", "top_precision", "regret")
 SCRATCH = "from scratch: "
+MOST = 4096  # architectures of the test set, at random
 MICRO, NB201 = "transnas101/micro.parquet", "nasbench201/accuracies.parquet"
+NB101 = "nasbench101/accuracies_sample.parquet"
 SEGMENTATION = Data("transnas101_micro", MICRO, "segmentsemantic_miou_best")
 OBJECT, SCENE = (Data("transnas101_micro", MICRO, f"class_{name}_best") for name in ("object", "scene"))
 CIFAR10 = Data("nasbench201", NB201, "c10_valid_200")
@@ -38,23 +41,17 @@ CIFAR10 = Data("nasbench201", NB201, "c10_valid_200")
 
 @dataclass(frozen=True)
 class Case:
-    """A target and the sources that may help: their names and data; at most so many architectures in the test set."""
+    """A target, the names and data of sources that may help, and what learns from the target's labels alone."""
 
     target: Data
     sources: Mapping[str, Data]
-    test: int | None = None
+    models: tuple[str, ...] = tuple(MODELS)
 
 
 CASES = {
-    "tasks": Case(SEGMENTATION, {"class_object": OBJECT, "class_scene": SCENE}),
-    "proxies": Case(Data("nasbench201", NB201, "c10_valid_200", proxies=True), {}, test=3000),
-    "own": Case(CIFAR10, {}, test=3000),
-    "to_transnas101": Case(SEGMENTATION, {"nasbench201": CIFAR10}),
-    "to_nasbench201": Case(
-        CIFAR10,
-        {"nasbench101": Data("nasbench101", "nasbench101/accuracies_sample.parquet", "c10_test_108_mean3")},
-        test=3000,
-    ),
+    "segmentation": Case(SEGMENTATION, {"class_object": OBJECT, "class_scene": SCENE, "nasbench201": CIFAR10}),
+    "nasbench201": Case(CIFAR10, {"nasbench101": Data("nasbench101", NB101, "c10_test_108_mean3")}),
+    "proxies": Case(replace(CIFAR10, proxies=True), {}, models=("ridge",)),
 }
 
 
@@ -75,10 +72,10 @@ class Options:
 
 
 class Draws(NamedTuple):
-    """The rows that may get a label `[S, most]`, those of the source's labels `[S, m]`, and the test rows of each."""
+    """For S seeds: rows that may get a label `[S, n]`, those that each source knows `[S, m]`, and S lists to test."""
 
     rows: np.ndarray
-    source_rows: np.ndarray
+    known: dict[str, np.ndarray]
     tests: list[np.ndarray]
 
 
@@ -110,7 +107,7 @@ def measured(name: str, options: Options) -> dict[str, Any]:
     sources = {label: data.read(options.scores) for label, data in case.sources.items()}
     draws = drawn(case, target, sources, options)
     flags = f"--scores {options.scores} --seeds {options.seeds} --labels {' '.join(map(str, options.labels))}"
-    figures = dict(figures_of(target, sources, draws, options.labels))
+    figures = dict(figures_of(case, target, sources, draws, options.labels))
     return {
         "case": f"transfer_{name}",
         "kind": "transfer",
@@ -127,29 +124,31 @@ def measured(name: str, options: Options) -> dict[str, Any]:
 
 def drawn(case: Case, target: Measured, sources: Mapping[str, Measured], options: Options) -> Draws:
     """Return who gets labels and who is tested, for each seed."""
-    most, draws = max(options.labels), []
-    for seed in range(options.seeds):
-        rng = np.random.default_rng(seed)
-        order = rng.permutation(len(target.values))
-        pools = [len(source.values) for source in sources.values()]
-        source_rows = rng.permutation(min(pools, default=0))[:SOURCE_LABELS]
-        seen = [target.classes[order[:most]]]
-        if any(data.space == case.target.space for data in case.sources.values()):
-            seen.append(target.classes[source_rows])
-        rest = order[most:]
-        unseen = rest[~np.isin(target.classes[rest], np.concatenate(seen))]
-        draws.append((order[:most], source_rows, unseen[: case.test]))
-    rows, source_rows, tests = zip(*draws, strict=True)
-    return Draws(np.stack(rows), np.stack(source_rows), list(tests))
+    most, seeds = max(options.labels), range(options.seeds)
+    known = {name: choices(source, SOURCE_LABELS, options.seeds, salt=1) for name, source in sources.items()}
+    related = [rows for name, rows in known.items() if case.sources[name].space == case.target.space]
+    order = choices(target, len(target.values), options.seeds, salt=0)
+    tests = []
+    for seed in seeds:
+        seen = np.concatenate([order[seed, :most], *(rows[seed] for rows in related)])
+        rest = order[seed, most:]
+        tests.append(rest[~np.isin(target.classes[rest], target.classes[seen])][:MOST])
+    return Draws(order[:, :most], known, tests)
+
+
+def choices(data: Measured, count: int, seeds: int, salt: int) -> np.ndarray:
+    """Return `count` different random rows for each seed `[S, count]`."""
+    return np.stack([np.random.default_rng([s, salt]).permutation(len(data.values))[:count] for s in range(seeds)])
 
 
 def figures_of(
-    target: Measured, sources: Mapping[str, Measured], draws: Draws, numbers: Sequence[int]
+    case: Case, target: Measured, sources: Mapping[str, Measured], draws: Draws, numbers: Sequence[int]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield for each way to predict its quality by number of labels."""
     for name, values in unlabelled(target, sources).items():
         yield name, {"0": quality(np.tile(values, (len(draws.rows), 1)), target, draws.tests)}
-    for name, model in predictors(target, sources, draws):
+    for name, model in predictors(case, target, sources, draws):
+        print(name, file=sys.stderr)
         yield name, {str(n): labelled(model, n, target, draws) for n in numbers}
 
 
@@ -163,12 +162,14 @@ def unlabelled(target: Measured, sources: Mapping[str, Measured]) -> dict[str, n
     return {"#params": target.counts["params"], "FLOPs": target.counts["flops"], "zero-label": target.pool.zero_label} | same
 
 
-def predictors(target: Measured, sources: Mapping[str, Measured], draws: Draws) -> Iterator[tuple[str, Model]]:
+def predictors(
+    case: Case, target: Measured, sources: Mapping[str, Measured], draws: Draws
+) -> Iterator[tuple[str, Model]]:
     """Yield what learns from labels, with and without a source."""
-    for name, model in MODELS.items():
-        yield SCRATCH + name, partial(model, target.pool)
+    for name in case.models:
+        yield SCRATCH + name, partial(MODELS[name], target.pool)
     for name, data in sources.items():
-        source = learn_source(data.pool, draws.source_rows, data.values[draws.source_rows], seed=0)
+        source = learn_source(data.pool, draws.known[name], data.values[draws.known[name]], seed=0)
         for mode, transfer in TRANSFERS.items():
             yield f"{name}: {mode}", partial(transfer, source, target.pool)
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 PANELS = {"spearman": "Spearman's rho", "kendall": "Kendall's tau-b", "regret": "regret of the best of 50"}
 INCHES, DPI = (13, 4.5), 110
 COLORS = ("#4477aa", "#ee7733", "#228833", "#aa3377", "#66ccee", "#ccbb44", "#bbbbbb")
-STYLES = {"from scratch": "--"}  # of the lines by the part of their name before the colon
+STYLES = ("--", "-", "-.", (0, (1, 1)))  # from scratch, then the sources
 GREYS = ("#000000", "#555555", "#999999", "#bb8855", "#8855bb")
 
 
@@ -30,16 +30,15 @@ def draw(record: Mapping[str, Any], path: Path) -> None:
 
 
 def draw_metric(panel: Axes, figures: Mapping[str, Any], metric: str) -> None:
-    """Draw one metric of everything that was compared."""
+    """Draw one metric of everything that was compared: a line style for each source, a colour for each way to learn."""
     flat = [name for name, found in figures.items() if list(found) == ["0"]]
     for color, name in zip(GREYS, flat, strict=False):
         panel.axhline(figures[name]["0"][metric]["mean"], color=color, lw=1, ls=":", label=name)
-    groups = {name.partition(":")[0] for name in figures if name not in flat}
-    for name in [name for name in figures if name not in flat]:
-        group, _, mode = name.partition(": ")
-        members = [other for other in figures if other.startswith(f"{group}: ")]
-        style = STYLES.get(group, "-" if sorted(groups - STYLES.keys())[0] == group else "-.")
-        draw_line(panel, figures[name], metric, color=COLORS[members.index(name)], ls=style, label=f"{group}, {mode}")
+    parts = {name: name.split(": ") for name in figures if name not in flat}
+    styles = dict(zip(dict.fromkeys(group for group, _ in parts.values()), STYLES, strict=False))
+    for name, (group, mode) in parts.items():
+        place = [other for own, other in parts.values() if own == group].index(mode)
+        draw_line(panel, figures[name], metric, color=COLORS[place], ls=styles[group], label=f"{group}, {mode}")
     panel.set_xscale("symlog", base=2, linthresh=4)
     ticks = sorted({int(n) for found in figures.values() for n in found})
     panel.set_xticks(ticks, [str(n) for n in ticks])

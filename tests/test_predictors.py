@@ -17,7 +17,7 @@ from jaxnas.learn.graph_net import GraphNet, inputs_of
 from jaxnas.learn.models import MODELS, graph_network, keys, prior_start
 from jaxnas.learn.training import Training
 from jaxnas.ranks import ordering, spearman_rho
-from jaxnas.spaces.graph_code import adjacency
+from jaxnas.spaces.graph_code import Graphs, adjacency
 
 NB201, MICRO = spaces.get("nasbench201"), spaces.get("transnas101_micro")
 SMALL = Training(width=8, layers=2, steps=20, batch=8)
@@ -153,31 +153,35 @@ def test_models_learn_from_few_labels(name, least):
     np.testing.assert_array_equal(found, model(POOL, rows, labels, seed=0))
 
 
+def edges_of(matrix):
+    return matrix[..., *np.tril_indices(matrix.shape[-1], -1)]
+
+
 # --- the graph network -----------------------------------------------------------------------------------------------
 
 
-def reference_score(params, ops, edges, prior):
+def reference_score(params, ops, matrices, prior):
     """Return the score and the residual of one architecture, in float64 and node by node."""
     weights = {path: np.asarray(leaf[...], np.float64) for path, leaf in nnx.to_flat_state(params)}
-    table, cells = weights["embedding", "kernel"], []
-    for cell_ops, cell_edges in zip(ops.argmax(-1), edges, strict=True):
+    table, width, cells = weights["embedding", "kernel"], SMALL.width, []
+    for cell_ops, matrix in zip(ops, matrices, strict=True):
         states = table[cell_ops]
         for layer in range(SMALL.layers):
             both = []
-            for direction, matrix in (("forward", cell_edges), ("backward", cell_edges.T)):
+            for direction, edges in enumerate((matrix, matrix.T)):
 
-                def of(part, kind="kernel", direction=direction, layer=layer):
-                    return weights[direction, layer, part, kind]
+                def of(part, kind="kernel", layer=layer, direction=direction):
+                    return weights["layers", layer, part, kind][..., direction * width : (direction + 1) * width]
 
                 new = []
                 for node, op in enumerate(cell_ops):
-                    sources = np.flatnonzero(matrix[node])
-                    received = states[sources].mean(0) @ of("message") if len(sources) else np.zeros(SMALL.width)
+                    sources = np.flatnonzero(edges[node])
+                    received = states[sources].mean(0) @ of("message") if len(sources) else np.zeros(width)
                     gate = 1 / (1 + np.exp(-(table[op] @ of("gate") + of("gate", "bias"))))
                     new.append(np.maximum(gate * received + states[node] @ of("own") + of("own", "bias"), 0))
                 both.append(np.array(new))
             states = (both[0] + both[1]) / 2
-        cells.append(states[[v for v in range(len(cell_ops)) if cell_ops[v] > 0 or cell_edges[v].any()]].mean(0))
+        cells.append(states[[v for v in range(len(cell_ops)) if matrix[v].any()]].mean(0))
     hidden = np.maximum(np.concatenate(cells) @ weights["hidden", "kernel"] + weights["hidden", "bias"], 0)
     residual = float((hidden @ weights["head", "kernel"])[0])
     return prior @ weights["prior",] + residual, residual
@@ -197,7 +201,8 @@ def test_network_is_the_reference():
     for model in range(2):
         own = jax.tree.map(lambda part, model=model: part[model], params)
         for row in range(6):
-            expected, residual = reference_score(own, *(np.asarray(part[row], np.float64) for part in inputs))
+            graphs = POOL.graphs
+            expected, residual = reference_score(own, graphs.ops[row], adjacency(graphs)[row], POOL.prior[row])
             assert abs(residual) > 1e-4
             np.testing.assert_allclose(found[model, row], expected, rtol=1e-4, atol=1e-5)
 
@@ -206,9 +211,9 @@ def test_padding_and_neighbours_change_nothing():
     inputs, params = trained()
     whole = training.predict(params, inputs, SMALL)
     np.testing.assert_allclose(training.predict(params, inputs.at(np.arange(5)), SMALL), whole[:, :5], atol=1e-6)
-    ops, edges = (np.pad(p, [(0, 0), (0, 0), (0, 3), (0, r)]) for p, r in ((inputs.ops, 0), (inputs.edges, 3)))
-    ops[:, :, -3:, 0] = 1  # the class of the output, without edges
-    padded = inputs._replace(ops=ops, edges=edges)
+    ops = np.pad(POOL.graphs.ops, [(0, 0), (0, 0), (0, 3)])  # of the class of the output
+    edges = edges_of(np.pad(adjacency(POOL.graphs), [(0, 0), (0, 0), (0, 3), (0, 3)]))
+    padded = inputs_of(POOL._replace(graphs=Graphs(ops, edges)))
     np.testing.assert_allclose(training.predict(params, padded, SMALL), whole, atol=1e-5)
 
 
@@ -358,9 +363,10 @@ def test_squares_come_behind_the_ranks():
 
 
 def test_network_reads_several_cells():
-    net = GraphNet(4, 2, np.zeros(3, np.float32), width=8, layers=1, rngs=nnx.Rngs(0))
-    one_hot = np.eye(4, dtype=np.float32)[[[1, 2, 0], [1, 3, 0]]]
-    edges = np.tile(np.eye(3, k=-1, dtype=np.float32), (2, 1, 1))
-    score, residual = net(inputs_of(POOL).at(0)._replace(ops=one_hot, edges=edges, prior=np.zeros(3, np.float32)))
+    ops, edges = np.array([[[1, 2, 0], [1, 3, 0]]]), np.array([[[1, 0, 1], [1, 0, 1]]])
+    code = replace(NB201.graph_code, cells=2)
+    pool = Pool(("a",), np.zeros((1, 1)), np.ones(1), code, Graphs(ops, edges))
+    net = GraphNet(len(code.classes), 2, np.zeros(2, np.float32), width=8, layers=1, rngs=nnx.Rngs(0))
+    score, residual = net(inputs_of(pool).at(0))
     assert score.shape == residual.shape == ()
     assert net.hidden.kernel[...].shape == (16, 8)

@@ -17,9 +17,10 @@ import numpy as np
 from flax import nnx
 
 from jaxnas.learn.features import Pool
-from jaxnas.spaces.graph_code import OUTPUT, adjacency
+from jaxnas.spaces.graph_code import adjacency
 
 HEAD = ("head", "prior")  # the parts of the network that the mode `head` trains
+DIRECTIONS = 2
 
 
 class Inputs(NamedTuple):
@@ -27,12 +28,14 @@ class Inputs(NamedTuple):
 
     Attributes:
       ops: class of each node, one-hot `[N, C, V, K]`.
-      edges: 1 for the edge u -> v at `[N, C, v, u]`.
+      edges: D^-1 A along the edges and against them `[N, C, 2, V, V]`.
+      read: weight of each node in the read-out `[N, C, V]`, of sum 1; 0 where it has no source.
       prior: `Pool.prior` `[N, P]`.
     """
 
     ops: jax.Array
     edges: jax.Array
+    read: jax.Array
     prior: jax.Array
 
     def at(self, rows: np.ndarray) -> "Inputs":
@@ -43,23 +46,31 @@ class Inputs(NamedTuple):
 def inputs_of(pool: Pool) -> Inputs:
     """Return the inputs of a pool, or raise a `UserError` if its space has no graphs."""
     code, graphs = pool.graphs_or_refuse()
-    one_hot = np.eye(len(code.classes), dtype=np.float32)[graphs.ops]
-    return Inputs(one_hot, adjacency(graphs), pool.prior.astype(np.float32))
+    matrix = adjacency(graphs)
+    edges = np.stack([matrix, np.swapaxes(matrix, -1, -2)], -3)
+    reads = matrix.any(-1)  # has a source: no input, and no padding
+    return Inputs(
+        np.eye(len(code.classes), dtype=np.float32)[graphs.ops],
+        edges / np.maximum(edges.sum(-1, keepdims=True), 1),
+        (reads / np.maximum(reads.sum(-1, keepdims=True), 1)).astype(np.float32),
+        pool.prior.astype(np.float32),
+    )
 
 
-class Direction(nnx.Module):
-    """The messages of one direction."""
+class Layer(nnx.Module):
+    """The messages of both directions."""
 
     def __init__(self, width: int, *, rngs: nnx.Rngs) -> None:
-        self.gate = nnx.Linear(width, width, rngs=rngs)
-        self.message = nnx.Linear(width, width, use_bias=False, rngs=rngs)
-        self.own = nnx.Linear(width, width, rngs=rngs)
+        self.gate = nnx.Linear(width, DIRECTIONS * width, rngs=rngs)
+        self.message = nnx.Linear(width, DIRECTIONS * width, use_bias=False, rngs=rngs)
+        self.own = nnx.Linear(width, DIRECTIONS * width, rngs=rngs)
 
-    def __call__(self, states: jax.Array, ops: jax.Array, table: jax.Array, edges: jax.Array) -> jax.Array:
-        """Return new states `[V, W]` from `states`; `table` `[K, W]` embeds the ops, `edges` `[V, V]` are into rows."""
-        received = edges @ self.message(states) / jnp.maximum(edges.sum(1, keepdims=True), 1)
+    def __call__(self, states: jax.Array, table: jax.Array, ops: jax.Array, edges: jax.Array) -> jax.Array:
+        """Return new states `[V, W]` from `states`; `table` `[K, W]` embeds the ops."""
+        shape = (len(states), DIRECTIONS, states.shape[1])
+        received = jnp.einsum("dvu,udw->vdw", edges, self.message(states).reshape(shape))
         gates = ops @ nnx.sigmoid(self.gate(table))  # of the few classes, then of the many nodes
-        return nnx.relu(gates * received + self.own(states))
+        return nnx.relu(gates.reshape(shape) * received + self.own(states).reshape(shape)).mean(1)
 
 
 class GraphNet(nnx.Module):
@@ -78,24 +89,21 @@ class GraphNet(nnx.Module):
         self, classes: int, cells: int, start: jax.Array, *, width: int, layers: int, rngs: nnx.Rngs
     ) -> None:
         self.embedding = nnx.Linear(classes, width, use_bias=False, rngs=rngs)
-        self.forward = nnx.List([Direction(width, rngs=rngs) for _ in range(layers)])
-        self.backward = nnx.List([Direction(width, rngs=rngs) for _ in range(layers)])
+        self.layers = nnx.List([Layer(width, rngs=rngs) for _ in range(layers)])
         self.hidden = nnx.Linear(cells * width, width, rngs=rngs)
         self.head = nnx.Linear(width, 1, use_bias=False, kernel_init=nnx.initializers.zeros_init(), rngs=rngs)
         self.prior = nnx.Param(start)
 
     def __call__(self, inputs: Inputs) -> tuple[jax.Array, jax.Array]:
         """Return the score of one architecture and the residual in it."""
-        cells = jax.vmap(self._cell)(inputs.ops, inputs.edges)
+        cells = jax.vmap(self._cell)(inputs.ops, inputs.edges, inputs.read)
         residual = self.head(nnx.relu(self.hidden(cells.reshape(-1))))[0]
         return inputs.prior @ self.prior[...] + residual, residual
 
-    def _cell(self, ops: jax.Array, edges: jax.Array) -> jax.Array:
+    def _cell(self, ops: jax.Array, edges: jax.Array, read: jax.Array) -> jax.Array:
         """Return the mean state `[W]` of a cell's nodes, but for the inputs and what pads it."""
         table = self.embedding.kernel[...]
         states = ops @ table
-        for forward, backward in zip(self.forward, self.backward, strict=True):
-            states = (forward(states, ops, table, edges) + backward(states, ops, table, edges.T)) / 2
-        fed = edges.sum(1) > 0
-        counted = (fed | (ops[:, OUTPUT] == 0)).astype(states.dtype)
-        return counted @ states / jnp.maximum(counted.sum(), 1)
+        for layer in self.layers:
+            states = layer(states, table, ops, edges)
+        return read @ states

@@ -31,9 +31,9 @@ class Training:
       hold: penalty on how far the structural residual goes from where it started, divided by the number of labels.
     """
 
-    width: int = 64
+    width: int = 32
     layers: int = 3
-    steps: int = 300
+    steps: int = 200
     batch: int = 32
     rate: float = 2e-3
     decay: float = 1e-5
