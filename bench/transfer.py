@@ -159,7 +159,8 @@ def unlabelled(target: Measured, sources: Mapping[str, Measured]) -> dict[str, n
         for name, source in sources.items()
         if len(source.values) == len(target.values) and (source.classes == target.classes).all()
     }
-    return {"#params": target.counts["params"], "FLOPs": target.counts["flops"], "zero-label": target.pool.zero_label} | same
+    counts = {"#params": target.counts["params"], "FLOPs": target.counts["flops"]}
+    return {**counts, "zero-label": target.pool.zero_label, **same}
 
 
 def predictors(

@@ -15,7 +15,7 @@ from jaxnas.store import read_scores
 from jaxnas.tables import read_table
 
 DATA = Path(os.environ.get("JAXNAS_DATA", Path(__file__).parents[2] / "shared" / "data"))
-PROXIES = DATA / "published_proxies" / "nasbench201_naslib_9445.parquet"
+PROXIES = "published_proxies/nasbench201_naslib_9445.parquet"
 PROXY = "proxy_"  # before the names of its columns
 
 
@@ -71,7 +71,7 @@ class Data:
 
 def published() -> pl.DataFrame:
     """Return the index and the proxies of the architectures that have them."""
-    table = read_table(PROXIES)
+    table = read_table(DATA / PROXIES)
     columns = [name for name in table.columns if name.startswith("c10_")]
     return table.select("idx", pl.col(columns).name.prefix(PROXY))
 

@@ -51,8 +51,8 @@ def test_ranks_are_shares_of_the_pool():
     pool, values = (rng.integers(5, size=(n, 3)).astype(float) for n in (20, 7))
     pool[3, 1] = values[2, 0] = np.nan
     pool[4, 1] = -np.inf
-    low = np.where(np.isfinite(pool), pool, -np.inf)
-    expected = [[(p < v).sum() + (p <= v).sum() for p, v in zip(low.T, row, strict=True)] for row in np.nan_to_num(values, nan=-np.inf)]
+    low, asked = (np.where(np.isfinite(x), x, -np.inf) for x in (pool, values))
+    expected = [[(p < v).sum() + (p <= v).sum() for p, v in zip(low.T, row, strict=True)] for row in asked]
     np.testing.assert_allclose(RankScale.fit(pool)(values), np.array(expected) / 20 - 1)
 
 

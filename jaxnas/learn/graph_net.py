@@ -85,9 +85,7 @@ class GraphNet(nnx.Module):
       rngs: draws the weights.
     """
 
-    def __init__(
-        self, classes: int, cells: int, start: jax.Array, *, width: int, layers: int, rngs: nnx.Rngs
-    ) -> None:
+    def __init__(self, classes: int, cells: int, start: jax.Array, *, width: int, layers: int, rngs: nnx.Rngs) -> None:
         self.embedding = nnx.Linear(classes, width, use_bias=False, rngs=rngs)
         self.layers = nnx.List([Layer(width, rngs=rngs) for _ in range(layers)])
         self.hidden = nnx.Linear(cells * width, width, rngs=rngs)

@@ -87,7 +87,7 @@ class Architectures:
         return make_pool(self.space, self.archs, {**scores, **counts}, silent=frozenset(counts))
 
     def from_directories(self, directories: Sequence[Path]) -> dict[str, np.ndarray]:
-        """Return the scores `[N]` of directories written by `jaxnas.score`, higher is better, NaN where there is none."""
+        """Return the scores `[N]` in directories of `jaxnas.score`, turned so that higher is better; NaN for none."""
         found: dict[str, np.ndarray] = {}
         strings = pl.DataFrame({"arch": [self.space.decode(arch) for arch in self.archs] if directories else []})
         for path in directories:
