@@ -24,7 +24,7 @@ from bench.transfer_plot import draw
 from jaxnas import cli
 from jaxnas.errors import UserError, unknown
 from jaxnas.learn.models import MODELS, Model
-from jaxnas.learn.transfer import TRANSFERS, learn_source
+from jaxnas.learn.transfer import TRANSFERS, learn_source, zero_shot
 from jaxnas.ranks import KendallTau, ordering, partial_rho, regret, spearman_rho, top_precision
 
 LABELS = (0, 4, 8, 16, 32, 64, 128)
@@ -107,7 +107,10 @@ def measured(name: str, options: Options) -> dict[str, Any]:
     sources = {label: data.read(options.scores) for label, data in case.sources.items()}
     draws = drawn(case, target, sources, options)
     flags = f"--scores {options.scores} --seeds {options.seeds} --labels {' '.join(map(str, options.labels))}"
-    figures = dict(figures_of(case, target, sources, draws, options.labels))
+    figures = {}
+    for label, found in figures_of(case, target, sources, draws, options.labels):
+        figures[label] = found
+        print(f"{time.perf_counter() - started:.0f} s: {label}", file=sys.stderr)
     return {
         "case": f"transfer_{name}",
         "kind": "transfer",
@@ -144,12 +147,27 @@ def choices(data: Measured, count: int, seeds: int, salt: int) -> np.ndarray:
 def figures_of(
     case: Case, target: Measured, sources: Mapping[str, Measured], draws: Draws, numbers: Sequence[int]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield for each way to predict its quality by number of labels."""
+    """Yield for each way to predict its quality by number of labels; without labels it is that of what it starts from.
+
+    The labels of a zero-shot prediction would change its unit alone.
+    """
+
+    def flat(values: np.ndarray) -> dict[str, Any]:
+        return quality(np.broadcast_to(values, (len(draws.rows), len(target.values))), target, draws.tests)
+
+    def by_number(model: Model, start: dict[str, Any]) -> dict[str, Any]:
+        return {str(n): labelled(model, n, target, draws) if n else start for n in numbers}
+
     for name, values in unlabelled(target, sources).items():
-        yield name, {"0": quality(np.tile(values, (len(draws.rows), 1)), target, draws.tests)}
-    for name, model in predictors(case, target, sources, draws):
-        print(name, file=sys.stderr)
-        yield name, {str(n): labelled(model, n, target, draws) for n in numbers}
+        yield name, {"0": flat(values)}
+    for name in case.models:
+        yield SCRATCH + name, by_number(partial(MODELS[name], target.pool), flat(target.pool.zero_label))
+    for name, data in sources.items():
+        source = learn_source(data.pool, draws.known[name], data.values[draws.known[name]], seed=0)
+        start = labelled(partial(zero_shot, source, target.pool), 0, target, draws)
+        yield f"{name}: zero-shot", {"0": start}
+        for mode in ("head", "finetune", "residual"):
+            yield f"{name}: {mode}", by_number(partial(TRANSFERS[mode], source, target.pool), start)
 
 
 def unlabelled(target: Measured, sources: Mapping[str, Measured]) -> dict[str, np.ndarray]:
@@ -161,18 +179,6 @@ def unlabelled(target: Measured, sources: Mapping[str, Measured]) -> dict[str, n
     }
     counts = {"#params": target.counts["params"], "FLOPs": target.counts["flops"]}
     return {**counts, "zero-label": target.pool.zero_label, **same}
-
-
-def predictors(
-    case: Case, target: Measured, sources: Mapping[str, Measured], draws: Draws
-) -> Iterator[tuple[str, Model]]:
-    """Yield what learns from labels, with and without a source."""
-    for name in case.models:
-        yield SCRATCH + name, partial(MODELS[name], target.pool)
-    for name, data in sources.items():
-        source = learn_source(data.pool, draws.known[name], data.values[draws.known[name]], seed=0)
-        for mode, transfer in TRANSFERS.items():
-            yield f"{name}: {mode}", partial(transfer, source, target.pool)
 
 
 def labelled(model: Callable[..., np.ndarray], n: int, target: Measured, draws: Draws) -> dict[str, Any]:

@@ -12,7 +12,7 @@ PANELS = {"spearman": "Spearman's rho", "kendall": "Kendall's tau-b", "regret": 
 INCHES, DPI = (13, 4.5), 110
 COLORS = ("#4477aa", "#ee7733", "#228833", "#aa3377", "#66ccee", "#ccbb44", "#bbbbbb")
 STYLES = ("--", "-", "-.", (0, (1, 1)))  # from scratch, then the sources
-GREYS = ("#000000", "#555555", "#999999", "#bb8855", "#8855bb")
+GREYS = ("#000000", "#555555", "#999999", "#bb8855", "#8855bb", "#55aa99", "#aa5599", "#99aa55")
 
 
 def draw(record: Mapping[str, Any], path: Path) -> None:
@@ -30,7 +30,10 @@ def draw(record: Mapping[str, Any], path: Path) -> None:
 
 
 def draw_metric(panel: Axes, figures: Mapping[str, Any], metric: str) -> None:
-    """Draw one metric of everything that was compared: a line style for each source, a colour for each way to learn."""
+    """Draw one metric of everything that was compared: a line style for each source, a colour for each way to learn.
+
+    What learns from no label of the target is a flat dotted line.
+    """
     flat = [name for name, found in figures.items() if list(found) == ["0"]]
     for color, name in zip(GREYS, flat, strict=False):
         panel.axhline(figures[name]["0"][metric]["mean"], color=color, lw=1, ls=":", label=name)
