@@ -89,29 +89,31 @@ def bench(options: Options) -> None:
     if min(options.labels) < 0 or options.seeds < 1:
         raise UserError("--labels must be at least 0, --seeds at least 1")
     for name in options.names:
-        record = measured(name, options)
-        text = json.dumps(record, indent=1) + "\n"
+        *_, record = (kept(record, options.out) for record in measured(name, options))
         if options.out is None:
-            print(text, end="")
-            continue
-        path = options.out / file_name(record)
-        path.write_text(text)
-        draw(record, path.with_suffix(".png"))
-        print(path)
+            print(json.dumps(record, indent=1))
+        else:
+            path = options.out / file_name(record)
+            draw(record, path.with_suffix(".png"))
+            print(path)
 
 
-def measured(name: str, options: Options) -> dict[str, Any]:
-    """Return the record of a case."""
+def kept(record: dict[str, Any], out: Path | None) -> dict[str, Any]:
+    """Write a record, which may still grow, into the directory `out`, and return it."""
+    print(f"{record['seconds']:.0f} s: {next(reversed(record['figures']))}", file=sys.stderr)
+    if out is not None:
+        (out / file_name(record)).write_text(json.dumps(record, indent=1) + "\n")
+    return record
+
+
+def measured(name: str, options: Options) -> Iterator[dict[str, Any]]:
+    """Yield the record of a case after each of the things that it compares."""
     case, started = CASES[name], time.perf_counter()
     target = case.target.read(options.scores)
     sources = {label: data.read(options.scores) for label, data in case.sources.items()}
     draws = drawn(case, target, sources, options)
     flags = f"--scores {options.scores} --seeds {options.seeds} --labels {' '.join(map(str, options.labels))}"
-    figures = {}
-    for label, found in figures_of(case, target, sources, draws, options.labels):
-        figures[label] = found
-        print(f"{time.perf_counter() - started:.0f} s: {label}", file=sys.stderr)
-    return {
+    record: dict[str, Any] = {
         "case": f"transfer_{name}",
         "kind": "transfer",
         "command": f"python -m bench.transfer {name} {flags}",
@@ -120,9 +122,11 @@ def measured(name: str, options: Options) -> dict[str, Any]:
         "scores": list(target.pool.names),
         "test": int(np.median([len(rows) for rows in draws.tests])),
         "source_labels": SOURCE_LABELS if sources else 0,
-        "seconds": round(time.perf_counter() - started, 1),
-        "figures": figures,
+        "figures": {},
     }
+    for label, found in figures_of(case, target, sources, draws, options.labels):
+        record["figures"][label] = found
+        yield record | {"seconds": round(time.perf_counter() - started, 1)}
 
 
 def drawn(case: Case, target: Measured, sources: Mapping[str, Measured], options: Options) -> Draws:

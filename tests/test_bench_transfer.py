@@ -51,7 +51,7 @@ def test_ridge_on_published_proxies_has_the_published_figures(shared_data, monke
     monkeypatch.setattr(
         "bench.transfer_data.PROXIES", shared_data / "published_proxies/nasbench201_naslib_9445.parquet"
     )
-    record = measured("proxies", Options(seeds=6, labels=(0, 16, 64, 128)))
+    *_, record = measured("proxies", Options(seeds=6, labels=(0, 16, 64, 128)))
     found = record["figures"]["from scratch: ridge"]
     kendall = [found[n]["kendall"]["mean"] for n in ("16", "64", "128")]
     np.testing.assert_allclose(kendall, [0.69, 0.73, 0.75], atol=0.035)

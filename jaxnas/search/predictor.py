@@ -121,8 +121,7 @@ class Predictor:
     def _predict(self, archs: np.ndarray, labels: np.ndarray, candidates: np.ndarray) -> np.ndarray:
         """Return predictions for the candidates `[N]`, higher is better; every round has the same shapes."""
         room = self.task.budget - len(archs)
-        asked = np.concatenate([archs, np.repeat(archs[:1], room, axis=0)])
-        pool = self._pool(np.concatenate([asked, candidates]))
+        pool = self._pool(np.concatenate([archs, np.resize(candidates, (room, archs.shape[1])), candidates]))
         rows = np.tile(np.arange(self.task.budget), (self.members, 1))
         values = np.tile(np.pad(labels, (0, room), constant_values=np.nan), (self.members, 1))
         model = MODELS["ridge" if pool.graphs is None else "graph"]
