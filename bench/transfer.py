@@ -119,6 +119,7 @@ def measured(name: str, options: Options) -> Iterator[dict[str, Any]]:
         "command": f"python -m bench.transfer {name} {flags}",
         **provenance(),
         "target": {"space": case.target.space, "column": case.target.column, "architectures": len(target.values)},
+        "sources": {label: len(source.values) for label, source in sources.items()},
         "scores": list(target.pool.names),
         "test": int(np.median([len(rows) for rows in draws.tests])),
         "source_labels": SOURCE_LABELS if sources else 0,

@@ -16,6 +16,7 @@ from jaxnas.tables import read_table
 
 DATA = Path(os.environ.get("JAXNAS_DATA", Path(__file__).parents[2] / "shared" / "data"))
 PROXIES = "published_proxies/nasbench201_naslib_9445.parquet"
+SCORES = ("ntk", "regions")  # their mean rank is te_nas
 PROXY = "proxy_"  # before the names of its columns
 
 
@@ -64,6 +65,7 @@ class Data:
             pool = make_pool(space, known.archs, known.from_tables({0: table}, names))
         else:
             own = known.from_directories([scores / self.space])
+            own = {name: own[name] for name in SCORES}
             pool = make_pool(space, known.archs, {**own, **counts}, silent=frozenset(counts))
         classes = np.unique(space.canonical(known.archs), axis=0, return_inverse=True)[1].reshape(-1)
         return Measured(pool, known.labels(table, 0, self.column, 1).values, counts, classes)

@@ -21,6 +21,7 @@ from jaxnas.spaces.graph_code import adjacency
 
 HEAD = ("head", "prior")  # the parts of the network that the mode `head` trains
 DIRECTIONS = 2
+Array = jax.Array | np.ndarray
 
 
 class Inputs(NamedTuple):
@@ -33,10 +34,10 @@ class Inputs(NamedTuple):
       prior: `Pool.prior` `[N, P]`.
     """
 
-    ops: jax.Array
-    edges: jax.Array
-    read: jax.Array
-    prior: jax.Array
+    ops: Array
+    edges: Array
+    read: Array
+    prior: Array
 
     def at(self, rows: np.ndarray) -> "Inputs":
         """Return those of `rows`, of any shape."""
@@ -65,7 +66,7 @@ class Layer(nnx.Module):
         self.message = nnx.Linear(width, DIRECTIONS * width, use_bias=False, rngs=rngs)
         self.own = nnx.Linear(width, DIRECTIONS * width, rngs=rngs)
 
-    def __call__(self, states: jax.Array, table: jax.Array, ops: jax.Array, edges: jax.Array) -> jax.Array:
+    def __call__(self, states: jax.Array, table: jax.Array, ops: Array, edges: Array) -> jax.Array:
         """Return new states `[V, W]` from `states`; `table` `[K, W]` embeds the ops."""
         shape = (len(states), DIRECTIONS, states.shape[1])
         received = jnp.einsum("dvu,udw->vdw", edges, self.message(states).reshape(shape))
@@ -98,7 +99,7 @@ class GraphNet(nnx.Module):
         residual = self.head(nnx.relu(self.hidden(cells.reshape(-1))))[0]
         return inputs.prior @ self.prior[...] + residual, residual
 
-    def _cell(self, ops: jax.Array, edges: jax.Array, read: jax.Array) -> jax.Array:
+    def _cell(self, ops: Array, edges: Array, read: Array) -> jax.Array:
         """Return the mean state `[W]` of a cell's nodes, but for the inputs and what pads it."""
         table = self.embedding.kernel[...]
         states = ops @ table

@@ -14,7 +14,7 @@ spaces share no row (FLAN, ICML 2024).
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -78,14 +78,13 @@ def carried(source: Source, pool: Pool, *, seed: int) -> nnx.State:
         raise UserError(f"the source's architectures have {old.cells} cells, the target's {new.cells}; choose another")
     if old.classes == new.classes:
         return source.params
-    models = len(source.params["prior"][...])
-    fresh = initial(inputs_of(pool), prior_start(pool), source.how, keys(seed, models)[0])
-    rows = op_rows(old.classes, new.classes)
-    table, learnt = fresh["embedding"]["kernel"][...], source.params["embedding"]["kernel"][...]
-    copied = jnp.where((rows >= 0)[None, :, None], learnt[:, np.maximum(rows, 0)], table)
-    merged = jax.tree.map(lambda part: part, source.params)  # a copy: the source stays as it is
-    merged["embedding"]["kernel"] = fresh["embedding"]["kernel"].replace(copied)
-    return merged
+    params: Any = jax.tree.map(lambda part: part, source.params)  # a copy: the source stays as it is
+    learnt = params["embedding"]["kernel"][...]
+    fresh: Any = initial(inputs_of(pool), prior_start(pool), source.how, keys(seed, len(learnt))[0])
+    rows, table = op_rows(old.classes, new.classes), fresh["embedding"]["kernel"]
+    copied = jnp.where((rows >= 0)[None, :, None], learnt[:, np.maximum(rows, 0)], table[...])
+    params["embedding"]["kernel"] = table.replace(copied)
+    return params
 
 
 def op_rows(old: tuple[str, ...], new: tuple[str, ...]) -> np.ndarray:
