@@ -1,8 +1,7 @@
 """`python -m bench.transfer`: how predictors do with few labels, and whether another task or space helps them.
 
-For each seed, 128 random architectures may get a label, of which the first n do; the others are the test set, without
-those isomorphic to one of the 128 or to one that the source knows. Scores are normalised over all architectures,
-without labels. A source has 512 labels of its own.
+For each seed, 128 random architectures may get a label, of which the first n do; others are the test set. Scores are
+normalised over all architectures, without labels. A source has 512 labels of its own.
 """
 
 import json
@@ -31,7 +30,7 @@ LABELS = (0, 4, 8, 16, 32, 64, 128)
 SOURCE_LABELS = 512
 METRICS = ("spearman", "kendall", "partial_given_flops", "top_precision", "regret")
 SCRATCH = "from scratch: "
-MOST = 4096  # architectures of the test set, at random
+TESTED = 2000  # architectures at most, at random
 MICRO, NB201 = "transnas101/micro.parquet", "nasbench201/accuracies.parquet"
 NB101 = "nasbench101/accuracies_sample.parquet"
 SEGMENTATION = Data("transnas101_micro", MICRO, "segmentsemantic_miou_best")
@@ -67,6 +66,8 @@ class Options:
     """Draws of the labelled architectures."""
     labels: tuple[int, ...] = LABELS
     """Numbers of labels."""
+    unseen: bool = False
+    """Test no architecture that is isomorphic to one with a label, or on the same space to one that a source knows."""
     out: Path | None = None
     """Directory for a record and a figure of each case; by default the record goes to standard output."""
 
@@ -113,6 +114,7 @@ def measured(name: str, options: Options) -> Iterator[dict[str, Any]]:
     sources = {label: data.read(options.scores) for label, data in case.sources.items()}
     draws = drawn(case, target, sources, options)
     flags = f"--scores {options.scores} --seeds {options.seeds} --labels {' '.join(map(str, options.labels))}"
+    flags += " --unseen" if options.unseen else ""
     record: dict[str, Any] = {
         "case": f"transfer_{name}",
         "kind": "transfer",
@@ -132,15 +134,14 @@ def measured(name: str, options: Options) -> Iterator[dict[str, Any]]:
 
 def drawn(case: Case, target: Measured, sources: Mapping[str, Measured], options: Options) -> Draws:
     """Return who gets labels and who is tested, for each seed."""
-    most, seeds = max(options.labels), range(options.seeds)
+    most = max(options.labels)
     known = {name: choices(source, SOURCE_LABELS, options.seeds, salt=1) for name, source in sources.items()}
     related = [rows for name, rows in known.items() if case.sources[name].space == case.target.space]
-    order = choices(target, len(target.values), options.seeds, salt=0)
-    tests = []
-    for seed in seeds:
-        seen = np.concatenate([order[seed, :most], *(rows[seed] for rows in related)])
-        rest = order[seed, most:]
-        tests.append(rest[~np.isin(target.classes[rest], target.classes[seen])][:MOST])
+    order, tests = choices(target, len(target.values), options.seeds, salt=0), []
+    for seed, (labelled, rest) in enumerate(zip(order[:, :most], order[:, most:], strict=True)):
+        seen = np.concatenate([labelled, *(rows[seed] for rows in related)])
+        like_seen = np.isin(target.classes[rest], target.classes[seen]) & options.unseen
+        tests.append(rest[~like_seen][:TESTED])
     return Draws(order[:, :most], known, tests)
 
 

@@ -15,7 +15,7 @@ from jaxnas.learn.features import make_pool
 SPACE = spaces.get("transnas101_micro")
 
 
-def made_up(count=400):
+def made_up(count=2000):
     """Some architectures, by classes of isomorphic ones, and the number of their convolutions."""
     archs = SPACE.enumerate()[:: SPACE.size // count]
     counts = {"params": SPACE.params(archs), "flops": SPACE.flops(archs)}
@@ -24,25 +24,30 @@ def made_up(count=400):
     return Measured(pool, (archs >= 2).sum(1) + (archs == 3).sum(1) / 10, counts, classes)
 
 
-def test_test_rows_are_not_isomorphic_to_what_was_seen():
+@pytest.mark.parametrize("unseen", [False, True])
+def test_labelled_rows_and_if_asked_for_isomorphic_ones_are_not_tested(unseen):
     data = made_up()
     case = transfer.CASES["segmentation"]
     sources = {"class_object": data, "nasbench201": data}
-    draws = transfer.drawn(case, data, sources, Options(seeds=3, labels=(0, 16)))
+    draws = transfer.drawn(case, data, sources, Options(seeds=3, labels=(0, 16), unseen=unseen))
     assert draws.rows.shape == (3, 16)
     for seed, tests in enumerate(draws.tests):
+        assert not {*draws.rows[seed]} & {*tests}
         seen = {*data.classes[draws.rows[seed]], *data.classes[draws.known["class_object"][seed]]}
-        assert not seen & {*data.classes[tests]}
-        assert len(tests) == (~np.isin(data.classes, [*seen])).sum()
+        if unseen:
+            assert not seen & {*data.classes[tests]}
+            assert len(tests) == (~np.isin(data.classes, [*seen])).sum()
+        else:
+            assert len(tests) == len(data.values) - 16
 
 
 def test_figures_of_a_perfect_and_of_a_constant_prediction():
     data = made_up()
-    tests = [np.arange(0, 300), np.arange(100, 400)]
+    tests = [np.arange(300), np.arange(100, len(data.values))]
     perfect = transfer.quality(np.stack([data.values] * 2), data, tests)
     assert [perfect[name]["mean"] for name in ("spearman", "kendall", "top_precision")] == pytest.approx([1, 1, 1])
     assert perfect["regret"]["mean"] == perfect["spearman"]["std"] == 0
-    constant = transfer.quality(np.zeros((2, 400)), data, tests)
+    constant = transfer.quality(np.zeros((2, len(data.values))), data, tests)
     assert constant["spearman"]["mean"] == constant["kendall"]["mean"] == 0
 
 
