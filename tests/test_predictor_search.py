@@ -47,11 +47,12 @@ def states(search):
 
 
 def test_asks_for_new_architectures_until_the_budget_is_spent():
-    search = method(budget=37)
-    *_, last = states(search)
-    assert last.scored == len(np.unique(last.archs, axis=0)) == 37
-    assert len([*states(search)]) == search.rounds + 1
-    np.testing.assert_array_equal(last.archs[:8], search.task.first(8))
+    search = method(batch=12)
+    seen = [*states(search)]
+    assert seen[-1].scored == len(np.unique(seen[-1].archs, axis=0)) == 40
+    assert [state.scored for state in seen] == [0, 12, 24, 36, 40]
+    assert len(seen) == search.rounds + 1
+    np.testing.assert_array_equal(seen[-1].archs[:12], search.task.first(12))
 
 
 def test_is_replayable_and_pure(compiles):

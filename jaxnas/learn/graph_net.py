@@ -80,18 +80,18 @@ class GraphNet(nnx.Module):
     Args:
       classes: K, of nodes.
       cells: C, whose read-outs are concatenated.
-      start: weights of the prior before there is a label `[P]`; the residual starts at 0.
+      features: P, of the prior.
       width: W, of the nodes' states.
       layers: of messages.
       rngs: draws the weights.
     """
 
-    def __init__(self, classes: int, cells: int, start: jax.Array, *, width: int, layers: int, rngs: nnx.Rngs) -> None:
+    def __init__(self, classes: int, cells: int, features: int, *, width: int, layers: int, rngs: nnx.Rngs) -> None:
         self.embedding = nnx.Linear(classes, width, use_bias=False, rngs=rngs)
         self.layers = nnx.List([Layer(width, rngs=rngs) for _ in range(layers)])
         self.hidden = nnx.Linear(cells * width, width, rngs=rngs)
-        self.head = nnx.Linear(width, 1, use_bias=False, kernel_init=nnx.initializers.zeros_init(), rngs=rngs)
-        self.prior = nnx.Param(start)
+        self.head = nnx.Linear(width, 1, use_bias=False, rngs=rngs)
+        self.prior = nnx.Param(jnp.zeros(features))
 
     def __call__(self, inputs: Inputs) -> tuple[jax.Array, jax.Array]:
         """Return the score of one architecture and the residual in it."""

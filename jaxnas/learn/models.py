@@ -40,9 +40,8 @@ def graph_network(
     how = how or Training()
     inputs = inputs_of(pool)
     rows, labels = pad(rows, labels, capacity(rows.shape[1]))
-    weights, batches = keys(seed, len(rows))
-    params = initial(inputs, prior_start(pool), how, weights)
-    scores = predict(fit(params, inputs.at(rows), labels, how, batches), inputs, how)
+    params = initial(inputs, prior_start(pool), how, seed=seed, models=len(rows))
+    scores = predict(fit(params, inputs.at(rows), labels, how, keys(seed, len(rows))), inputs, how)
     return in_units(scores, rows, labels)
 
 
@@ -63,8 +62,8 @@ def in_units(scores: np.ndarray, rows: np.ndarray, labels: np.ndarray) -> np.nda
 
 
 def keys(seed: int, models: int) -> jax.Array:
-    """Return the keys `[2, S]` of the weights and of the batches of S models."""
-    return jax.random.split(jax.random.key(seed), (2, models))
+    """Return the keys `[S]` of the batches of S models."""
+    return jax.random.split(jax.random.key(seed), models)
 
 
 def prior_start(pool: Pool) -> np.ndarray:

@@ -41,14 +41,28 @@ class Training:
     hold: float = 4.0
 
 
-def initial(like: Inputs, start: np.ndarray, how: Training, keys: jax.Array) -> nnx.State:
-    """Return the parameters of a model for each of `keys` `[S]`, with leading axis S.
+def initial(like: Inputs, start: np.ndarray, how: Training, *, seed: int, models: int) -> nnx.State:
+    """Return the parameters of S models, `[S, ...]`, drawn without a program to compile.
+
+    Matrices are normal with variance one over their number of inputs (LeCun), offsets 0, and so is the residual.
 
     Args:
       like: inputs of the right sizes.
       start: weights of the prior `[P]`.
+      seed: of the draws.
+      models: S; the first ones do not depend on it.
     """
-    return _initial(jnp.asarray(start, jnp.float32), keys, sizes=_sizes(like), how=how)
+    shapes = nnx.state(_abstract(_sizes(like), how))
+    rngs = [np.random.default_rng([seed, model]) for model in range(models)]
+
+    def draw(path: Any, leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        if path[0].key == "prior":
+            return jnp.tile(jnp.asarray(start, leaf.dtype), (models, 1))
+        random = len(leaf.shape) > 1 and path[0].key != "head"
+        scale = leaf.shape[0] ** -0.5 if random else 0.0
+        return jnp.asarray([scale * rng.normal(size=leaf.shape) for rng in rngs], leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 def fit(
@@ -110,21 +124,16 @@ def _sizes(inputs: Inputs) -> Sizes:
     return inputs.ops.shape[-1], inputs.ops.shape[-3], inputs.prior.shape[-1]
 
 
-def _network(sizes: Sizes, start: jax.Array, how: Training, key: jax.Array) -> GraphNet:
-    classes, cells, _ = sizes
-    return GraphNet(classes, cells, start, width=how.width, layers=how.layers, rngs=nnx.Rngs(key))
+def _abstract(sizes: Sizes, how: Training) -> GraphNet:
+    classes, cells, features = sizes
+    return nnx.eval_shape(
+        lambda: GraphNet(classes, cells, features, width=how.width, layers=how.layers, rngs=nnx.Rngs(0))
+    )
 
 
 def _graphdef(inputs: Inputs, how: Training) -> nnx.GraphDef[GraphNet]:
-    sizes = _sizes(inputs)
-    abstract = nnx.eval_shape(lambda: _network(sizes, jnp.zeros(sizes[-1]), how, jax.random.key(0)))
-    graphdef: nnx.GraphDef[GraphNet] = nnx.graphdef(abstract)
+    graphdef: nnx.GraphDef[GraphNet] = nnx.graphdef(_abstract(_sizes(inputs), how))
     return graphdef
-
-
-@partial(jax.jit, static_argnames=("sizes", "how"))
-def _initial(start: jax.Array, keys: jax.Array, *, sizes: Sizes, how: Training) -> nnx.State:
-    return jax.vmap(lambda key: nnx.state(_network(sizes, start, how, key)))(keys)
 
 
 @partial(jax.jit, static_argnames=("graphdef", "how"))

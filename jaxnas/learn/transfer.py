@@ -50,11 +50,10 @@ def learn_source(
 ) -> Source:
     """Return S networks trained on `labels` `[S, n]` of `rows` of the source's pool, for `STEPS` steps."""
     how, inputs = how or Training(), inputs_of(pool)
-    weights, batches = keys(seed, len(rows))
     longer = replace(how, steps=STEPS)
     rows, labels = pad(rows, labels, capacity(rows.shape[1]))
-    params = initial(inputs, prior_start(pool), longer, weights)
-    return Source(fit(params, inputs.at(rows), labels, longer, batches), pool, how)
+    params = initial(inputs, prior_start(pool), longer, seed=seed, models=len(rows))
+    return Source(fit(params, inputs.at(rows), labels, longer, keys(seed, len(rows))), pool, how)
 
 
 def repeated(source: Source, times: int) -> Source:
@@ -80,7 +79,7 @@ def carried(source: Source, pool: Pool, *, seed: int) -> nnx.State:
         return source.params
     params: Any = jax.tree.map(lambda part: part, source.params)  # a copy: the source stays as it is
     learnt = params["embedding"]["kernel"][...]
-    fresh: Any = initial(inputs_of(pool), prior_start(pool), source.how, keys(seed, len(learnt))[0])
+    fresh: Any = initial(inputs_of(pool), prior_start(pool), source.how, seed=seed, models=len(learnt))
     rows, table = op_rows(old.classes, new.classes), fresh["embedding"]["kernel"]
     copied = jnp.where((rows >= 0)[None, :, None], learnt[:, np.maximum(rows, 0)], table[...])
     params["embedding"]["kernel"] = table.replace(copied)
@@ -136,6 +135,6 @@ def _trained_on(
 ) -> np.ndarray:
     inputs, how = inputs_of(pool), source.how
     rows, labels = pad(rows, labels, capacity(rows.shape[1]))
-    params, batches = carried(source, pool, seed=seed), keys(seed, len(rows))[1]
+    params, batches = carried(source, pool, seed=seed), keys(seed, len(rows))
     learnt = fit(params, inputs.at(rows), labels, how, batches, head_only=head_only)
     return in_units(predict(learnt, inputs, how), rows, labels)
