@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 from bench import plots
 from jaxnas.errors import UserError
 
+NUMBERS = ("0", "4", "8", "16", "32", "64", "128")  # of labels, in the table of predictors
+
 Record = dict[str, Any]
 
 
@@ -107,6 +109,20 @@ def whole(record: Record) -> list[str]:
     ]
 
 
+def transfer(record: Record) -> list[str]:
+    """Return a row for each way to predict: Spearman's rho by number of labels, with the 95 % interval of the mean."""
+    target = f"{record['target']['space']}, {record['target']['column']}"
+
+    def cell(found: dict[str, Any] | None) -> str:
+        rho = (found or {}).get("spearman")
+        return "" if rho is None else f"{rho['mean']:.3f} ± {rho['half']:.3f}"
+
+    return [
+        " | ".join([target, name, *(cell(found.get(number)) for number in NUMBERS)])
+        for name, found in record["figures"].items()
+    ]
+
+
 TABLES = {
     "speed": Table(
         "scorer",
@@ -125,6 +141,7 @@ TABLES = {
         "case | machine | command | networks | cold s (range) | warm s (range) | networks/s, cold | peak MiB | run",
         whole,
     ),
+    "transfer": Table("transfer", " | ".join(["target", "predicted by", *(f"{n} labels" for n in NUMBERS)]), transfer),
 }
 
 

@@ -154,6 +154,34 @@ def top_rho(x: Ints, y: Ints) -> float:
     return spearman_rho(x[best], y[best])
 
 
+def top_precision(x: Ints, y: Ints, fraction: float = 0.01) -> float:
+    """Return which share of the best `fraction` by `x` belongs to the best `fraction` by `y`, ties at its end included.
+
+    Args:
+      x: dense ranks `[n]`; of equals, the earlier ones are picked.
+      y: dense ranks `[n]`.
+      fraction: of the n; at least one is picked.
+    """
+    count = math.ceil(fraction * len(y))
+    return float((y[best_rows(x, count)] >= np.sort(y)[-count]).mean())
+
+
+def regret(x: Ints, target: Floats, count: int = 50) -> float:
+    """Return by how much the largest target exceeds the largest among the best `count` by `x`, in the target's unit.
+
+    Args:
+      x: dense ranks `[n]`; of equals, the earlier ones are picked.
+      target: measured values `[n]`, higher is better.
+      count: how many are looked at.
+    """
+    return float(target.max() - target[best_rows(x, count)].max())
+
+
+def best_rows(x: Ints, count: int) -> Ints:
+    """Return the rows of the `count` largest of `x` `[n]`, the best first; of equals the earlier ones."""
+    return np.argsort(-x, kind="stable")[:count]
+
+
 @dataclass(frozen=True)
 class Agreement:
     """How one score agrees with the target; None where a figure is undefined, as for a constant score.

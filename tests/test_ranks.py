@@ -111,3 +111,15 @@ def test_bootstrap_covers_the_population_tau():
         ((low, high),) = ranks.bootstrap_intervals([tau], n, resamples=150, seed=trial)
         hits += low <= truth <= high
     assert hits / trials >= 0.85
+
+
+def test_top_precision_and_regret():
+    target = np.array([1.0, 5, 4, 4, 3, 2, 0, -1, -2, -3])
+    y = ranks.ordering(target)
+    assert ranks.top_precision(y, y, 0.2) == 1
+    assert ranks.top_precision(ranks.ordering([9, 0, 8, 7, 0, 0, 0, 0, 0, 0]), y, 0.2) == 0.5
+    assert ranks.top_precision(ranks.ordering([0, 0, 8, 9, 0, 0, 0, 0, 0, 0]), y, 0.2) == 1  # both tie for second
+    assert ranks.top_precision(-y, y, 0.01) == 0  # at least one is picked
+    assert ranks.regret(y, target, 1) == 0
+    assert ranks.regret(-y, target, 3) == 5 + 1
+    assert ranks.best_rows(np.array([1, 3, 3, 0]), 3).tolist() == [1, 2, 0]

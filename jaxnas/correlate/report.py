@@ -72,8 +72,8 @@ def _cells(row: Agreement) -> tuple[str, ...]:
         row.label,
         _spearman(row),
         _kendall(row),
-        _number(row.spearman_top),
-        _number(row.partial_given_flops),
+        number(row.spearman_top),
+        number(row.partial_given_flops),
         "-" if row.top_target is None else f"{row.top_target:.2f}{ties}",
         str(row.n),
         str(row.failures),
@@ -116,18 +116,20 @@ def _several(found: Sequence[Comparison], rows: Mapping[str, str]) -> Table:
 
 
 def _spearman(row: Agreement) -> str:
-    return _with_interval(row.spearman, row.spearman_interval)
+    return with_interval(row.spearman, row.spearman_interval)
 
 
 def _kendall(row: Agreement) -> str:
-    return _with_interval(row.kendall, row.kendall_interval)
+    return with_interval(row.kendall, row.kendall_interval)
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Return a correlation for a table."""
     return "-" if value is None else f"{value:+.3f}"
 
 
-def _with_interval(value: float | None, interval: Interval | None) -> str:
+def with_interval(value: float | None, interval: Interval | None) -> str:
+    """Return a correlation and its interval for a table."""
     if value is None or interval is None:
-        return _number(value)
+        return number(value)
     return f"{value:+.3f} [{interval[0]:+.2f}, {interval[1]:+.2f}]"

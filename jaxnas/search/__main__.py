@@ -25,6 +25,7 @@ from jaxnas.search.local import LocalOptions
 from jaxnas.search.loop import Log, run
 from jaxnas.search.methods import METHODS
 from jaxnas.search.objectives import ObjectiveOptions, Objectives, objectives
+from jaxnas.search.predictor import PredictorOptions
 from jaxnas.search.prune_method import PruneOptions
 from jaxnas.spaces import Space
 from jaxnas.store import Store
@@ -44,14 +45,15 @@ class Search(ObjectiveOptions):
 
     method: str = "prune"
     """`prune`: TE-NAS prunes a supernet by ntk and regions. `evolve`: GenNAS's regularised evolution, as published with
-    --scorers regression --repeats 1 --evolve.brood 1. `local`: local search. `random`: the best of random ones. All but
-    `prune` go by any objectives."""
+    --scorers regression --repeats 1 --evolve.brood 1. `local`: local search. `predictor`: a graph network, trained
+    again after every round, proposes. `random`: the best of random ones. All but `prune` go by any objectives."""
     budget: int | None = None
     """Architectures to evaluate in all; by default 450 for `evolve`, 500 for `random`, 192 for the others. `prune` has
     none."""
     prune: PruneOptions = field(default_factory=PruneOptions)
     evolve: EvolveOptions = field(default_factory=EvolveOptions)
     local: LocalOptions = field(default_factory=LocalOptions)
+    predictor: PredictorOptions = field(default_factory=PredictorOptions)
     repeats: int = 3
     """Measurements of each score, each with new inputs and, unless --ntk.preset says otherwise, new weights."""
     out: str | None = None

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from jaxnas.search import evolve, local, prune_method, random
+from jaxnas.search import evolve, local, predictor, prune_method, random
 from jaxnas.search.base import Method
 
 
@@ -24,4 +24,5 @@ METHODS: Mapping[str, Entry] = {
     "evolve": Entry(evolve.make, 450),
     "random": Entry(random.make, 500),
     "local": Entry(local.make, 192),
+    "predictor": Entry(predictor.make, 192),
 }

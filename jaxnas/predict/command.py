@@ -1,0 +1,124 @@
+"""The command line `python -m jaxnas.predict`."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from jaxnas import cli, spaces
+from jaxnas.errors import UserError, unknown
+from jaxnas.learn.models import MODELS
+from jaxnas.learn.transfer import TRANSFERS
+from jaxnas.predict import report
+from jaxnas.predict.examples import Architectures, Table, asked_for
+from jaxnas.predict.fitting import Problem, fit
+
+Column = Annotated[str | None, tyro.conf.arg(metavar="COLUMN")]
+File = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predict:
+    """Predict a measured value of architectures from those of a few, and from scores that need no training."""
+
+    train: Path
+    """CSV or Parquet file with architectures and measured values."""
+    target: str
+    """Column of --train to predict, for example `c10_test_200`; rows without a value are not learnt from."""
+    space: str = "nasbench201"
+    """Search space."""
+    lower_is_better: bool = False
+    """The target is an error, a loss or a perplexity."""
+    key: Column = None
+    """Column of architectures of all the tables; by default `arch`, `arch_str` or what the space's benchmark has."""
+    predict: str = "all"
+    """Architectures to predict: `all`, `random:N`, or a .csv or .parquet file."""
+    model: str = "graph"
+    """`graph`: a graph network on pairs, a prior on the scores with it. `ridge`: ridge regression on ranks of the
+    scores. `trees`: boosted trees on scores and features of the graph."""
+    scores: str = ""
+    """Comma-separated directories of `jaxnas.score`; #params and FLOPs are always there."""
+    features: str = ""
+    """Comma-separated numeric columns of --train, --predict FILE and --source that serve as scores, too; higher is
+    taken for better."""
+    source: File = None
+    """CSV or Parquet file of another task of the space, to learn from first; with the model `graph`."""
+    source_target: Column = None
+    """Column of --source to learn from."""
+    source_lower_is_better: bool = False
+    """The source's target is an error, a loss or a perplexity."""
+    transfer: str = "finetune"
+    """What happens to the source's network: `zero-shot` nothing; `head`: its last layer is trained on; `finetune`: all
+    of it; `residual`: ridge regression on the scores learns what it leaves."""
+    folds: int = 5
+    """Parts of the training rows; each is predicted from the others to estimate how good the predictions are."""
+    seed: int = 0
+    """Seed of the folds, the models and the random sample of architectures."""
+    out: Path | None = None
+    """Directory for the predictions, in the form of `jaxnas.score` (so for `jaxnas.correlate`), and result.json."""
+    json: bool = False
+    """Print one JSON object and nothing else on standard output."""
+
+
+def predict(config: Predict) -> None:
+    """Run the command."""
+    _check(config)
+    problem = _read(config)
+    fitted = fit(problem, model=config.model, transfer=config.transfer, folds=config.folds, seed=config.seed)
+    record = report.as_json(problem, fitted, _settings(config))
+    if config.out is not None:
+        report.write(config.out, problem, fitted, record)
+    if config.json:
+        print(json.dumps(record, allow_nan=False))
+    else:
+        report.show(record, out=config.out)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `python -m jaxnas.predict` and return its exit code."""
+    return cli.run(Predict, predict, argv, prog="jaxnas predict")
+
+
+def _check(config: Predict) -> None:
+    if config.model not in MODELS:
+        raise unknown("model", config.model, MODELS)
+    if config.transfer not in TRANSFERS:
+        raise unknown("transfer", config.transfer, TRANSFERS)
+    if config.folds < 2:
+        raise UserError(f"--folds is {config.folds}; it must be at least 2")
+    if config.seed < 0:
+        raise UserError(f"--seed is {config.seed}; give 0 or more")
+    if (config.source is None) != (config.source_target is None):
+        raise UserError("--source TABLE and --source-target COLUMN go together; give both or neither")
+    if config.source is not None and config.model != "graph":
+        raise UserError(f"--source needs the model graph, not {config.model}; leave out one of the two")
+
+
+def _read(config: Predict) -> Problem:
+    """Read the tables and join them."""
+    space = spaces.get(config.space)
+    train = Table.read(config.train, space, config.key)
+    asked, listed = asked_for(space, config.predict, config.seed, config.key)
+    source = None if config.source is None else Table.read(config.source, space, config.key)
+    known = Architectures.join(space, [asked, train.archs, *([] if source is None else [source.archs])])
+    tables = {place: table for place, table in enumerate((listed, train, source)) if table is not None}
+    sign = -1 if config.lower_is_better else 1
+    labels = known.labels(train, 1, config.target, sign)
+    from_source = None
+    if source is not None and config.source_target is not None:
+        from_source = known.labels(source, 2, config.source_target, -1 if config.source_lower_is_better else 1)
+    pool = known.pool([Path(path) for path in _items(config.scores)], tables, _items(config.features))
+    return Problem(known, known.places[0], pool, labels, sign, from_source)
+
+
+def _items(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _settings(config: Predict) -> dict[str, Any]:
+    """Return what the predictions depend on."""
+    given = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
+    return {name: value for name, value in given.items() if name not in ("out", "json")}

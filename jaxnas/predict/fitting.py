@@ -1,0 +1,103 @@
+"""Fitting, and how good the predictions are: each part of the training rows is predicted from the others."""
+
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxnas.correlate.comparison import BASELINES
+from jaxnas.errors import UserError
+from jaxnas.learn.features import Pool
+from jaxnas.learn.models import MODELS, Model
+from jaxnas.learn.transfer import TRANSFERS, learn_source, repeated
+from jaxnas.predict.examples import Architectures, Labels
+from jaxnas.ranks import Agreement, compare
+
+MEMBERS = 5  # graph networks whose predictions are averaged
+FEWEST = 4  # labels of which some can be held out
+RESAMPLES = 1000  # behind each interval
+
+
+class Problem(NamedTuple):
+    """What is to be predicted, and from what.
+
+    Attributes:
+      known: the architectures of all the tables `[N, A]`.
+      asked: rows of those to predict `[M]`.
+      pool: what the models see of the architectures.
+      labels: of the target.
+      sign: of the target, +1 where higher is better.
+      source: labels of another task, if there is one.
+    """
+
+    known: Architectures
+    asked: np.ndarray
+    pool: Pool
+    labels: Labels
+    sign: int
+    source: Labels | None
+
+
+class Fitted(NamedTuple):
+    """Predictions of all architectures `[N]`, higher is better, and how they agree with the labels.
+
+    Attributes:
+      predicted: in units of the target.
+      agreements: of the held-out predictions, of the zero-label score, of each score and the baselines, with the
+        labels.
+    """
+
+    predicted: np.ndarray
+    agreements: dict[str, Agreement]
+
+
+def fit(problem: Problem, *, model: str, transfer: str, folds: int, seed: int) -> Fitted:
+    """Fit the model on all labels and, for each of the folds, on those outside it.
+
+    Raises:
+      UserError: there are too few labels to hold some out.
+    """
+    if (n := len(problem.labels.rows)) < FEWEST:
+        raise UserError(f"{n} architectures with a target are too few to learn from; give at least {FEWEST}")
+    members = MEMBERS if model == "graph" else 1
+    fold = np.random.default_rng(seed).permutation(np.arange(n) % min(folds, n))
+    lists = [fold != k for k in range(fold.max() + 1)]
+    rows, labels = padded(problem.labels, [*lists, np.ones(n, bool)])
+    predictor = MODELS[model] if problem.source is None else across(problem, transfer, len(rows), members, seed)
+    found = predictor(problem.pool, np.tile(rows, (members, 1)), np.tile(labels, (members, 1)), seed=seed)
+    *parts, whole = found.reshape(members, len(rows), -1).mean(0)
+    held_out = np.stack(parts)[fold, problem.labels.rows]
+    return Fitted(whole, agreements(problem, held_out, seed))
+
+
+def padded(labels: Labels, lists: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows and labels `[S, n]`, a label being NaN where it is not in the list, a mask `[n]`."""
+    return np.tile(labels.rows, (len(lists), 1)), np.where(np.stack(lists), labels.values, np.nan)
+
+
+def across(problem: Problem, transfer: str, lists: int, members: int, seed: int) -> Model:
+    """Return the predictor that first learns from the source, a network for each member."""
+    assert problem.source is not None
+    rows, values = (np.tile(part, (members, 1)) for part in problem.source)
+    source = learn_source(problem.pool, rows, values, seed=seed)
+    return partial(TRANSFERS[transfer], repeated(source, lists))
+
+
+def agreements(problem: Problem, held_out: np.ndarray, seed: int) -> dict[str, Agreement]:
+    """Return how the held-out predictions `[n]` and what needs no label agree with the labels."""
+    pool, (rows, target) = problem.pool, problem.labels
+    columns = dict(zip(pool.names, pool.ranks[rows].T, strict=True))
+    baselines = {name: columns.pop(name) for name in BASELINES}
+    scores = {"held-out": held_out, **({"zero-label": pool.zero_label[rows]} if pool.votes.any() else {})}
+    return {
+        name: compare(
+            values,
+            target,
+            problem.known.space.flops(problem.known.archs[rows]),
+            sign=1,
+            label=BASELINES.get(name, name),
+            resamples=RESAMPLES,
+            seed=seed,
+        )
+        for name, values in {**scores, **columns, **baselines}.items()
+    }

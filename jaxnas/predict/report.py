@@ -1,0 +1,108 @@
+"""The predictions as a table on the disk, and how good they are as JSON and for people."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from jaxnas.correlate.report import PIPED_WIDTH, number, with_interval
+from jaxnas.predict.fitting import MEMBERS, RESAMPLES, Fitted, Problem
+from jaxnas.ranks import Agreement, best_rows, ordering
+from jaxnas.store import Store
+
+RESULT = "result.json"
+FIGURES = ("label", "n", "spearman", "spearman_interval", "kendall", "kendall_interval", "partial_given_flops")
+SHOWN = 5  # of the architectures that are predicted to be the best
+
+
+def as_json(problem: Problem, fitted: Fitted, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the record of a run; undefined figures are null."""
+    return {
+        "settings": dict(settings),
+        "labels": len(problem.labels.rows),
+        "predicted": len(problem.asked),
+        "scores": list(problem.pool.names),
+        "agreements": {name: figures(agreement) for name, agreement in fitted.agreements.items()},
+        "best": best(problem, fitted),
+    }
+
+
+def figures(agreement: Agreement) -> dict[str, Any]:
+    """Return what `--json` prints of a score."""
+    return {name: value for name, value in asdict(agreement).items() if name in FIGURES}
+
+
+def best(problem: Problem, fitted: Fitted) -> list[dict[str, Any]]:
+    """Return the architectures of those asked for that are predicted to be the best, and their baselines."""
+    values = fitted.predicted[problem.asked]
+    rows = problem.asked[best_rows(ordering(values), SHOWN)]
+    frame = predictions(problem, fitted, rows)
+    return frame.select("arch", "predicted", "measured", "params", "flops").to_dicts()
+
+
+def predictions(problem: Problem, fitted: Fitted, rows: np.ndarray) -> pl.DataFrame:
+    """Return the table of `rows` `[M]`: what is predicted and what was measured, in units of the target."""
+    known = problem.known
+    measured = np.full(len(known.archs), np.nan)
+    measured[problem.labels.rows] = problem.sign * problem.labels.values
+    return pl.DataFrame(
+        {
+            "row": np.arange(len(rows)),
+            "arch": [known.space.decode(arch) for arch in known.archs[rows]],
+            "predicted": problem.sign * fitted.predicted[rows],
+            "measured": pl.Series(measured[rows]).fill_nan(None),
+            "params": known.space.params(known.archs[rows]),
+            "flops": known.space.flops(known.archs[rows]),
+        }
+    )
+
+
+def write(path: Path, problem: Problem, fitted: Fitted, record: Mapping[str, Any]) -> None:
+    """Write the predictions of what was asked for as a directory of scores, and the record as result.json."""
+    about = {"cost": f"{record['labels']} labels", "paper": ""}
+    scorers = {"predicted": {"sign": problem.sign, **about}, "params": {"sign": 1}, "flops": {"sign": 1}}
+    settings = {**record["settings"], "labels": record["labels"]}
+    store = Store.open(path, {"settings": settings, "part_size": len(problem.asked), "scorers": scorers})
+    store.write(0, predictions(problem, fitted, problem.asked))
+    store.put(RESULT, (json.dumps(record, indent=2, allow_nan=False) + "\n").encode())
+
+
+def show(record: Mapping[str, Any], *, out: Path | None) -> None:
+    """Print how good the predictions are, and the best of them."""
+    settings = record["settings"]
+    caption = (
+        f"Agreement with {settings['target']} over {record['labels']} labels; held-out: each of {settings['folds']} "
+        f"folds predicted from the others; the other rows need no label. {RESAMPLES} bootstrap resamples; positive = "
+        "agrees with the target"
+    )
+    table = Table(title=escape(title(settings)), caption=escape(caption), box=box.SIMPLE_HEAD)
+    for column in ("score", "Spearman [95 %]", "Kendall tau [95 %]", "given FLOPs"):
+        table.add_column(escape(column), justify="left" if column == "score" else "right")
+    for row in record["agreements"].values():
+        spearman, kendall = (with_interval(row[name], row[f"{name}_interval"]) for name in ("spearman", "kendall"))
+        cells = (row["label"], spearman, kendall, number(row["partial_given_flops"]))
+        table.add_row(*map(escape, cells))
+    console = Console()
+    (console if console.is_terminal else Console(width=PIPED_WIDTH)).print(table)
+    print(f"best of {record['predicted']} predicted:")
+    for row in record["best"]:
+        seen = "" if row["measured"] is None else f", measured {row['measured']:.5g}"
+        cost = f"#params {row['params']:,}, FLOPs {row['flops'] / 1e6:,.2f} M"
+        print(f"  {row['arch']}: {row['predicted']:.5g}{seen} ({cost})")
+    if out is not None:
+        print(f"written to {out}")
+
+
+def title(settings: Mapping[str, Any]) -> str:
+    """Return what made the predictions."""
+    if settings["source"] is None:
+        return f"Predictions by {settings['model']}" + f" ({MEMBERS} networks)" * (settings["model"] == "graph")
+    return f"Predictions by {settings['transfer']} from {settings['source_target']} ({MEMBERS} networks)"

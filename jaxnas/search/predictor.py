@@ -1,0 +1,154 @@
+"""Search by a predictor that is trained again after every round on all the answers so far.
+
+Of a round's architectures, half are those that are predicted to be the best, half are drawn from the best share of the
+predictions, which halves from round to round: BRP-NAS's iterative sampling (Dudziak et al., NeurIPS 2020). The
+predictor is the graph network of `jaxnas.learn` on the goal's ranks, with the prior's scores, if there are any, as its
+own prior; where architectures are no graphs, ridge regression on these and the counts.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxnas.errors import UserError
+from jaxnas.learn.features import Pool, make_pool
+from jaxnas.learn.models import MODELS
+from jaxnas.search.base import Found, Method, Scores, Task, as_text, best_value, check_budget, join
+
+LISTED = 10**5  # architectures up to which all of a space are candidates
+DRAWN = 1000  # candidates of a larger space: half random, half mutations of the best
+PARENTS = 16  # the best, whose mutations they are
+NARROW = 512  # rows to which the share of the second half shrinks
+
+
+@dataclass(frozen=True)
+class PredictorOptions:
+    """Options of the method `predictor`."""
+
+    batch: int = 16
+    """Architectures of a round."""
+    members: int = 3
+    """Networks whose predictions are averaged."""
+
+
+class Rounds(NamedTuple):
+    """Everything asked so far `[M, A]`, how many have their scores, and the scores of the rounds so far."""
+
+    archs: np.ndarray
+    scored: int
+    scores: Scores
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """The best of all that were scored.
+
+    Attributes:
+      task: the task.
+      batch: architectures of a round.
+      members: networks that are averaged.
+      listed: all architectures `[N, A]`, where there are few enough.
+    """
+
+    task: Task
+    batch: int
+    members: int
+    listed: np.ndarray | None = field(repr=False, compare=False)
+
+    @property
+    def rounds(self) -> int:
+        return -(-self.task.budget // self.batch)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"budget": self.task.budget, "batch": self.batch, "members": self.members}
+
+    def init(self) -> Rounds:
+        return Rounds(np.asarray(self.task.first(min(self.batch, self.task.budget)), np.int32), 0, {})
+
+    def ask(self, state: Rounds) -> np.ndarray:
+        return state.archs[state.scored :]
+
+    def step(self, state: Rounds, scores: Scores) -> Rounds:
+        scores = join([state.scores, scores]) if state.scored else scores
+        count = min(self.batch, self.task.budget - len(state.archs))
+        archs = state.archs
+        if count:
+            archs = np.concatenate([archs, self._propose(archs, scores, count)])
+        return Rounds(archs, len(state.archs), scores)
+
+    def done(self, state: Rounds) -> bool:
+        return state.scored == self.task.budget
+
+    def result(self, state: Rounds) -> Found:
+        return self.task.goal.best(state.archs, state.scores, more="--budget")
+
+    def report(self, state: Rounds) -> list[dict[str, Any]]:
+        """Return of each round the best value so far of each objective."""
+        goal, records = self.task.goal, []
+        values = goal.values(state.scores)
+        for end in [*range(self.batch, state.scored, self.batch), state.scored]:
+            means = zip(goal.signs.items(), values[:, :end], strict=True)
+            best = {f"best {n}": best_value(sign * mean[np.isfinite(mean)], sign) for (n, sign), mean in means}
+            records.append({"scored": end, **best})
+        return records
+
+    def table(self, state: Rounds) -> list[dict[str, str]]:
+        return as_text(self.report(state))
+
+    def _propose(self, archs: np.ndarray, scores: Scores, count: int) -> np.ndarray:
+        """Return the next `count` architectures."""
+        ranks = self.task.goal.ranks(scores)
+        rng = np.random.default_rng([self.task.seed, len(archs)])
+        candidates = self._candidates(archs, ranks, rng) if self.listed is None else self.listed
+        predicted = self._predict(archs, -ranks, candidates)
+        known = {arch.tobytes() for arch in archs}
+        order = [k for k in np.argsort(-predicted, kind="stable") if _is_new(candidates[k], known)]
+        best = order[: -(-count // 2)]
+        share = max(len(candidates) >> (len(archs) // self.batch), NARROW)
+        rest = order[len(best) : max(share, count)]
+        return candidates[[*best, *rng.choice(rest, min(count - len(best), len(rest)), replace=False)]]
+
+    def _candidates(self, archs: np.ndarray, ranks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return `[DRAWN, A]` random architectures and mutations of the best; some may come up twice."""
+        space, keys = self.task.space, jax.random.split(jax.random.key(int(rng.integers(2**31))), DRAWN // 2 + 1)
+        parents = archs[np.argsort(ranks, kind="stable")[:PARENTS]]  # NaN, of failures, sorts last
+        children = [space.mutate(key, parents[k % len(parents)]) for k, key in enumerate(keys[1:])]
+        return np.concatenate([space.sample(keys[0], DRAWN - len(children)), children]).astype(np.int32)
+
+    def _predict(self, archs: np.ndarray, labels: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        """Return predictions for the candidates `[N]`, higher is better; every round has the same shapes."""
+        room = self.task.budget - len(archs)
+        pool = self._pool(np.concatenate([archs, np.resize(candidates, (room, archs.shape[1])), candidates]))
+        rows = np.tile(np.arange(self.task.budget), (self.members, 1))
+        values = np.tile(np.pad(labels, (0, room), constant_values=np.nan), (self.members, 1))
+        model = MODELS["ridge" if pool.graphs is None else "graph"]
+        return model(pool, rows, values, seed=self.task.seed)[:, self.task.budget :].mean(0)
+
+    def _pool(self, archs: np.ndarray) -> Pool:
+        space, prior = self.task.space, self.task.prior
+        counts = {"params": space.params(archs), "flops": space.flops(archs)}
+        cheap = {} if prior is None else {f"prior {k}": column for k, column in enumerate(prior(archs).T)}
+        return make_pool(space, archs, {**cheap, **counts}, silent=frozenset(counts))
+
+
+def _is_new(arch: np.ndarray, known: set[bytes]) -> bool:
+    """Return whether an architecture is not in `known`, and add it."""
+    new = arch.tobytes() not in known
+    known.add(arch.tobytes())
+    return new
+
+
+def make(task: Task, options: PredictorOptions) -> Method:
+    """Return the method for `task`, or raise a `UserError` about the first number that is not possible."""
+    for name, number in (("batch", options.batch), ("members", options.members)):
+        if number < 1:
+            raise UserError(f"--predictor.{name} is {number}; it must be at least 1")
+    check_budget(task, 1, "a single one")
+    listed = None
+    if task.space.size <= LISTED:
+        archs = np.asarray(task.space.enumerate(), np.int32)
+        listed = archs[task.space.contains(archs)]
+    return Predictor(task, options.batch, options.members, listed)

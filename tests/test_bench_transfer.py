@@ -1,0 +1,79 @@
+"""The transfer protocol: who is tested, what is reported, and the published figures of ridge on 13 proxies."""
+
+import json
+
+import numpy as np
+import pytest
+
+from bench import transfer
+from bench.transfer import Options, main, measured
+from bench.transfer_data import Measured
+from bench.transfer_plot import draw
+from jaxnas import spaces
+from jaxnas.learn.features import make_pool
+
+SPACE = spaces.get("transnas101_micro")
+
+
+def made_up(count=2000):
+    """Some architectures, by classes of isomorphic ones, and the number of their convolutions."""
+    archs = SPACE.enumerate()[:: SPACE.size // count]
+    counts = {"params": SPACE.params(archs), "flops": SPACE.flops(archs)}
+    classes = np.unique(SPACE.canonical(archs), axis=0, return_inverse=True)[1].reshape(-1)
+    pool = make_pool(SPACE, archs, counts, silent=frozenset(counts))
+    return Measured(pool, (archs >= 2).sum(1) + (archs == 3).sum(1) / 10, counts, classes)
+
+
+@pytest.mark.parametrize("unseen", [False, True])
+def test_labelled_rows_and_if_asked_for_isomorphic_ones_are_not_tested(unseen):
+    data = made_up()
+    case = transfer.CASES["segmentation"]
+    sources = {"class_object": data, "nasbench201": data}
+    draws = transfer.drawn(case, data, sources, Options(seeds=3, labels=(0, 16), unseen=unseen))
+    assert draws.rows.shape == (3, 16)
+    for seed, tests in enumerate(draws.tests):
+        assert not {*draws.rows[seed]} & {*tests}
+        seen = {*data.classes[draws.rows[seed]], *data.classes[draws.known["class_object"][seed]]}
+        if unseen:
+            assert not seen & {*data.classes[tests]}
+            assert len(tests) == (~np.isin(data.classes, [*seen])).sum()
+        else:
+            assert len(tests) == len(data.values) - 16
+
+
+def test_figures_of_a_perfect_and_of_a_constant_prediction():
+    data = made_up()
+    tests = [np.arange(300), np.arange(100, len(data.values))]
+    perfect = transfer.quality(np.stack([data.values] * 2), data, tests)
+    assert [perfect[name]["mean"] for name in ("spearman", "kendall", "top_precision")] == pytest.approx([1, 1, 1])
+    assert perfect["regret"]["mean"] == perfect["spearman"]["std"] == 0
+    constant = transfer.quality(np.zeros((2, len(data.values))), data, tests)
+    assert constant["spearman"]["mean"] == constant["kendall"]["mean"] == 0
+
+
+def test_ridge_on_published_proxies_has_the_published_figures(shared_data, monkeypatch, tmp_path):
+    monkeypatch.setattr("bench.transfer_data.DATA", shared_data)
+    monkeypatch.setattr(
+        "bench.transfer_data.PROXIES", shared_data / "published_proxies/nasbench201_naslib_9445.parquet"
+    )
+    *_, record = measured("proxies", Options(seeds=6, labels=(0, 16, 64, 128)))
+    found = record["figures"]["from scratch: ridge"]
+    kendall = [found[n]["kendall"]["mean"] for n in ("16", "64", "128")]
+    np.testing.assert_allclose(kendall, [0.69, 0.73, 0.75], atol=0.035)
+    assert found["0"] == record["figures"]["zero-label"]["0"]
+    assert len(record["scores"]) == 13
+    draw(json.loads(json.dumps(record)), tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("words", "says"), [(["segmentatoin"], "did you mean"), (["proxies", "--seeds", "0"], "least 1")]
+)
+def test_bad_options(capsys, words, says):
+    assert main(words) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_without_names_the_cases_are_listed(capsys):
+    assert main([]) == 0
+    assert capsys.readouterr().out.split() == [*transfer.CASES]

@@ -1,0 +1,160 @@
+"""`python -m jaxnas.predict`: the table it writes, its figures, and bad input."""
+
+import json
+
+import jax
+import numpy as np
+import polars as pl
+import pytest
+
+from jaxnas import correlate, spaces
+from jaxnas.learn import models, transfer
+from jaxnas.learn.training import Training
+from jaxnas.predict import main
+from jaxnas.store import Store
+
+SPACE = spaces.get("nasbench201")
+N, M = 40, 60
+COLUMNS = {"arch", "predicted", "measured", "params", "flops"}
+
+
+@pytest.fixture(autouse=True)
+def short_training(monkeypatch):
+    for module in (models, transfer):
+        monkeypatch.setattr(module, "Training", lambda: Training(width=8, layers=1, steps=20, batch=8))
+    monkeypatch.setattr(transfer, "STEPS", 20)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A table of labels, one of others to predict, and a directory of scores that lacks some of them."""
+    rng = np.random.default_rng(0)
+    archs = SPACE.sample(jax.random.key(0), N + M)
+    strings, quality = [SPACE.decode(arch) for arch in archs], SPACE.params(archs) / 1e6
+    other = quality + rng.normal(scale=0.1, size=len(archs))
+    table = pl.DataFrame({"arch_str": strings, "top1": quality * 10, "error": 90 - quality * 10, "proxy": other})
+    table[:N].write_csv(tmp_path / "train.csv")
+    table[N:].select("arch_str", "proxy").write_parquet(tmp_path / "others.parquet")
+    scored = pl.DataFrame({"row": range(80), "arch": strings[:80], "ntk": -other[:80], "params": 0, "flops": 0})
+    manifest = {"settings": {"space": SPACE.name}, "part_size": 80, "scorers": {"ntk": {"sign": -1}}}
+    Store.open(tmp_path / "run", manifest).write(0, scored)
+    return tmp_path
+
+
+def run(files, *arguments, target="top1"):
+    return main(["--train", str(files / "train.csv"), "--target", target, "--model", "ridge", *arguments])
+
+
+def result(capsys, files, *arguments, **options):
+    assert run(files, "--json", *arguments, **options) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_predictions_are_a_directory_of_scores(files, capsys):
+    others = str(files / "others.parquet")
+    assert run(files, "--predict", others, "--scores", str(files / "run"), "--out", str(files / "out")) == 0
+    assert f"written to {files / 'out'}" in capsys.readouterr().out
+    written = pl.read_parquet(files / "out" / "part-00000.parquet")
+    assert set(written.columns) == {"row", *COLUMNS}
+    assert written["arch"].to_list() == pl.read_parquet(others)["arch_str"].to_list()
+    assert written["measured"].null_count() == M
+    archs = np.stack([SPACE.encode(arch) for arch in written["arch"]])
+    np.testing.assert_array_equal(written["params"], SPACE.params(archs))
+    written.select("arch", truth=pl.col("params") / 1e6).write_csv(files / "truth.csv")
+    figures = [str(files / "out"), str(files / "truth.csv"), "--target", "truth", "--bootstrap", "10", "--json"]
+    assert correlate.main(figures) == 0
+    assert json.loads(capsys.readouterr().out)["scores"]["predicted"]["spearman"] > 0.9
+    assert json.loads((files / "out" / "result.json").read_text())["labels"] == N
+
+
+def test_json_has_the_baselines_beside_the_held_out_predictions(files, capsys):
+    found = result(capsys, files, "--predict", "random:20", "--scores", str(files / "run"))
+    assert (found["labels"], found["predicted"], found["scores"]) == (N, 20, ["ntk", "params", "flops"])
+    assert list(found["agreements"]) == ["held-out", "zero-label", "ntk", "params", "flops"]
+    assert found["agreements"]["params"]["spearman"] == pytest.approx(1)
+    assert found["agreements"]["held-out"]["kendall"] > 0.7
+    assert set(found["best"][0]) == COLUMNS
+    assert len(found["best"]) == 5
+
+
+def test_table_for_people(files, capsys):
+    assert run(files, "--predict", "random:20", "--features", "proxy") == 0
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in ("held-out", "zero-label", "proxy", "#params", "FLOPs", "best of 20"))
+
+
+def test_an_error_is_predicted_as_well_and_best_is_lowest(files, capsys):
+    up = result(capsys, files, "--predict", "random:20", "--scores", str(files / "run"))
+    down = result(
+        capsys, files, "--predict", "random:20", "--scores", str(files / "run"), "--lower-is-better", target="error"
+    )
+    assert [row["arch"] for row in up["best"]] == [row["arch"] for row in down["best"]]
+    assert down["agreements"]["held-out"]["spearman"] == pytest.approx(up["agreements"]["held-out"]["spearman"])
+    assert down["best"][0]["predicted"] == pytest.approx(90 - up["best"][0]["predicted"])
+
+
+@pytest.mark.parametrize("model", ["graph", "trees"])
+def test_other_models(files, capsys, model):
+    found = result(capsys, files, "--predict", "random:20", "--scores", str(files / "run"), "--model", model)
+    assert found["agreements"]["held-out"]["spearman"] > 0.3
+    assert all(np.isfinite(row["predicted"]) for row in found["best"])
+
+
+@pytest.mark.parametrize("mode", ["zero-shot", "finetune"])
+def test_transfer_from_another_column(files, capsys, mode):
+    source = ["--source", str(files / "train.csv"), "--source-target", "error", "--source-lower-is-better"]
+    scores = ["--scores", str(files / "run"), "--predict", "random:20"]
+    found = result(capsys, files, *scores, "--model", "graph", *source, "--transfer", mode)
+    assert found["settings"]["transfer"] == mode
+    assert found["agreements"]["held-out"]["spearman"] > 0.3
+
+
+def test_real_table(shared_data, tmp_path, capsys):
+    table = pl.read_parquet(shared_data / "nasbench201" / "accuracies.parquet").sample(200, seed=0)
+    table.write_parquet(tmp_path / "few.parquet")
+    arguments = ["--target", "c10_valid_200", "--predict", "random:50", "--model", "trees", "--json"]
+    assert main(["--train", str(tmp_path / "few.parquet"), *arguments]) == 0
+    found = json.loads(capsys.readouterr().out)["agreements"]
+    assert found["held-out"]["kendall"] > found["flops"]["kendall"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--model", "forest"], "unknown model 'forest'"),
+        (["--transfer", "copy"], "unknown transfer 'copy'"),
+        (["--folds", "1"], "--folds is 1"),
+        (["--seed", "-1"], "--seed is -1"),
+        (["--source", "a.csv"], "go together"),
+        (["--source", "a.csv", "--source-target", "b"], "--source needs the model graph"),
+        (["--predict", "random:x"], "--predict random:x"),
+        (["--predict", "nothing.csv"], "no such file"),
+        (["--scores", "nowhere"], "nowhere is not a directory"),
+        (["--features", "nothing", "--predict", "random:5"], "none of the architectures has the score 'nothing'"),
+        (["--features", "arch_str", "--predict", "random:5"], "unknown numeric column 'arch_str'"),
+    ],
+)
+def test_bad_option(files, capsys, arguments, says):
+    assert run(files, *arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert says in captured.err
+    assert captured.out == ""
+
+
+def test_bad_tables(files, capsys):
+    assert run(files, target="topl") == 2
+    assert "did you mean 'top1'?" in capsys.readouterr().err
+    pl.read_csv(files / "train.csv")[:3].write_csv(files / "train.csv")
+    assert run(files, "--predict", "random:5") == 2
+    assert "give at least 4" in capsys.readouterr().err
+
+
+def test_scores_of_another_space_are_refused(files, capsys):
+    manifest = {"settings": {"space": "darts"}, "part_size": 1, "scorers": {"ntk": {"sign": -1}}}
+    frame = pl.DataFrame({"row": [0], "arch": ["x"], "ntk": [1.0], "params": [1], "flops": [1]})
+    Store.open(files / "darts", manifest).write(0, frame)
+    assert run(files, "--scores", str(files / "darts")) == 2
+    assert "of the space darts, not of nasbench201" in capsys.readouterr().err
+    assert run(files, "--scores", f"{files / 'run'},{files / 'run'}") == 2
+    assert "give one of them" in capsys.readouterr().err
