@@ -1,0 +1,1 @@
+"""Models that learn from architectures, and from a few that were evaluated."""
