@@ -22,7 +22,7 @@ from bench.query_tables import DEVICES, Oracle
 from jaxnas import cli, devices
 from jaxnas.errors import UserError, unknown
 from jaxnas.search.agnet import AgnetOptions
-from jaxnas.search.base import Task, join
+from jaxnas.search.base import Scores, Task, join
 from jaxnas.search.evolve import EvolveOptions
 from jaxnas.search.local import LocalOptions
 from jaxnas.search.methods import METHODS
@@ -84,30 +84,30 @@ def search(oracle: Oracle, method: str, budget: int, seed: int) -> dict[str, Any
     The architectures are counted as they are asked for, each with its test accuracy when it is the best so far.
     """
     start = time.perf_counter()
-    task = Task(oracle.space, oracle.goal, seed=seed, batch=STEP, budget=budget)
+    task = Task(oracle.table.space, oracle.goal, seed=seed, batch=STEP, budget=budget)
     chosen = METHODS[method].make(task, *OPTIONS[method])
     state, asked, answers = chosen.init(), [], []
     while not chosen.done(state):
         asked.append(chosen.ask(state))
-        answers.append(oracle.evaluate(asked[-1]))
+        answers.append(oracle.table(asked[-1]))
         state = chosen.step(state, answers[-1])
     archs, scores = np.concatenate(asked), join(answers)
     feasible, best = oracle.goal.feasible(scores), _incumbents(oracle, scores)
-    test = oracle.test[oracle.space.rows(archs)]
+    test = oracle.accuracy(scores)
     last = archs[best[-1]][None]
     return {
         "curve": [float(test[row]) for row in best[STEP - 1 :: STEP]],
         "feasible": float(feasible.mean()),
         "found_feasible": bool(feasible[best[-1]]),
         "test": float(test[best[-1]]),
-        "params": int(oracle.space.params(last)[0]),
-        "flops": int(oracle.space.flops(last)[0]),
+        "params": int(oracle.table.space.params(last)[0]),
+        "flops": int(oracle.table.space.flops(last)[0]),
         "asked": len(archs),
         "seconds": time.perf_counter() - start,
     }
 
 
-def _incumbents(oracle: Oracle, scores) -> np.ndarray:
+def _incumbents(oracle: Oracle, scores: Scores) -> np.ndarray:
     """Return for each number of queries the row of the best architecture so far `[N]`."""
     changes = oracle.goal.improvements(scores)
     count = len(next(iter(scores.values())).value[0])
@@ -130,16 +130,14 @@ def _oracles(config: QuerySearch, folder: Path) -> dict[str, Oracle]:
 
 def _all_methods(config: QuerySearch, name: str, oracle: Oracle) -> dict[str, Any]:
     """Run all methods on an oracle, print a row for each, and return their records beside the oracle's own numbers."""
-    known = np.isfinite([*oracle.columns.values()]).all(0) & oracle.goal.feasible(oracle.evaluate(oracle.space.archs))
-    about = {"rows": oracle.space.size, "limits": dict(oracle.goal.at_most), "feasible": float(known.mean())}
-    sizes = {"optimum": float(oracle.test[known].max()), **query_tables.by_size(oracle)}
-    print(f"\n{name}: {about}; test accuracy: " + ", ".join(f"{k} {v:.2f}" for k, v in sizes.items()))
+    about = {"rows": oracle.table.space.size, "limits": dict(oracle.goal.at_most), **query_tables.baselines(oracle)}
+    print(f"\n{name}: {about}", flush=True)
     methods = {}
     for method in config.methods:
         runs = [search(oracle, method, config.budget, seed) for seed in range(config.seeds)]
         methods[method] = {"runs": runs, **_summary(runs)}
         print(f"{method:<8}", " ".join(f"{k} {v:.4g}" for k, v in _summary(runs).items()), flush=True)
-    return {**about, **sizes, "methods": methods}
+    return {**about, "methods": methods}
 
 
 def _summary(runs: list[dict[str, Any]]) -> dict[str, float]:

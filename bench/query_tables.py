@@ -1,20 +1,17 @@
-"""Benchmark tables as oracles: the architectures, what a search may ask, and what is only reported."""
+"""Benchmark tables as oracles: what a search is told, and what is only reported."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
 from jaxnas import spaces
 from jaxnas.search.base import Goal, Scores
-from jaxnas.spaces import Space
-from jaxnas.spaces.nasbench101 import from_table
-from jaxnas.spaces.subspace import Subspace
-from jaxnas.types import Finished, Status
+from jaxnas.search.oracle import Table
 
 DEVICES = ("edgegpu", "raspi4", "edgetpu", "pixel3", "eyeriss", "fpga")
+VALID, TEST = "c10_valid_200", "c10_test_200"
+MEAN_OF_THREE = "c10_test_108_mean3"
 
 
 @dataclass(frozen=True)
@@ -22,67 +19,50 @@ class Oracle:
     """A table with a row for every architecture that can be asked for.
 
     Attributes:
-      space: the architectures of the rows.
+      table: the rows.
       goal: what the search is after.
-      columns: what it is told, by name `[rows]`.
-      test: what is reported of the best architecture `[rows]`, in %.
+      test: name of what is reported of the best architecture.
+      percent: factor that makes per cent of it.
     """
 
-    space: Subspace
+    table: Table
     goal: Goal
-    columns: Mapping[str, np.ndarray]
-    test: np.ndarray
+    test: str
+    percent: float = 1.0
 
-    def evaluate(self, archs: np.ndarray) -> Scores:
-        """Return the rows' values `[1, N]` for architectures `[N, A]`; an unknown one fails."""
-        rows = self.space.rows(archs)
-        return {name: _finished(np.where(rows < 0, np.nan, column[rows])) for name, column in self.columns.items()}
+    def accuracy(self, scores: Scores) -> np.ndarray:
+        """Return what is reported of architectures `[N]`, in %."""
+        return self.percent * scores[self.test].value[0]
 
 
 def nasbench201(folder: Path) -> Oracle:
     """CIFAR-10: validation accuracy after 200 epochs is asked for, test accuracy reported."""
-    space, table = _nasbench201(folder)
-    columns = {"c10_valid_200": table["c10_valid_200"].to_numpy()}
-    return Oracle(space, Goal({"c10_valid_200": 1}), columns, table["c10_test_200"].to_numpy())
+    table = Table(spaces.get("nasbench201"), [folder / "nasbench201" / "accuracies.parquet"], [VALID, TEST])
+    return Oracle(table, Goal({VALID: 1}), TEST)
 
 
 def nasbench101(folder: Path) -> Oracle:
     """The sample of a tenth of the space: the mean test accuracy after 108 epochs, asked for and reported."""
-    table = pl.read_parquet(folder / "nasbench101" / "accuracies_sample.parquet")
-    ops = table.select(f"op{vertex}" for vertex in range(1, 6)).to_numpy()
-    archs = from_table(table["n_vertices"].to_numpy(), table["adj_bits"].to_numpy(), ops)
-    accuracy = table["c10_test_108_mean3"].cast(pl.Float64).to_numpy()
-    name = "c10_test_108_mean3"
-    return Oracle(Subspace(spaces.get("nasbench101"), archs), Goal({name: 1}), {name: accuracy}, 100 * accuracy)
+    path = folder / "nasbench101" / "accuracies_sample.parquet"
+    return Oracle(Table(spaces.get("nasbench101"), [path], [MEAN_OF_THREE]), Goal({MEAN_OF_THREE: 1}), MEAN_OF_THREE, 100.0)
 
 
 def latency(folder: Path, device: str, quantile: float) -> Oracle:
-    """HW-NAS-Bench: NASBench-201's validation accuracy under a limit, a quantile of the latencies on a device, in ms."""
-    space, table = _nasbench201(folder)
-    measured = pl.read_parquet(folder / "nasbench201" / "hw_nas_bench.parquet").sort("idx")
+    """HW-NAS-Bench: as `nasbench201`, under a limit, a quantile of the latencies on a device in ms."""
     name = f"c10_{device}_latency"
-    values = measured[name].to_numpy()
-    values = np.where(values < 0, np.nan, values)  # the device does not support the architecture
-    goal = Goal({"c10_valid_200": 1}, {name: float(np.nanquantile(values, quantile))})
-    columns = {"c10_valid_200": table["c10_valid_200"].to_numpy(), name: values}
-    return Oracle(space, goal, columns, table["c10_test_200"].to_numpy())
+    paths = [folder / "nasbench201" / file for file in ("accuracies.parquet", "hw_nas_bench.parquet")]
+    table = Table(spaces.get("nasbench201"), paths, [VALID, TEST, name])
+    latencies = table(table.space.archs)[name].value[0]
+    limit = float(np.quantile(latencies[latencies > 0], quantile))  # below 0: the device does not support it
+    return Oracle(table, Goal({VALID: 1}, {name: limit}, {name: 0.0}), TEST)
 
 
-def by_size(oracle: Oracle) -> dict[str, float]:
-    """Return the test accuracy of the architectures with most parameters and FLOPs: what no query at all finds."""
-    counts: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-        "most params": oracle.space.params,
-        "most FLOPs": oracle.space.flops,
-    }
-    found = {name: count(oracle.space.archs) for name, count in counts.items()}
-    return {name: float(oracle.test[values == values.max()].mean()) for name, values in found.items()}
-
-
-def _nasbench201(folder: Path) -> tuple[Subspace, pl.DataFrame]:
-    table = pl.read_parquet(folder / "nasbench201" / "accuracies.parquet").sort("idx")
-    space: Space = spaces.get("nasbench201")
-    return Subspace(space, np.stack([space.encode(string) for string in table["arch_str"]])), table
-
-
-def _finished(values: np.ndarray) -> Finished:
-    return Finished(values[None], np.where(np.isfinite(values), Status.ok, Status.failed)[None], {})
+def baselines(oracle: Oracle) -> dict[str, float]:
+    """Return the best test accuracy within the limits, and that of the largest architectures: what no query finds."""
+    archs = oracle.table.space.archs
+    scores = oracle.table(archs)
+    test, kept = oracle.accuracy(scores), oracle.goal.feasible(scores)
+    sizes = {"most params": oracle.table.space.params(archs), "most FLOPs": oracle.table.space.flops(archs)}
+    largest = {name: kept & (size == size[kept].max()) for name, size in sizes.items()}
+    found = {name: float(test[rows].mean()) for name, rows in largest.items()}
+    return {"feasible": float(kept.mean()), "optimum": float(test[kept].max()), **found}

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from jaxnas import spaces
-from jaxnas.spaces import nasbench101, nlp_code
+from jaxnas.spaces import nlp_code
 from jaxnas.spaces.graph_code import INPUT, OUTPUT, Graphs, adjacency, edges_of
 
 SIZES = {"nasbench101": 56, "nasbench201": 84, "darts": 176, "nasbench_nlp": 559, "nasbench_macro": 95, "nats_size": 91}
@@ -83,12 +83,11 @@ def test_an_op_of_two_sources_is_no_cell(archs):
 
 def test_rows_of_nasbench101_round_trip(shared_data):
     table = pl.read_parquet(shared_data / "nasbench101" / "accuracies_sample.parquet").head(3000)
-    ops = table.select(f"op{vertex}" for vertex in range(1, 6)).to_numpy()
-    archs = nasbench101.from_table(table["n_vertices"].to_numpy(), table["adj_bits"].to_numpy(), ops)
-    code = nasbench101.NASBENCH101.graph_code
+    space = spaces.get("nasbench101")
+    archs, code = space.from_table(table.to_dict()), space.graph_code
     decoded, valid = code.decode(code.encode(archs))
     assert valid.all()
-    np.testing.assert_array_equal(decoded, nasbench101.NASBENCH101.canonical(archs))
+    np.testing.assert_array_equal(decoded, space.canonical(archs))
 
 
 def test_cells_of_nasbench101_are_pruned_and_refused():

@@ -19,6 +19,7 @@ from jaxnas.errors import UserError, unknown
 from jaxnas.options import provenance
 from jaxnas.runner import summarise
 from jaxnas.scorers import NTK
+from jaxnas.search.agnet import AgnetOptions
 from jaxnas.search.base import Found, Goal, Method, Task
 from jaxnas.search.evolve import EvolveOptions
 from jaxnas.search.local import LocalOptions
@@ -50,6 +51,7 @@ class Search(ObjectiveOptions):
     """Architectures to evaluate in all; by default 450 for `evolve`, 500 for `random`, 192 for the others. `prune` has
     none."""
     prune: PruneOptions = field(default_factory=PruneOptions)
+    agnet: AgnetOptions = field(default_factory=AgnetOptions)
     evolve: EvolveOptions = field(default_factory=EvolveOptions)
     local: LocalOptions = field(default_factory=LocalOptions)
     repeats: int = 3
