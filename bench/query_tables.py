@@ -44,7 +44,9 @@ def nasbench201(folder: Path) -> Oracle:
 def nasbench101(folder: Path) -> Oracle:
     """The sample of a tenth of the space: the mean test accuracy after 108 epochs, asked for and reported."""
     path = folder / "nasbench101" / "accuracies_sample.parquet"
-    return Oracle(Table(spaces.get("nasbench101"), [path], [MEAN_OF_THREE]), Goal({MEAN_OF_THREE: 1}), MEAN_OF_THREE, 100.0)
+    return Oracle(
+        Table(spaces.get("nasbench101"), [path], [MEAN_OF_THREE]), Goal({MEAN_OF_THREE: 1}), MEAN_OF_THREE, 100.0
+    )
 
 
 def latency(folder: Path, device: str, quantile: float) -> Oracle:

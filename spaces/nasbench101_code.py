@@ -3,7 +3,7 @@
 import numpy as np
 
 from jaxnas.spaces import dag
-from jaxnas.spaces.dag import EDGES, INTERIOR, VERTICES
+from jaxnas.spaces.dag import EDGES, VERTICES
 from jaxnas.spaces.graph_code import INPUT, OUTPUT, GraphCode, Graphs, adjacency, edges_of
 
 FIRST_OP = 2  # class of the first op

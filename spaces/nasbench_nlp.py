@@ -6,7 +6,7 @@ An architecture is `[125]`: 25 rows `(slot, op, input, input, input)` in an orde
 
 import itertools
 import json
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from typing import Any
 
 import jax
@@ -23,7 +23,6 @@ from jaxnas.spaces.nlp_graph import ACTIVATIONS, ARITY, Graph
 from jaxnas.spaces.rnn import (
     BLEND,
     COLUMNS,
-    LEAKY,
     LINEAR,
     MAX_HIDDEN,
     MAX_LINEARS,
@@ -31,14 +30,11 @@ from jaxnas.spaces.rnn import (
     NEW,
     NODE,
     OPS,
-    PAD,
     PREV,
     PROD,
     RNN,
-    SIGM,
     SLOT_NAMES,
     SUM,
-    TANH,
     X,
 )
 from jaxnas.spaces.table_rows import STRINGS

@@ -77,7 +77,10 @@ def _read(ops: np.ndarray, reads: np.ndarray) -> Graph:
         return {}
     slots = {place: place for place in range(end)} | _new_states(reads[end : end + MAX_HIDDEN, :end])
     return {
-        slots[place]: (int(ops[place]) - FIRST_OP, tuple(sorted(slots[source] for source in np.flatnonzero(reads[place]))))
+        slots[place]: (
+            int(ops[place]) - FIRST_OP,
+            tuple(sorted(slots[source] for source in np.flatnonzero(reads[place]))),
+        )
         for place in range(NODE, end)
     }
 

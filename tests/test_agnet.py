@@ -6,8 +6,9 @@ import pytest
 
 from jaxnas import spaces
 from jaxnas.errors import UserError
+from jaxnas.learn.scale import Scale
 from jaxnas.search import agnet
-from jaxnas.search.agnet import AgnetOptions, Scale
+from jaxnas.search.agnet import AgnetOptions
 from jaxnas.search.base import Goal, Task
 from jaxnas.search.constrained import constrained_ranks
 from jaxnas.spaces.subspace import Subspace
@@ -18,7 +19,10 @@ QUICK = AgnetOptions(batch=8, candidates=20, ticks=2, pretrain=32 * 40)
 
 
 def scores(**columns):
-    return {name: Finished(np.array([values], float), np.zeros((1, len(values)), int), {}) for name, values in columns.items()}
+    return {
+        name: Finished(np.array([values], float), np.zeros((1, len(values)), int), {})
+        for name, values in columns.items()
+    }
 
 
 def convolutions(archs):
@@ -141,7 +145,10 @@ def test_the_surrogate_reads_the_prior():
     assert max(seen) == 100
     assert method._inputs(state.archs).shape == (40, 2)
     assert np.abs(method._inputs(state.archs)).max() <= 3
-    assert convolutions(asked[0])["acc"].value.mean() > convolutions(SPACE.sample(jax.random.key(1), 99))["acc"].value.mean()
+    assert (
+        convolutions(asked[0])["acc"].value.mean()
+        > convolutions(SPACE.sample(jax.random.key(1), 99))["acc"].value.mean()
+    )
 
 
 def test_what_a_table_does_not_have_is_not_asked_for():

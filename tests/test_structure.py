@@ -37,7 +37,8 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "runner": "data program scorers spaces types",
     "options": "data devices errors runner scorers spaces",
     "score": "cli data errors options runner scorers spaces store tables types",
-    "search": "cli data errors learn network options plots program ranks runner scorers spaces store tables types user_file",
+    "search": "cli data errors learn network options plots program ranks runner scorers spaces store tables types "
+    "user_file",
     "correlate": "cli errors plots ranks spaces store tables",
     "search_signals": "cli correlate data devices errors options runner scorers search spaces store",
     "commands": "errors",  # by name

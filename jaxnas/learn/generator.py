@@ -104,7 +104,7 @@ class Generator(nnx.Module):
         def step(graph: tuple[jax.Array, jax.Array], place: jax.Array):
             return self._add(*graph, noise, place)
 
-        _, (ops, into) = jax.lax.scan(step, (states, none), jnp.arange(1, self.nodes), unroll=2)
+        _, (ops, into) = jax.lax.scan(step, (states, none), jnp.arange(1, self.nodes))
         targets, sources = np.tril_indices(self.nodes, -1)
         edges = into[targets - 1, sources].at[0].set(self.first_edge)
         return Logits(jnp.concatenate([SURE * start[None], ops]), edges)
@@ -116,12 +116,21 @@ class Generator(nnx.Module):
         decide, begin = self.decide(states, present), self.begin(states, present)
         ops = self.op(jnp.concatenate([decide, noise]))
         new = self.state(jnp.concatenate([self.embed(ops), begin, noise]))
-        context = jnp.broadcast_to(jnp.concatenate([new, decide, noise]), (self.nodes, STATE + GRAPH + NOISE))
-        into = self.edge(jnp.concatenate([states, context], -1))[:, 0]
+        into = self._edges_into(states, jnp.concatenate([new, decide, noise]))
         given = jnp.where(place == 1, self.first_edge, into[0])
         into = into.at[0].set(given)
         seen = present[:, 0] & (into > THRESHOLD)
         return (states.at[place].set(new), edges.at[place].set(seen.astype(edges.dtype))), (ops, into)
+
+    def _edges_into(self, states: jax.Array, context: jax.Array) -> jax.Array:
+        """Return the logits `[V]` of `edge` for each node's state with the context.
+
+        The first layer is linear in both, so the context's part is computed once for all nodes.
+        """
+        first, _, last = self.edge.layers
+        of_node, of_all = jnp.split(first.kernel[...], [STATE])
+        hidden = states @ of_node + (context @ of_all + first.bias[...])[None]
+        return last(nnx.relu(hidden))[:, 0]
 
 
 def reconstruction(logits: Logits, vectors: jax.Array) -> jax.Array:

@@ -2,10 +2,11 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,8 @@ BATCH, RATE, BETAS = 32, 2e-4, (0.5, 0.999)
 DIFFERENT = 20_000  # architectures to draw; more graphs than these are repeats
 FEW = 16  # architectures by which spaces are told apart
 FORMAT = 1  # of the generator: raise it when its weights change their meaning
+
+Module = TypeVar("Module", bound=nnx.Module)
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,23 @@ def training_set(space: Space, most: int, seed: int) -> np.ndarray:
 def untrained(code: GraphCode, vectors: np.ndarray, how: Pretraining) -> Pretrained:
     """Return a generator with random weights for graphs like those of `vectors` `[M, size]`."""
     first_edge = bool(vectors[0, code.nodes * len(code.classes)])
-    return Pretrained(*nnx.split(Generator(code, layers=how.layers, first_edge=first_edge, rngs=nnx.Rngs(how.seed))))
+    make = partial(Generator, code, layers=how.layers, first_edge=first_edge)
+    return Pretrained(*in_parts(make, how.seed))
+
+
+def in_parts(make: Callable[..., Module], seed: int) -> tuple[nnx.GraphDef[Module], nnx.State]:
+    """Return the module that `make(rngs=...)` makes and its weights, drawn without a program to compile.
+
+    Matrices are uniform up to one over the root of their inputs, PyTorch's default, which the authors use; offsets 0.
+    """
+    graphdef, shapes = nnx.split(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))))
+    rng = np.random.default_rng(seed)
+
+    def draw(leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        bound = leaf.shape[0] ** -0.5 if len(leaf.shape) > 1 else 0.0
+        return jnp.asarray(rng.uniform(-bound, bound, leaf.shape), leaf.dtype)
+
+    return graphdef, jax.tree.map(draw, shapes)
 
 
 def train(start: Pretrained, vectors: np.ndarray, how: Pretraining) -> tuple[nnx.State, jax.Array]:

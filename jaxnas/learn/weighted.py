@@ -16,7 +16,7 @@ import optax
 from flax import nnx
 
 from jaxnas.learn.generator import NOISE, Generator, Logits, reconstruction
-from jaxnas.learn.pretrain import BETAS, Pretrained
+from jaxnas.learn.pretrain import BETAS, Pretrained, in_parts
 from jaxnas.learn.surrogate import Surrogate
 
 BATCH = 16
@@ -75,7 +75,7 @@ def start(pretrained: Pretrained, inputs: int, outputs: int, *, alpha: float, ra
       rate: of Adam.
       seed: of the surrogate's weights.
     """
-    graphdef, params = nnx.split(Surrogate(inputs, outputs, rngs=nnx.Rngs(seed)))
+    graphdef, params = in_parts(partial(Surrogate, inputs, outputs), seed)
     both = (pretrained.params, params)
     return Models(pretrained.graphdef, graphdef, alpha, rate), Learner(both, _optimiser(rate).init(both))
 
@@ -88,7 +88,9 @@ def retrain(models: Models, learner: Learner, known: Known, key: jax.Array, step
         rows_key, noise_key = jax.random.split(jax.random.fold_in(key, number))
         rows = jax.random.categorical(rows_key, jnp.log(known.weights), shape=(BATCH,))
         chosen = jax.tree.map(lambda column: column[rows], known)
-        gradient = jax.grad(_loss, argnums=1)(models, learner.params, chosen, jax.random.normal(noise_key, (BATCH, NOISE)))
+        gradient = jax.grad(_loss, argnums=1)(
+            models, learner.params, chosen, jax.random.normal(noise_key, (BATCH, NOISE))
+        )
         updates, moments = _optimiser(models.rate).update(gradient, learner.moments)
         return Learner(optax.apply_updates(learner.params, updates), moments)
 

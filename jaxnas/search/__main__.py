@@ -45,8 +45,9 @@ class Search(ObjectiveOptions):
 
     method: str = "prune"
     """`prune`: TE-NAS prunes a supernet by ntk and regions. `evolve`: GenNAS's regularised evolution, as published with
-    --scorers regression --repeats 1 --evolve.brood 1. `local`: local search. `random`: the best of random ones. All but
-    `prune` go by any objectives."""
+    --scorers regression --repeats 1 --evolve.brood 1. `local`: local search. `agnet`: a generator of architectures that
+    learns from those that were scored (AG-Net). `random`: the best of random ones. All but `prune` go by any
+    objectives."""
     budget: int | None = None
     """Architectures to evaluate in all; by default 450 for `evolve`, 500 for `random`, 192 for the others. `prune` has
     none."""

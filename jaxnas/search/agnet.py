@@ -12,6 +12,7 @@ searches, too.
 Source: Lukasik, Jung and Keuper, Learning Where to Look: Generative NAS is Surprisingly Efficient, ECCV 2022.
 """
 
+import itertools
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ import numpy as np
 from jaxnas.errors import UserError
 from jaxnas.learn import weighted
 from jaxnas.learn.pretrain import Pretraining, code_of, pretrained
+from jaxnas.learn.scale import Scale, padded
 from jaxnas.learn.weighted import Known, Learner, Models
 from jaxnas.search.base import Found, Method, Scores, Task, as_text, best_value, check_budget, join
 from jaxnas.search.constrained import constrained_ranks, targets
@@ -49,30 +51,10 @@ class AgnetOptions:
     """Learning rate of the retraining (the authors, under limits: 2e-4)."""
     joint: bool = True
     """Whether scores with a limit also count in the rank; otherwise breaking a limit is all that matters."""
-    pretrain: int = 640_000
+    pretrain: int = 64_000
     """Graphs that the generator is trained on before its first search of a space; the result is kept in the cache."""
     layers: int = 2
     """Of the generator's graph network (the authors, on DARTS: 4)."""
-
-
-class Scale(NamedTuple):
-    """Centre and width `[T]` of numbers, by which each column is brought to a common unit."""
-
-    centre: np.ndarray
-    width: np.ndarray
-
-    @classmethod
-    def of(cls, numbers: np.ndarray) -> "Scale":
-        """Return median and distance of the quartiles of the columns of `[N, T]`, failures left out."""
-        known = [column[np.isfinite(column)] if np.isfinite(column).any() else np.zeros(1) for column in numbers.T]
-        low, centre, high = np.array([np.quantile(column, (0.25, 0.5, 0.75)) for column in known]).T
-        return cls(centre, np.where(high > low, high - low, 1.0))
-
-    def to_units(self, numbers: np.ndarray) -> np.ndarray:
-        return (numbers - self.centre[None]) / self.width[None]
-
-    def from_units(self, numbers: np.ndarray) -> np.ndarray:
-        return numbers * self.width[None] + self.centre[None]
 
 
 class Learned(NamedTuple):
@@ -109,7 +91,7 @@ class AgNet:
     @property
     def rounds(self) -> int:
         ends = [0, *(self._end(cell) for cell in range(self._code.cells))]
-        return sum(-(-(end - start) // self.how.batch) for start, end in zip(ends, ends[1:], strict=False))
+        return sum(-(-(end - start) // self.how.batch) for start, end in itertools.pairwise(ends))
 
     @property
     def batch(self) -> int:
@@ -221,7 +203,7 @@ class AgNet:
         return drawn[[arch.tobytes() not in known for arch in drawn]][:count]
 
     def _next_cell(self, state: Learned) -> Learned:
-        """Return the state in which the best architecture so far keeps its cell and the search of the next one begins."""
+        """Return the state in which the best architecture so far is the base and the search of the next cell begins."""
         base = self.task.goal.best(state.archs, state.scores, more="--budget").arch
         state = state._replace(cell=state.cell + 1, first=state.scored, base=base, learner=self._start[1])
         return self._asking(state, state.archs[:0], {})
@@ -243,14 +225,15 @@ class AgNet:
     def _retrained(self, state: Learned) -> Learner:
         """Return the learner after `ticks` times all that was scored in the search of this cell."""
         rows = slice(state.first, state.scored)
-        archs, scores = state.archs[rows], {n: Finished(s.value[:, rows], s.status[:, rows], {}) for n, s in state.scores.items()}
+        archs = state.archs[rows]
+        scores = {n: Finished(s.value[:, rows], s.status[:, rows], {}) for n, s in state.scores.items()}
         ranks = constrained_ranks(self.task.goal, scores, joint=self.how.joint)
         weights = weighted.rank_weights(np.where(self._code.fits(archs), ranks, np.nan))
         if not weights.any():
             return state.learner
         goals = np.nan_to_num(self._scale(state).to_units(self._means(scores)))
         columns = (self._cell(state).vectors(archs), self._inputs(archs), goals, weights)
-        known = Known(*(_padded(column, self.task.budget) for column in columns))
+        known = Known(*(padded(column, self.task.budget) for column in columns))
         steps = self.how.ticks * -(-len(archs) // weighted.BATCH)
         key = jax.random.fold_in(jax.random.key(self.task.seed), state.scored)
         return weighted.retrain(self._models, state.learner, known, key, steps)
@@ -269,7 +252,7 @@ class AgNet:
         """Return the proposals' rows from the best prediction to the worst."""
         vectors = found.soft if self.task.prior is None else self._cell(state).vectors(found.archs)
         inputs = np.concatenate([vectors, self._inputs(found.archs)], 1)
-        padded = _padded(inputs, self.how.candidates)
+        padded = padded(inputs, self.how.candidates)
         predicted = np.asarray(weighted.predict(self._models, state.learner, padded))[: len(inputs)]
         values = self._scale(state).from_units(predicted).T[:, None]
         scores = {n: Finished(v, np.zeros(v.shape, int), {}) for n, v in zip(self._targets, values, strict=True)}
@@ -283,13 +266,10 @@ def make(task: Task, options: AgnetOptions) -> Method:
         if getattr(options, name) < most:
             raise UserError(f"--agnet.{name} is {getattr(options, name)}; it must be at least {most}")
     if not 0 <= options.alpha <= 1 or options.rate <= 0:
-        raise UserError(f"--agnet.alpha must lie in 0 to 1 and --agnet.rate above 0, not {options.alpha}, {options.rate}")
+        raise UserError(
+            f"--agnet.alpha must lie in 0 to 1 and --agnet.rate above 0, not {options.alpha}, {options.rate}"
+        )
     method = AgNet(task, options)
     cells = code_of(task.space).cells
     check_budget(task, cells * options.batch, f"a first round of {options.batch} for each of {cells} cells")
     return method
-
-
-def _padded(rows: np.ndarray, length: int) -> np.ndarray:
-    """Return float32 rows `[length, ...]`, zeros behind those given."""
-    return np.pad(rows.astype(np.float32), [(0, length - len(rows)), *[(0, 0)] * (rows.ndim - 1)])

@@ -45,7 +45,7 @@ class Cell(NamedTuple):
         return vectors
 
     def architectures(self, ops: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the architectures `[N, A]` with this cell of classes `[N, V]` and edges `[N, pairs]`, and which are valid."""
+        """Return the architectures `[N, A]` with this cell, given classes `[N, V]` and edges `[N, pairs]`; and which are valid."""
         if self.code.cells == 1:
             return self.code.decode(Graphs(ops[:, None], edges[:, None]))
         graphs = Graphs(*(np.repeat(part, len(ops), 0) for part in self.code.encode(self.base[None])))
@@ -61,7 +61,13 @@ class Cell(NamedTuple):
 
 
 def propose(
-    space: Space, cell: Cell, generate: Callable[[jax.Array], Logits], seen: np.ndarray, *, enough: int, seed: tuple[int, int]
+    space: Space,
+    cell: Cell,
+    generate: Callable[[jax.Array], Logits],
+    seen: np.ndarray,
+    *,
+    enough: int,
+    seed: tuple[int, int],
 ) -> Proposals:
     """Draw until there are more than `enough` architectures or 4,500 graphs were drawn; keep a random `enough` of them.
 
