@@ -44,32 +44,32 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def gru(cell, state, x):
-    xr, xz, xn = np.split(linear(cell.dense_i, x), 3)
-    hr, hz, hn = np.split(linear(cell.dense_h, state), 3)
+def gru(from_input, from_state, bias, state, x):
+    xr, xz, xn = np.split(x @ from_input + bias, 3)
+    hr, hz, hn = np.split(state @ from_state, 3)
     z = sigmoid(xz + hz)
     return (1 - z) * np.tanh(xn + sigmoid(xr + hr) * hn) + z * state
 
 
 def passed(module, states, edges):
     """Messages edge by edge, of states by node."""
-    halves = [
-        {node: state[:16] for node, state in states.items()},
-        {node: state[16:] for node, state in states.items()},
-    ]
-    directions = (edges, [(target, source) for source, target in edges])
-    for half, directed in enumerate(directions):
-        for layer in (2 * half, 2 * half + 1):
-            before = halves[half]
-            received = {node: np.zeros(32) for node in states}
+    names = ("message_kernel", "message_bias", "input_kernel", "state_kernel", "gates_bias")
+    weights = [np.float64(getattr(module, name)[...]) for name in names]
+    halves = [{node: h[:16] for node, h in states.items()}, {node: h[16:] for node, h in states.items()}]
+    for way, directed in enumerate((edges, [(target, source) for source, target in edges])):
+        for layer in range(2):
+            kernel, offset, *unit = (weight[layer, way] for weight in weights)
+            before, received = halves[way], {node: np.zeros(32) for node in states}
             for source, target in directed:
-                received[target] += linear(module.messages[layer], np.concatenate([before[source], before[target]]))
-            halves[half] = {node: gru(module.updates[layer], before[node], received[node]) for node in states}
+                received[target] += np.concatenate([before[source], before[target]]) @ kernel + offset
+            halves[way] = {node: gru(*unit, before[node], received[node]) for node in states}
     return {node: np.concatenate([halves[0][node], halves[1][node]]) for node in states}
 
 
 def read(module, states):
-    return sum(linear(module.value, h) * sigmoid(linear(module.gate, h)) for h in states.values())
+    """The two gated sums."""
+    values = {node: linear(module.value, h).reshape(2, 32) for node, h in states.items()}
+    return sum(values[node] * sigmoid(linear(module.gate, h))[:, None] for node, h in states.items())
 
 
 def by_loops(module, z):
@@ -78,7 +78,7 @@ def by_loops(module, z):
     ops, logits = [20 * start], []
     for place in range(1, module.nodes):
         states = passed(module.passing, states, edges)
-        decide, begin = read(module.decide, states), read(module.begin, states)
+        decide, begin = read(module.readouts, states)
         ops.append(mlp(module.op, decide, z))
         new = mlp(module.state, mlp(module.embed, ops[-1]), begin, z)
         into = [float(mlp(module.edge, states[u], new, decide, z)[0]) for u in range(place)]

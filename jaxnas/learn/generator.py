@@ -16,6 +16,8 @@ from flax import nnx
 from jaxnas.spaces.graph_code import INPUT, GraphCode
 
 NOISE, STATE, GRAPH = 32, 32, 32  # sizes of the noise, of a node's and of a graph's state
+HALF = STATE // 2  # of a node's state, for each direction
+GATES = 3 * HALF
 SURE = 20.0  # logit of what is given: the first node's class, and its edge into the second
 THRESHOLD = 0.5  # logit above which the graph network sees an edge
 
@@ -33,41 +35,46 @@ class Logits(NamedTuple):
 
 
 class Passing(nnx.Module):
-    """Messages along the edges of a graph, forwards and backwards, each direction with half of a node's state."""
+    """Messages along the edges of a graph, forwards and backwards, each direction with half of a node's state.
 
-    def __init__(self, layers: int, *, rngs: nnx.Rngs) -> None:
-        half = STATE // 2
-        cells = [(nnx.Linear(STATE, STATE, rngs=rngs), nnx.GRUCell(STATE, half, rngs=rngs)) for _ in range(2 * layers)]
-        self.messages = nnx.List([message for message, _ in cells])
-        self.updates = nnx.List([update for _, update in cells])
+    A layer's message is linear in the states at both ends of its edge; a gated recurrent unit takes in their sum. The
+    weights of all layers and of both directions are stacked, `[layers, 2, ...]`: fewer, larger products.
+    """
+
+    def __init__(self, layers: int) -> None:
+        def zeros(*shape: int) -> nnx.Param[jax.Array]:
+            return nnx.Param(jnp.zeros((layers, 2, *shape)))
+
+        self.message_kernel, self.message_bias = zeros(STATE, STATE), zeros(STATE)
+        self.input_kernel, self.state_kernel, self.gates_bias = zeros(STATE, GATES), zeros(HALF, GATES), zeros(GATES)
 
     def __call__(self, states: jax.Array, edges: jax.Array) -> jax.Array:
         """Return the nodes' new states `[V, STATE]`; `edges` `[V, V]` is 1 at `[v, u]` for u -> v."""
-        layers = len(self.messages) // 2
-        forward, backward = jnp.split(states, 2, -1)
-        for layer in range(layers):
-            forward = self._layer(layer, forward, edges)
-            backward = self._layer(layers + layer, backward, edges.T)
-        return jnp.concatenate([forward, backward], -1)
+        both = jnp.stack([edges, edges.T])
+        degrees = both.sum(-1, keepdims=True)
+        weights = (self.message_kernel, self.message_bias, self.input_kernel, self.state_kernel, self.gates_bias)
 
-    def _layer(self, layer: int, states: jax.Array, edges: jax.Array) -> jax.Array:
-        """Update the states by the sum of the messages, linear in the states `[h_u, h_v]` at the ends of each edge."""
-        degrees = edges.sum(-1, keepdims=True)
-        message = self.messages[layer]
-        ends = jnp.concatenate([edges @ states, degrees * states], -1)
-        received = ends @ message.kernel[...] + degrees * message.bias[...][None]
-        return self.updates[layer](states, received)[0]
+        def layer(halves: jax.Array, weights: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
+            message, offset, from_input, from_state, bias = weights
+            ends = jnp.concatenate([both @ halves, degrees * halves], -1)
+            received = ends @ message + degrees * offset[:, None]
+            return _gated(halves, received @ from_input + bias[:, None], halves @ from_state), None
+
+        halves = jnp.stack(jnp.split(states, 2, -1))
+        halves, _ = jax.lax.scan(layer, halves, tuple(weight[...] for weight in weights))
+        return jnp.concatenate([halves[0], halves[1]], -1)
 
 
-class Readout(nnx.Module):
-    """The gated sum of the nodes' states."""
+class Readouts(nnx.Module):
+    """Two gated sums of the nodes' states: what decides about the next node, and what its state begins from."""
 
     def __init__(self, *, rngs: nnx.Rngs) -> None:
-        self.value, self.gate = nnx.Linear(STATE, GRAPH, rngs=rngs), nnx.Linear(STATE, 1, rngs=rngs)
+        self.value, self.gate = nnx.Linear(STATE, 2 * GRAPH, rngs=rngs), nnx.Linear(STATE, 2, rngs=rngs)
 
     def __call__(self, states: jax.Array, present: jax.Array) -> jax.Array:
-        """Return the graph's state `[GRAPH]` of nodes `[V, STATE]`, where they are `present` `[V, 1]`."""
-        return (present * self.value(states) * nnx.sigmoid(self.gate(states))).sum(0)
+        """Return both of the graph's states `[2, GRAPH]`, of nodes `[V, STATE]` where they are `present` `[V, 1]`."""
+        values = self.value(states).reshape(-1, 2, GRAPH)
+        return (present[..., None] * values * nnx.sigmoid(self.gate(states))[..., None]).sum(0)
 
 
 class Generator(nnx.Module):
@@ -85,8 +92,7 @@ class Generator(nnx.Module):
         both = STATE + GRAPH
         self.embed = _mlp(self.classes, STATE, STATE, rngs)
         self.start = _mlp(STATE + NOISE, both, STATE, rngs)
-        self.passing = Passing(layers, rngs=rngs)
-        self.decide, self.begin = Readout(rngs=rngs), Readout(rngs=rngs)
+        self.passing, self.readouts = Passing(layers), Readouts(rngs=rngs)
         self.op = _mlp(GRAPH + NOISE, GRAPH, self.classes, rngs)
         self.state = _mlp(STATE + GRAPH + NOISE, both, STATE, rngs)
         self.edge = _mlp(2 * STATE + GRAPH + NOISE, both, 1, rngs)
@@ -113,7 +119,7 @@ class Generator(nnx.Module):
         """Add the node at `place`; return the graph with it, the logits of its class and those of edges into it."""
         present = (jnp.arange(self.nodes) < place)[:, None]
         states = present * self.passing(states, edges)
-        decide, begin = self.decide(states, present), self.begin(states, present)
+        decide, begin = self.readouts(states, present)
         ops = self.op(jnp.concatenate([decide, noise]))
         new = self.state(jnp.concatenate([self.embed(ops), begin, noise]))
         into = self._edges_into(states, jnp.concatenate([new, decide, noise]))
@@ -139,6 +145,14 @@ def reconstruction(logits: Logits, vectors: jax.Array) -> jax.Array:
     ops, edges = vectors[:, :split].reshape(logits.ops.shape), vectors[:, split:]
     of_nodes = optax.softmax_cross_entropy(logits.ops, ops).mean(-1)
     return of_nodes + optax.sigmoid_binary_cross_entropy(logits.edges, edges).mean(-1)
+
+
+def _gated(states: jax.Array, inputs: jax.Array, recurrent: jax.Array) -> jax.Array:
+    """Return the next states `[..., HALF]` of a gated recurrent unit (Cho et al., 2014), given what its gates read."""
+    reset, update, new = jnp.split(inputs, 3, -1)
+    reset_by, update_by, new_by = jnp.split(recurrent, 3, -1)
+    update = nnx.sigmoid(update + update_by)
+    return (1 - update) * jnp.tanh(new + nnx.sigmoid(reset + reset_by) * new_by) + update * states
 
 
 def _mlp(inputs: int, hidden: int, outputs: int, rngs: nnx.Rngs) -> nnx.Sequential:

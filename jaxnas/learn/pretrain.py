@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -88,16 +88,16 @@ def untrained(code: GraphCode, vectors: np.ndarray, how: Pretraining) -> Pretrai
 def in_parts(make: Callable[..., Module], seed: int) -> tuple[nnx.GraphDef[Module], nnx.State]:
     """Return the module that `make(rngs=...)` makes and its weights, drawn without a program to compile.
 
-    Matrices are uniform up to one over the root of their inputs, PyTorch's default, which the authors use; offsets 0.
+    Kernels are uniform up to one over the root of their inputs, PyTorch's default, which the authors use; the rest 0.
     """
     graphdef, shapes = nnx.split(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))))
     rng = np.random.default_rng(seed)
 
-    def draw(leaf: jax.ShapeDtypeStruct) -> jax.Array:
-        bound = leaf.shape[0] ** -0.5 if len(leaf.shape) > 1 else 0.0
+    def draw(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        bound = leaf.shape[-2] ** -0.5 if "kernel" in jax.tree_util.keystr(path) else 0.0
         return jnp.asarray(rng.uniform(-bound, bound, leaf.shape), leaf.dtype)
 
-    return graphdef, jax.tree.map(draw, shapes)
+    return graphdef, jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 def train(start: Pretrained, vectors: np.ndarray, how: Pretraining) -> tuple[nnx.State, jax.Array]:

@@ -252,8 +252,8 @@ class AgNet:
         """Return the proposals' rows from the best prediction to the worst."""
         vectors = found.soft if self.task.prior is None else self._cell(state).vectors(found.archs)
         inputs = np.concatenate([vectors, self._inputs(found.archs)], 1)
-        padded = padded(inputs, self.how.candidates)
-        predicted = np.asarray(weighted.predict(self._models, state.learner, padded))[: len(inputs)]
+        rows = padded(inputs, self.how.candidates)
+        predicted = np.asarray(weighted.predict(self._models, state.learner, rows))[: len(inputs)]
         values = self._scale(state).from_units(predicted).T[:, None]
         scores = {n: Finished(v, np.zeros(v.shape, int), {}) for n, v in zip(self._targets, values, strict=True)}
         return np.argsort(constrained_ranks(self.task.goal, scores, joint=self.how.joint), kind="stable")

@@ -45,7 +45,7 @@ class Cell(NamedTuple):
         return vectors
 
     def architectures(self, ops: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the architectures `[N, A]` with this cell, given classes `[N, V]` and edges `[N, pairs]`; and which are valid."""
+        """Return the architectures `[N, A]` with these classes `[N, V]` and edges `[N, pairs]`, and which are valid."""
         if self.code.cells == 1:
             return self.code.decode(Graphs(ops[:, None], edges[:, None]))
         graphs = Graphs(*(np.repeat(part, len(ops), 0) for part in self.code.encode(self.base[None])))
