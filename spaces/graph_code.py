@@ -22,6 +22,11 @@ class Graphs(NamedTuple):
     edges: np.ndarray
 
 
+def all_fit(archs: np.ndarray) -> np.ndarray:
+    """Return `[N]`: every architecture has a graph."""
+    return np.ones(len(archs), bool)
+
+
 @dataclass(frozen=True)
 class GraphCode:
     """How a space's architectures become graphs, and back.
@@ -32,6 +37,9 @@ class GraphCode:
       cells: C, graphs that make an architecture.
       encode: from architectures `[N, A]` to their graphs.
       decode: from graphs to architectures `[N, A]` and which of them are valid `[N]`; rows that are not mean nothing.
+      fits: which of the architectures `[N, A]` have a graph of V nodes `[N]`; by default all.
+      edge_sets: from a node and its class to the sets of edges `[K, node]` of which one leads into it, for spaces
+        where most sets make no architecture; by default any set may.
     """
 
     classes: tuple[str, ...]
@@ -39,6 +47,8 @@ class GraphCode:
     cells: int
     encode: Callable[[np.ndarray], Graphs]
     decode: Callable[[Graphs], tuple[np.ndarray, np.ndarray]]
+    fits: Callable[[np.ndarray], np.ndarray] = all_fit
+    edge_sets: Callable[[int, int], np.ndarray] | None = None
 
     @property
     def pairs(self) -> int:
@@ -62,6 +72,16 @@ def adjacency(graphs: Graphs) -> np.ndarray:
     matrix = np.zeros((*graphs.ops.shape, nodes), np.float32)
     matrix[..., *np.tril_indices(nodes, -1)] = graphs.edges
     return matrix
+
+
+def edges_of(matrix: np.ndarray) -> np.ndarray:
+    """Return the edges `[..., V (V - 1) / 2]` of adjacency matrices `[..., V, V]`: the inverse of `adjacency`."""
+    return matrix[..., *np.tril_indices(matrix.shape[-1], -1)].astype(int)
+
+
+def chain(choices: Sequence[str], places: int) -> GraphCode:
+    """Return the code of rows of independent choices: one node for each place, one behind the other."""
+    return ops_on_edges(choices, [(place + 1, place) for place in range(places)])
 
 
 def ops_on_edges(ops: Sequence[str], edges: Sequence[tuple[int, int]]) -> GraphCode:

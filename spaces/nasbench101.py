@@ -26,7 +26,9 @@ from jaxnas.spaces import dag
 from jaxnas.spaces.base import Space
 from jaxnas.spaces.dag import EDGES, INTERIOR, VERTICES
 from jaxnas.spaces.draws import generator
+from jaxnas.spaces.graph_code import GraphCode
 from jaxnas.spaces.graph_hash import module_hashes
+from jaxnas.spaces.nasbench101_code import graph_code
 from jaxnas.spaces.nasbench101_module import StandAlone, stand_alone
 from jaxnas.spaces.nasbench101_network import OPS, NASBench101Network, edge, feeds_output, vertex_channels
 from jaxnas.spaces.nasbench101_table import COLUMNS, from_table, numbers_of
@@ -59,6 +61,10 @@ class NASBench101(Space):
     def size(self) -> int:
         """Number of isomorphism classes."""
         return 423_624
+
+    @property
+    def graph_code(self) -> GraphCode:
+        return graph_code(OPS, MAX_EDGES)
 
     def encode(self, string: str) -> np.ndarray:
         """Return the architecture `[26]` of a string, pruned; `UserError` says which entry is wrong."""

@@ -26,6 +26,7 @@ from jaxnas.modules import ModuleOp
 from jaxnas.network import HEAD, Config, Cost, Network, Ops, Path, Place
 from jaxnas.spaces.as_module import ArchitectureModule
 from jaxnas.spaces.conv_norm import ConvNormReLU
+from jaxnas.spaces.graph_code import GraphCode, chain
 from jaxnas.spaces.rows import RowSpace
 
 BLOCKS = {"identity": (0, 1), "mb3_k3": (3, 3), "mb6_k5": (6, 5)}  # expansion and kernel
@@ -185,6 +186,10 @@ class NASBenchMacro(RowSpace):
     example = "12011220"
     places = LAYERS
     choices = len(BLOCKS)
+
+    @property
+    def graph_code(self) -> GraphCode:
+        return chain([*BLOCKS], LAYERS)
 
     def encode(self, string: str) -> np.ndarray:
         digits = string.strip()

@@ -6,7 +6,7 @@ An architecture is `[125]`: 25 rows `(slot, op, input, input, input)` in an orde
 
 import itertools
 import json
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from typing import Any
 
 import jax
@@ -14,12 +14,15 @@ import numpy as np
 from flax import nnx
 
 from jaxnas.errors import UserError, unknown
+from jaxnas.spaces import nlp_graph
 from jaxnas.spaces.base import Space
 from jaxnas.spaces.draws import distinct, generator
+from jaxnas.spaces.graph_code import GraphCode
+from jaxnas.spaces.nlp_code import graph_code
+from jaxnas.spaces.nlp_graph import ACTIVATIONS, ARITY, Graph
 from jaxnas.spaces.rnn import (
     BLEND,
     COLUMNS,
-    LEAKY,
     LINEAR,
     MAX_HIDDEN,
     MAX_LINEARS,
@@ -27,23 +30,15 @@ from jaxnas.spaces.rnn import (
     NEW,
     NODE,
     OPS,
-    PAD,
     PREV,
     PROD,
     RNN,
-    SIGM,
     SLOT_NAMES,
     SUM,
-    TANH,
     X,
 )
 from jaxnas.spaces.table_rows import STRINGS
 
-Graph = dict[int, tuple[int, tuple[int, ...]]]
-"""For each node's slot its op and the slots of its inputs."""
-
-ACTIVATIONS = (TANH, SIGM, LEAKY)
-ARITY = {LINEAR: (2, 3), BLEND: (3,), PROD: (2,), SUM: (2,), **dict.fromkeys(ACTIVATIONS, (1,))}
 VOCABULARY, SIZES = 10_000, (400, 600, 600, 400)  # Penn Treebank; embedding (tied to the output) and three layers
 LINEARS = (3, 6, MAX_LINEARS)  # numbers of linear nodes that the networks have room for
 ATTEMPTS = 10_000  # changes that a mutation tries before it gives up
@@ -63,18 +58,22 @@ class NASBenchNLP(Space):
         """As the benchmark's authors estimate it."""
         return 10**53
 
+    @property
+    def graph_code(self) -> GraphCode:
+        return graph_code()
+
     def encode(self, string: str) -> np.ndarray:
         """Return the architecture `[125]` of a recipe.
 
         Names other than `node_0` ... `node_24` and `h_new_0` ... `h_new_2` get free numbers: they are in no array.
         """
-        return _to_arch(_parse(string))
+        return nlp_graph.to_arch(_parse(string))
 
     def decode(self, arch: np.ndarray) -> str:
         """Return the recipe: `node_*`, then `h_new_*`, in ascending order, as in the benchmark's tables."""
         recipe = {
             SLOT_NAMES[slot]: {"op": OPS[op], "input": [SLOT_NAMES[source] for source in inputs]}
-            for slot, (op, inputs) in sorted(_to_graph(arch).items())
+            for slot, (op, inputs) in sorted(nlp_graph.to_graph(arch).items())
         }
         return json.dumps(recipe, separators=(",", ":"))
 
@@ -91,7 +90,7 @@ class NASBenchNLP(Space):
             drawn = (
                 _generate(rng, int(rng.integers(1, MAX_HIDDEN + 1)), int(rng.choice([7, 14, 21]))) for _ in range(count)
             )
-            valid = [_to_arch(graph) for graph in drawn if _is_valid(graph)]
+            valid = [nlp_graph.to_arch(graph) for graph in drawn if nlp_graph.is_valid(graph)]
             return np.array(valid, np.int32).reshape(-1, MAX_NODES * COLUMNS)
 
         return distinct(self.name, self.size, n, propose)
@@ -103,20 +102,21 @@ class NASBenchNLP(Space):
         what then leads nowhere is taken out. (GenNAS moves between the benchmark's recipes instead, by the distance
         of learned embeddings.)
         """
-        rng, graph = generator(key), _to_graph(arch)
+        rng, graph = generator(key), nlp_graph.to_graph(arch)
         for _ in range(ATTEMPTS):
-            child = _pruned(_changed(rng, graph))
-            if child != graph and _is_valid(child):
-                return _to_arch(child)
+            child = nlp_graph.pruned(_changed(rng, graph))
+            if child != graph and nlp_graph.is_valid(child):
+                return nlp_graph.to_arch(child)
         raise UserError(f"found no neighbour of {self.decode(arch)} in {self.name}")
 
     def is_disconnected(self, archs: np.ndarray) -> np.ndarray:
         """Return `[N]`: x does not reach `h_new_0`, the output, not even through the hidden states."""
-        return np.array([X not in _needed(_to_graph(arch), [NEW], through_time=True) for arch in archs], bool)
+        graphs = map(nlp_graph.to_graph, archs)
+        return np.array([X not in nlp_graph.needed(graph, [NEW], through_time=True) for graph in graphs], bool)
 
     def groups(self, archs: np.ndarray, purpose: str) -> list[Hashable]:
         """Return for each cell the number of linear nodes that its network has room for."""
-        counts = (_rows(archs)[..., 1] == LINEAR).sum(1)
+        counts = (nlp_graph.rows(archs)[..., 1] == LINEAR).sum(1)
         return [LINEARS[i] for i in np.searchsorted(LINEARS, counts)]
 
     def network(self, purpose: str = "sequence", group: Hashable = None, **changes: Any) -> RNN:  # type: ignore[override]
@@ -141,63 +141,15 @@ class NASBenchNLP(Space):
         return _weights(archs)[0] + VOCABULARY * SIZES[-1]
 
 
-def _rows(archs: np.ndarray) -> np.ndarray:
-    return np.asarray(archs).reshape(-1, MAX_NODES, COLUMNS)
-
-
 def _weights(archs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return `[N]` the entries of all matrices of the recurrent layers, and `[N]` the number of linear nodes."""
-    rows = _rows(archs)
+    rows = nlp_graph.rows(archs)
     linear = rows[..., 1] == LINEAR
     from_x, from_hidden = (
         (chosen & linear[..., None]).sum((1, 2)) for chosen in (rows[..., 2:] == X, rows[..., 2:] > X)
     )
     sizes = list(itertools.pairwise(SIZES))
     return from_x * sum(i * h for i, h in sizes) + from_hidden * sum(h * h for _, h in sizes), linear.sum(1)
-
-
-def _to_graph(arch: np.ndarray) -> Graph:
-    rows = (row.tolist() for row in _rows(arch)[0] if row[0] != PAD)
-    return {slot: (op, tuple(source for source in inputs if source != PAD)) for slot, op, *inputs in rows}
-
-
-def _to_arch(graph: Graph) -> np.ndarray:
-    rows = np.full((MAX_NODES, COLUMNS), PAD, np.int32)
-    for row, slot in zip(rows, _order(graph), strict=False):
-        op, inputs = graph[slot]
-        row[:2], row[2 : 2 + len(inputs)] = (slot, op), inputs
-    return rows.ravel()
-
-
-def _order(graph: Graph) -> list[int]:
-    """Return the slots in an order in which they can be computed: always the lowest that is ready."""
-    order, known, waiting = list[int](), set(range(NODE)), sorted(graph)
-    while waiting:
-        ready = next((slot for slot in waiting if known.issuperset(graph[slot][1])), None)
-        if ready is None:
-            raise UserError(f"recipe with a cycle among {', '.join(SLOT_NAMES[slot] for slot in waiting)}; take it out")
-        order.append(ready)
-        known.add(ready)
-        waiting.remove(ready)
-    return order
-
-
-def _needed(graph: Graph, slots: Iterable[int], through_time: bool = False) -> set[int]:
-    """Return the slots that the values in `slots` depend on, `through_time`: at any earlier time."""
-    needed, queue = set(slots), list(slots)
-    while queue:
-        slot = queue.pop()
-        _, inputs = graph.get(slot, (None, ()))
-        if through_time and PREV <= slot < NODE:
-            inputs = (NEW + slot - PREV,)
-        queue += [source for source in inputs if source not in needed]
-        needed |= set(inputs)
-    return needed
-
-
-def _pruned(graph: Graph) -> Graph:
-    needed = _needed(graph, [slot for slot in graph if slot >= NEW])
-    return {slot: node for slot, node in graph.items() if slot in needed}
 
 
 # the benchmark's generator
@@ -221,7 +173,7 @@ def _generate(rng: np.random.Generator, hidden: int, inner: int) -> Graph:
         elif ARITY[op][0] <= len(sources):
             add(op, sources, ARITY[op][0])
     chosen = rng.choice(list(graph), hidden, replace=False).tolist()
-    return _pruned(_renamed(graph, {slot: NEW + i for i, slot in enumerate(chosen)}))
+    return nlp_graph.pruned(_renamed(graph, {slot: NEW + i for i, slot in enumerate(chosen)}))
 
 
 def _renamed(graph: Graph, names: dict[int, int]) -> Graph:
@@ -229,19 +181,6 @@ def _renamed(graph: Graph, names: dict[int, int]) -> Graph:
         names.get(slot, slot): (op, tuple(names.get(source, source) for source in inputs))
         for slot, (op, inputs) in graph.items()
     }
-
-
-def _is_valid(graph: Graph) -> bool:
-    """Say whether every input is used, none of the old hidden states for a new one directly, and there is no cycle."""
-    new = [slot for slot in graph if slot >= NEW]
-    previous = set(range(PREV, PREV + len(new)))
-    if not _needed(graph, new) >= {X} | previous or any(previous & set(graph[slot][1]) for slot in new):
-        return False
-    try:
-        _order(graph)
-    except UserError:
-        return False
-    return True
 
 
 def _changed(rng: np.random.Generator, graph: Graph) -> Graph:

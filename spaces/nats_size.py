@@ -15,6 +15,7 @@ from jaxnas.kernels.layout import NHWC
 from jaxnas.layers import ConvNorm, Head, Op
 from jaxnas.network import Config
 from jaxnas.spaces.as_module import ArchitectureModule
+from jaxnas.spaces.graph_code import GraphCode, chain
 from jaxnas.spaces.nats_size_network import CHOICES, LAYERS, SizeNetwork
 from jaxnas.spaces.rows import RowSpace
 
@@ -36,6 +37,10 @@ class NATSSize(RowSpace):
     example = "8:16:32:48:64"
     places = LAYERS
     choices = CHOICES
+
+    @property
+    def graph_code(self) -> GraphCode:
+        return chain([str(width) for width in WIDTHS], LAYERS)
 
     def encode(self, string: str) -> np.ndarray:
         parts = [part.strip() for part in string.split(":")]

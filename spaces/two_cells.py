@@ -23,9 +23,11 @@ from jaxnas.spaces.base import Space
 from jaxnas.spaces.cell_counts import FRAMES, Cells, count, reductions
 from jaxnas.spaces.draws import distinct, generator
 from jaxnas.spaces.genotype import CELLS, COLUMNS, Genotype, Pair, parse, to_json
+from jaxnas.spaces.graph_code import GraphCode
 from jaxnas.spaces.nds_build import TwoCellModule
 from jaxnas.spaces.nds_network import INPUTS, SETTINGS, THIN, GenotypeNetwork, Group, TwoCellNetwork, common
 from jaxnas.spaces.table_rows import STRINGS
+from jaxnas.spaces.two_cells_code import graph_code
 
 LARGEST = 1000  # width or depth
 MOST_PARAMS = 6_000_000  # of what NDS drew on ImageNet
@@ -68,6 +70,10 @@ class TwoCells(Space):
     def size(self) -> int:
         cell = math.prod(self._choices.tolist()) * len(self.ops) ** (2 * self.nodes)
         return len(self.widths) * len(self.depths) * cell**2
+
+    @property
+    def graph_code(self) -> GraphCode:
+        return graph_code(self.ops, self.nodes, split=self.split, join=self.join)
 
     def encode(self, string: str) -> np.ndarray:
         """Return the architecture `[A]` of a JSON entry of NDS or of a `Genotype(...)`."""

@@ -26,6 +26,7 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "network": "kernels layers modules types",
     "spaces": "errors kernels layers modules network types user_file",
     "data": "errors",
+    "learn": "errors ranks spaces",
     "scorers": "data errors kernels layers network ranks types",
     "store": "errors",
     "tables": "errors spaces",
@@ -36,7 +37,6 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "runner": "data program scorers spaces types",
     "options": "data devices errors runner scorers spaces",
     "score": "cli data errors options runner scorers spaces store tables types",
-    "learn": "errors ranks spaces",
     "search": "cli data errors learn network options plots program ranks runner scorers spaces store tables types "
     "user_file",
     "correlate": "cli errors plots ranks spaces store tables",

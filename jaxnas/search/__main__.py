@@ -19,6 +19,7 @@ from jaxnas.errors import UserError, unknown
 from jaxnas.options import provenance
 from jaxnas.runner import summarise
 from jaxnas.scorers import NTK
+from jaxnas.search.agnet import AgnetOptions
 from jaxnas.search.base import Found, Goal, Method, Task
 from jaxnas.search.evolve import EvolveOptions
 from jaxnas.search.local import LocalOptions
@@ -45,12 +46,14 @@ class Search(ObjectiveOptions):
 
     method: str = "prune"
     """`prune`: TE-NAS prunes a supernet by ntk and regions. `evolve`: GenNAS's regularised evolution, as published with
-    --scorers regression --repeats 1 --evolve.brood 1. `local`: local search. `predictor`: a graph network, trained
-    again after every round, proposes. `random`: the best of random ones. All but `prune` go by any objectives."""
+    --scorers regression --repeats 1 --evolve.brood 1. `local`: local search. `agnet`: a generator of architectures that
+    learns from those that were scored (AG-Net). `predictor`: a graph network, trained again after every round,
+    proposes. `random`: the best of random ones. All but `prune` go by any objectives."""
     budget: int | None = None
     """Architectures to evaluate in all; by default 450 for `evolve`, 500 for `random`, 192 for the others. `prune` has
     none."""
     prune: PruneOptions = field(default_factory=PruneOptions)
+    agnet: AgnetOptions = field(default_factory=AgnetOptions)
     evolve: EvolveOptions = field(default_factory=EvolveOptions)
     local: LocalOptions = field(default_factory=LocalOptions)
     predictor: PredictorOptions = field(default_factory=PredictorOptions)

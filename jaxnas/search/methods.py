@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from jaxnas.search import evolve, local, predictor, prune_method, random
+from jaxnas.search import agnet, evolve, local, predictor, prune_method, random
 from jaxnas.search.base import Method
 
 
@@ -21,6 +21,7 @@ class Entry(NamedTuple):
 
 METHODS: Mapping[str, Entry] = {
     "prune": Entry(prune_method.make, None),
+    "agnet": Entry(agnet.make, 192),
     "evolve": Entry(evolve.make, 450),
     "random": Entry(random.make, 500),
     "local": Entry(local.make, 192),

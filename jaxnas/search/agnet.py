@@ -1,0 +1,275 @@
+"""AG-Net: a generator of architectures that learns from those that were evaluated.
+
+After a first round of random architectures, every round retrains generator and surrogate on all that was scored,
+weighted by rank, draws new architectures from the generator, and asks for those with the best predictions. Spaces of
+two cells are searched one cell after the other, each with half of the budget: the other cell is a random one at first,
+then the best one found. Where the generator finds too few new architectures, random ones fill the round.
+
+Departures from the authors' code: no graph sees another one's noise, scores are centred at the first round's median
+and divided by its quartiles' distance, whatever their unit, and a loss above 1 counts as 1 in single-objective
+searches, too.
+
+Source: Lukasik, Jung and Keuper, Learning Where to Look: Generative NAS is Surprisingly Efficient, ECCV 2022.
+"""
+
+import itertools
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxnas.errors import UserError
+from jaxnas.learn import weighted
+from jaxnas.learn.pretrain import Pretraining, code_of, pretrained
+from jaxnas.learn.scale import Scale, padded
+from jaxnas.learn.weighted import Known, Learner, Models
+from jaxnas.search.base import Found, Method, Scores, Task, as_text, best_value, check_budget, join
+from jaxnas.search.constrained import constrained_ranks, targets
+from jaxnas.search.proposals import Cell, Proposals, propose
+from jaxnas.spaces.graph_code import GraphCode
+from jaxnas.types import Finished
+
+REFERENCE = 100  # random architectures by which the prior's scores are standardised
+CLIP = 3.0  # of these, in quartile distances
+
+
+@dataclass(frozen=True)
+class AgnetOptions:
+    """Options of the method `agnet`."""
+
+    batch: int = 16
+    """Architectures of the first round and of every other one."""
+    candidates: int = 100
+    """New architectures that the generator proposes each round; the best predictions are asked for."""
+    ticks: int = 15
+    """Times that generator and surrogate see what was scored, each round (the authors: 15 to 30)."""
+    alpha: float = 0.9
+    """Share of the surrogate's loss in the retraining (the authors, under limits: 0.95)."""
+    rate: float = 1e-3
+    """Learning rate of the retraining (the authors, under limits: 2e-4)."""
+    joint: bool = True
+    """Whether scores with a limit also count in the rank; otherwise breaking a limit is all that matters."""
+    pretrain: int = 64_000
+    """Graphs that the generator is trained on before its first search of a space; the result is kept in the cache."""
+    layers: int = 2
+    """Of the generator's graph network (the authors, on DARTS: 4)."""
+
+
+class Learned(NamedTuple):
+    """Everything scored so far, and what was learned from it.
+
+    Attributes:
+      archs: `[M, A]`; the last ones await their scores.
+      scored: how many have them.
+      scores: of the rounds so far.
+      cell: which one is searched.
+      first: row with which its search began.
+      base: architecture `[A]` whose other cells stay.
+      learner: generator and surrogate.
+      records: of the rounds.
+    """
+
+    archs: np.ndarray
+    scored: int
+    scores: Scores
+    cell: int
+    first: int
+    base: np.ndarray
+    learner: Learner
+    records: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class AgNet:
+    """The best architecture among all that were scored."""
+
+    task: Task
+    how: AgnetOptions
+
+    @property
+    def rounds(self) -> int:
+        ends = [0, *(self._end(cell) for cell in range(self._code.cells))]
+        return sum(-(-(end - start) // self.how.batch) for start, end in itertools.pairwise(ends))
+
+    @property
+    def batch(self) -> int:
+        return self.how.batch
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"budget": self.task.budget, "warm_start": self.task.pool, **vars(self.how)}
+
+    def init(self) -> Learned:
+        base = self.task.space.sample(jax.random.key(self.task.seed), 1)[0]
+        none = np.empty((0, len(base)), np.int32)
+        state = Learned(none, 0, {}, 0, 0, base, self._start[1], ())
+        return self._asking(state, self._cell(state).of(self.task.first(self.how.batch)), {})
+
+    def ask(self, state: Learned) -> np.ndarray:
+        return state.archs[state.scored :]
+
+    def step(self, state: Learned, scores: Scores) -> Learned:
+        scores = join([state.scores, scores]) if state.scored else scores
+        state = state._replace(scores=scores, scored=len(state.archs))
+        if self.done(state):
+            return state
+        if state.scored == self._end(state.cell):
+            return self._next_cell(state)
+        state = state._replace(learner=self._retrained(state))
+        found = self._proposals(state)
+        chosen = found.archs[self._order(state, found)]
+        return self._asking(state, chosen, {"proposed": len(found.archs), "valid": found.valid / found.drawn})
+
+    def done(self, state: Learned) -> bool:
+        return state.scored == self.task.budget
+
+    def result(self, state: Learned) -> Found:
+        return self.task.goal.best(state.archs, state.scores, more="--budget")
+
+    def report(self, state: Learned) -> list[dict[str, Any]]:
+        """Return of each round what the generator gave, and the best value so far of each objective.
+
+        `valid` is the share of its graphs that the space has, `proposed` the number of different new ones.
+        """
+        goal, means, records, scored = self.task.goal, self.task.goal.values(state.scores), [], 0
+        for record in state.records:
+            scored += record["asked"]
+            known = np.isfinite(means[:, :scored]).all(0)
+            best = {
+                f"best {name}": best_value(sign * mean[:scored][known], sign)
+                for (name, sign), mean in zip(goal.signs.items(), means, strict=True)
+            }
+            records.append({"scored": scored, "valid": record.get("valid"), "proposed": record.get("proposed"), **best})
+        return records
+
+    def table(self, state: Learned) -> list[dict[str, str]]:
+        return as_text(self.report(state))
+
+    @cached_property
+    def _code(self) -> GraphCode:
+        return code_of(self.task.space)
+
+    @cached_property
+    def _targets(self) -> list[str]:
+        return targets(self.task.goal)
+
+    @cached_property
+    def _models(self) -> Models:
+        return self._start[0]
+
+    @cached_property
+    def _start(self) -> tuple[Models, Learner]:
+        generator = pretrained(self.task.space, Pretraining(self.how.pretrain, self.how.layers))
+        features = 0 if self.task.prior is None else self.task.prior(self.task.first(1)).shape[1]
+        return weighted.start(
+            generator,
+            self._code.size + features,
+            len(self._targets),
+            alpha=self.how.alpha,
+            rate=self.how.rate,
+            seed=self.task.seed,
+        )
+
+    @cached_property
+    def _prior_scale(self) -> Scale:
+        """Of the prior's scores of random architectures."""
+        assert self.task.prior is not None
+        key = jax.random.fold_in(jax.random.key(self.task.seed), REFERENCE)
+        return Scale.of(self.task.prior(self.task.space.sample(key, min(REFERENCE, self.task.space.size))))
+
+    def _end(self, cell: int) -> int:
+        """Return how many architectures are scored when the search of a cell ends."""
+        return (cell + 1) * self.task.budget // self._code.cells
+
+    def _cell(self, state: Learned) -> Cell:
+        return Cell(self._code, state.cell, state.base)
+
+    def _asking(self, state: Learned, archs: np.ndarray, record: dict[str, Any]) -> Learned:
+        """Return the state that asks for `archs` and, where they are fewer than a round, for random ones."""
+        size = min(self.how.batch, self._end(state.cell) - state.scored)
+        seen = np.concatenate([state.archs, archs[:size].astype(np.int32)])
+        archs = np.concatenate([seen, self._random(state, seen, state.scored + size - len(seen))])
+        return state._replace(archs=archs, records=(*state.records, {"asked": len(archs) - state.scored, **record}))
+
+    def _random(self, state: Learned, seen: np.ndarray, count: int) -> np.ndarray:
+        """Return up to `count` random architectures `[count, A]` that are not among `seen`."""
+        if count <= 0:
+            return seen[:0]
+        space, known = self.task.space, {arch.tobytes() for arch in seen}
+        key = jax.random.fold_in(jax.random.key(self.task.seed + 1), len(seen))
+        drawn = self._cell(state).of(space.sample(key, min(count + len(seen), space.size))).astype(np.int32)
+        return drawn[[arch.tobytes() not in known for arch in drawn]][:count]
+
+    def _next_cell(self, state: Learned) -> Learned:
+        """Return the state in which the best architecture so far is the base and the search of the next cell begins."""
+        base = self.task.goal.best(state.archs, state.scores, more="--budget").arch
+        state = state._replace(cell=state.cell + 1, first=state.scored, base=base, learner=self._start[1])
+        return self._asking(state, state.archs[:0], {})
+
+    def _inputs(self, archs: np.ndarray) -> np.ndarray:
+        """Return the prior's standardised scores `[N, F]`; what failed is as bad as can be."""
+        if self.task.prior is None:
+            return np.zeros((len(archs), 0), np.float32)
+        scores = self._prior_scale.to_units(self.task.prior(archs))
+        return np.clip(np.nan_to_num(scores, nan=-CLIP), -CLIP, CLIP).astype(np.float32)
+
+    def _scale(self, state: Learned) -> Scale:
+        """Of the scores of the first round."""
+        return Scale.of(self._means(state.scores)[: self.how.batch])
+
+    def _means(self, scores: Scores) -> np.ndarray:
+        return np.stack([scores[name].value.mean(0) for name in self._targets], -1)
+
+    def _retrained(self, state: Learned) -> Learner:
+        """Return the learner after `ticks` times all that was scored in the search of this cell."""
+        rows = slice(state.first, state.scored)
+        archs = state.archs[rows]
+        scores = {n: Finished(s.value[:, rows], s.status[:, rows], {}) for n, s in state.scores.items()}
+        ranks = constrained_ranks(self.task.goal, scores, joint=self.how.joint)
+        weights = weighted.rank_weights(np.where(self._code.fits(archs), ranks, np.nan))
+        if not weights.any():
+            return state.learner
+        goals = np.nan_to_num(self._scale(state).to_units(self._means(scores)))
+        columns = (self._cell(state).vectors(archs), self._inputs(archs), goals, weights)
+        known = Known(*(padded(column, self.task.budget) for column in columns))
+        steps = self.how.ticks * -(-len(archs) // weighted.BATCH)
+        key = jax.random.fold_in(jax.random.key(self.task.seed), state.scored)
+        return weighted.retrain(self._models, state.learner, known, key, steps)
+
+    def _proposals(self, state: Learned) -> Proposals:
+        return propose(
+            self.task.space,
+            self._cell(state),
+            lambda noise: weighted.generate(self._models, state.learner, noise),
+            state.archs,
+            enough=self.how.candidates,
+            seed=(self.task.seed, state.scored),
+        )
+
+    def _order(self, state: Learned, found: Proposals) -> np.ndarray:
+        """Return the proposals' rows from the best prediction to the worst."""
+        vectors = found.soft if self.task.prior is None else self._cell(state).vectors(found.archs)
+        inputs = np.concatenate([vectors, self._inputs(found.archs)], 1)
+        rows = padded(inputs, self.how.candidates)
+        predicted = np.asarray(weighted.predict(self._models, state.learner, rows))[: len(inputs)]
+        values = self._scale(state).from_units(predicted).T[:, None]
+        scores = {n: Finished(v, np.zeros(v.shape, int), {}) for n, v in zip(self._targets, values, strict=True)}
+        return np.argsort(constrained_ranks(self.task.goal, scores, joint=self.how.joint), kind="stable")
+
+
+def make(task: Task, options: AgnetOptions) -> Method:
+    """Return the method for `task`, or raise a `UserError` about the first number that is not possible."""
+    least = {"batch": 1, "ticks": 1, "candidates": options.batch, "layers": 1, "pretrain": 32}
+    for name, most in least.items():
+        if getattr(options, name) < most:
+            raise UserError(f"--agnet.{name} is {getattr(options, name)}; it must be at least {most}")
+    if not 0 <= options.alpha <= 1 or options.rate <= 0:
+        raise UserError(
+            f"--agnet.alpha must lie in 0 to 1 and --agnet.rate above 0, not {options.alpha}, {options.rate}"
+        )
+    method = AgNet(task, options)
+    cells = code_of(task.space).cells
+    check_budget(task, cells * options.batch, f"a first round of {options.batch} for each of {cells} cells")
+    return method

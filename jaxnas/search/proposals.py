@@ -1,0 +1,101 @@
+"""AG-Net's candidates: new architectures from a generator of the graphs of one cell."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxnas.learn.generator import NOISE, Logits
+from jaxnas.learn.sampling import draw
+from jaxnas.spaces import Space
+from jaxnas.spaces.graph_code import GraphCode, Graphs
+
+BOX = 3.0  # noise is uniform in [-BOX, BOX], wider than what the generator was trained on: for diversity
+CHUNK, CHUNKS = 100, 45  # graphs drawn at a time, and how often at most
+
+
+class Proposals(NamedTuple):
+    """Different architectures that were not scored yet.
+
+    Attributes:
+      archs: `[N, A]`.
+      soft: the generator's logits `[N, size]` of which they were drawn.
+      drawn: graphs that were drawn in all.
+      valid: how many of them the space has.
+    """
+
+    archs: np.ndarray
+    soft: np.ndarray
+    drawn: int
+    valid: int
+
+
+class Cell(NamedTuple):
+    """The cell that is searched, number `place` of its architecture; the others are those of `base` `[A]`."""
+
+    code: GraphCode
+    place: int
+    base: np.ndarray
+
+    def vectors(self, archs: np.ndarray) -> np.ndarray:
+        """Return the vectors `[N, size]` of this cell of architectures `[N, A]`; zeros for those that have no graph."""
+        vectors, fits = np.zeros((len(archs), self.code.size), np.float32), self.code.fits(archs)
+        vectors[fits] = self.code.vectors(self.code.encode(archs[fits]))[:, self.place]
+        return vectors
+
+    def architectures(self, ops: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the architectures `[N, A]` with these classes `[N, V]` and edges `[N, pairs]`, and which are valid."""
+        if self.code.cells == 1:
+            return self.code.decode(Graphs(ops[:, None], edges[:, None]))
+        graphs = Graphs(*(np.repeat(part, len(ops), 0) for part in self.code.encode(self.base[None])))
+        graphs.ops[:, self.place], graphs.edges[:, self.place] = ops, edges
+        return self.code.decode(graphs)
+
+    def of(self, archs: np.ndarray) -> np.ndarray:
+        """Return `[N, A]`, the architectures with this cell of `archs` `[N, A]`; of a single cell, these."""
+        if self.code.cells == 1:
+            return archs
+        graphs = self.code.encode(archs)
+        return self.architectures(graphs.ops[:, self.place], graphs.edges[:, self.place])[0]
+
+
+def propose(
+    space: Space,
+    cell: Cell,
+    generate: Callable[[jax.Array], Logits],
+    seen: np.ndarray,
+    *,
+    enough: int,
+    seed: tuple[int, int],
+) -> Proposals:
+    """Draw until there are more than `enough` architectures or 4,500 graphs were drawn; keep a random `enough` of them.
+
+    Args:
+      space: which architectures there are.
+      cell: what is drawn.
+      generate: the generator.
+      seen: architectures `[M, A]` not to propose.
+      enough: the largest number of proposals.
+      seed: of the draws.
+    """
+    known, drawn, valid = {arch.tobytes() for arch in seen}, 0, 0
+    archs, soft = list[np.ndarray](), list[np.ndarray]()
+    while len(archs) <= enough and drawn < CHUNK * CHUNKS:
+        rng = np.random.default_rng([*seed, drawn])
+        logits = generate(rng.uniform(-BOX, BOX, (CHUNK, NOISE)).astype(np.float32))
+        found, there = cell.architectures(*draw(cell.code, logits, rng))
+        there[there] = space.contains(found[there])
+        vectors = np.asarray(logits.vectors)
+        drawn, valid = drawn + CHUNK, valid + int(there.sum())
+        for row in np.flatnonzero(there):
+            if found[row].tobytes() not in known:
+                known.add(found[row].tobytes())
+                archs.append(found[row])
+                soft.append(vectors[row])
+    chosen = np.random.default_rng([*seed, drawn]).permutation(len(archs))[:enough]
+    return Proposals(_rows(archs, seen.shape[1])[chosen], _rows(soft, cell.code.size)[chosen], drawn, valid)
+
+
+def _rows(rows: list[np.ndarray], width: int) -> np.ndarray:
+    return np.array(rows).reshape(len(rows), width)

@@ -1,0 +1,196 @@
+"""AG-Net's search: ranks under limits, rounds, replays, priors, two cells."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxnas import spaces
+from jaxnas.errors import UserError
+from jaxnas.learn.scale import Scale
+from jaxnas.search import agnet
+from jaxnas.search.agnet import AgnetOptions
+from jaxnas.search.base import Goal, Task
+from jaxnas.search.constrained import constrained_ranks
+from jaxnas.spaces.subspace import Subspace
+from jaxnas.types import Finished
+
+SPACE = spaces.get("nasbench201")
+QUICK = AgnetOptions(batch=8, candidates=20, ticks=2, pretrain=32 * 40)
+
+
+def scores(**columns):
+    return {
+        name: Finished(np.array([values], float), np.zeros((1, len(values)), int), {})
+        for name, values in columns.items()
+    }
+
+
+def convolutions(archs):
+    """A score that wants 3x3 convolutions, and as cost 1x1 convolutions, too."""
+    wide, narrow = (archs == 3).sum(-1), (archs == 2).sum(-1)
+    return scores(acc=wide + 0.5 * narrow, cost=2 * wide + narrow)
+
+
+def run(method, evaluate):
+    state, asked = method.init(), []
+    while not method.done(state):
+        asked.append(method.ask(state))
+        state = method.step(state, evaluate(asked[-1]))
+    return state, asked
+
+
+def task(goal=None, space=SPACE, budget=40, seed=0, **more):
+    return Task(space, goal or Goal({"acc": 1}), seed=seed, batch=8, budget=budget, **more)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """Generators of these tests are trained once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def searched():
+    method = agnet.make(task(), QUICK)
+    return method, *run(method, convolutions)
+
+
+def test_ranks_under_a_limit_are_the_published_ones():
+    goal = Goal({"acc": 1}, at_most={"latency": 5.0})
+    found = scores(acc=[93, 92, 91, np.nan], latency=[7, 3, 4, 1])
+    # by accuracy 1, 2, 3, by latency 3, 1, 2; the first breaks the limit: (1 + 3) 1000
+    np.testing.assert_array_equal(constrained_ranks(goal, found, joint=True), [2, 0, 1, np.nan])
+    np.testing.assert_array_equal(constrained_ranks(goal, found, joint=False), [2, 0, 1, np.nan])
+    found = scores(acc=[93, 92, 91], latency=[4.5, 4, 1])
+    np.testing.assert_array_equal(constrained_ranks(goal, found, joint=True), [1, 1, 1])
+    np.testing.assert_array_equal(constrained_ranks(goal, found, joint=False), [0, 1, 2])
+    assert constrained_ranks(Goal({"acc": 1}), found, joint=True).tolist() == [0, 1, 2]
+
+
+def test_scales_survive_failures_and_constants():
+    scale = Scale.of(np.array([[1.0, 5, np.nan], [2, 5, np.nan], [3, 5, np.inf], [np.nan, 5, np.nan]]))
+    assert scale.centre.tolist() == [2, 5, 0]
+    assert scale.width.tolist() == [1, 1, 1]
+    numbers = np.array([[4.0, 2, 1]])
+    np.testing.assert_array_equal(scale.from_units(scale.to_units(numbers)), numbers)
+
+
+def test_rounds_are_new_architectures_up_to_the_budget(searched):
+    method, state, asked = searched
+    assert [len(archs) for archs in asked] == [8] * 5
+    assert method.rounds == 5
+    assert len(np.unique(state.archs, axis=0)) == 40
+    records = method.report(state)
+    assert [record["scored"] for record in records] == [8, 16, 24, 32, 40]
+    assert all(0 < record["proposed"] <= 20 for record in records[1:])
+    assert all(0 < record["valid"] <= 1 for record in records[1:])
+    assert len(method.table(state)) == 5
+
+
+def test_it_finds_what_random_search_does_not(searched):
+    method, state, asked = searched
+    first, last = (convolutions(archs)["acc"].value.mean() for archs in (asked[0], asked[-1]))
+    assert last > first + 1
+    assert method.result(state).scores["acc"].value[0, 0] >= 5
+
+
+def test_a_replayed_search_asks_for_the_same(searched):
+    _, _, asked = searched
+    _, again = run(agnet.make(task(), QUICK), convolutions)
+    np.testing.assert_array_equal(np.concatenate(asked), np.concatenate(again))
+    _, other = run(agnet.make(task(seed=1), QUICK), convolutions)
+    assert (np.concatenate(other) != np.concatenate(asked)).any()
+
+
+def test_a_second_search_compiles_no_training(compiled_programs):
+    before = compiled_programs()
+    run(agnet.make(task(seed=2), QUICK), convolutions)
+    assert compiled_programs() - before == 0
+
+
+def test_failures_are_never_trained_on_and_end_nothing():
+    def failing(archs):
+        found = convolutions(archs)["acc"].value[0]
+        return scores(acc=np.where(archs[:, 0] == 3, np.nan, found))
+
+    method = agnet.make(task(), QUICK)
+    state, _ = run(method, failing)
+    assert np.isnan(state.scores["acc"].value).any()
+    assert method.result(state).arch[0] != 3
+    state, asked = run(method, lambda archs: scores(acc=np.full(len(archs), np.nan)))
+    assert sum(map(len, asked)) == 40
+    with pytest.raises(UserError, match="--budget"):
+        method.result(state)
+
+
+def test_a_limit_is_kept():
+    goal = Goal({"acc": 1}, at_most={"cost": 6.0})
+    method = agnet.make(task(goal, budget=48), QUICK)
+    state, asked = run(method, convolutions)
+    assert goal.feasible(convolutions(asked[-1])).mean() > goal.feasible(convolutions(asked[0])).mean()
+    assert convolutions(method.result(state).arch[None])["cost"].value[0, 0] <= 6
+
+
+def test_the_surrogate_reads_the_prior():
+    seen = []
+
+    def prior(archs):
+        seen.append(len(archs))
+        return np.where(archs[:, :1] == 0, np.nan, np.stack([(archs == 3).sum(-1), archs.sum(-1)], 1).astype(float))
+
+    method = agnet.make(task(prior=prior, pool=64), QUICK)
+    state, asked = run(method, convolutions)
+    assert max(seen) == 100
+    assert method._inputs(state.archs).shape == (40, 2)
+    assert np.abs(method._inputs(state.archs)).max() <= 3
+    assert (
+        convolutions(asked[0])["acc"].value.mean()
+        > convolutions(SPACE.sample(jax.random.key(1), 99))["acc"].value.mean()
+    )
+
+
+def test_what_a_table_does_not_have_is_not_asked_for():
+    some = Subspace(SPACE, SPACE.sample(jax.random.key(7), 60))
+    state, _ = run(agnet.make(task(space=some, budget=56), QUICK), convolutions)
+    assert some.contains(state.archs).all()
+    assert len(np.unique(some.rows(state.archs))) == 56
+
+
+def test_cells_are_searched_one_after_the_other():
+    space = spaces.get("darts")
+
+    def skips(archs):
+        ops, _, _ = space.split(archs)
+        return scores(acc=(ops[:, 0] == 1).sum(-1) + 2.0 * (ops[:, 1] == 2).sum(-1))
+
+    method = agnet.make(task(space=space, budget=32), QUICK)
+    state, asked = run(method, skips)
+    normal, reduction = np.split(np.concatenate(asked)[:, 2:], 2, 1)
+    assert len(np.unique(reduction[:16], axis=0)) == 1
+    assert len(np.unique(normal[16:], axis=0)) == 1
+    assert len(np.unique(normal[:16], axis=0)) == 16
+    best = skips(np.concatenate(asked)[:16])["acc"].value[0].argmax()
+    np.testing.assert_array_equal(normal[16], normal[best])
+    assert len(state.archs) == 32
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"batch": 0}, "--agnet.batch is 0; it must be at least 1"),
+        ({"candidates": 4}, "--agnet.candidates is 4; it must be at least 8"),
+        ({"alpha": 2.0}, "--agnet.alpha"),
+    ],
+)
+def test_impossible_options_are_refused(changes, words):
+    with pytest.raises(UserError, match=words):
+        agnet.make(task(), AgnetOptions(**{**vars(QUICK), **changes}))
+
+
+def test_spaces_and_budgets_that_do_not_fit_are_refused():
+    with pytest.raises(UserError, match="no graphs"):
+        agnet.make(task(space=spaces.get("resnet")), QUICK)
+    with pytest.raises(UserError, match="--budget is 9"):
+        agnet.make(task(space=spaces.get("darts"), budget=9), QUICK)
