@@ -44,6 +44,8 @@ from jaxnas.supernet.training import Recipe, Trainer
 ARMS = ("plain", "landmarks", "teacher", "shuffled", "longer")
 TARGET = "c10_test_200"
 POOL_SEED = 10**6  # of the judged architectures
+SEEDS = range(10)  # that may be given; no architecture is judged that is a landmark of one of them
+PARTS, SHARES = ("train", "hinge", "ranking"), (0.5, 0.25, 0.25)
 TOP_K, TOP_SHARE = 10, 0.05
 PROXIES = ("c10_naswot_freerea", "c10_logsynflow_freerea", "c10_nregions_freerea", "c10_naswot_jj", "c10_zen_nbsz")
 SHARED = Path(os.environ.get("JAXNAS_DATA", "../shared/data"))
@@ -79,12 +81,19 @@ class Bench:
     data: str = "tfds:cifar10"
     """Labelled images."""
     out: Path = Path("bench/results/supernet")
-    """Directory for the record and its figure."""
+    """Directory for the records, one for each arm and seed, and the figure of all that have the same settings."""
 
 
 @dataclass(frozen=True, eq=False)
 class Ground:
-    """What is the same for all arms: the architectures `[N, A]` to judge by, and the whole table's accuracies."""
+    """What is the same for all arms.
+
+    Attributes:
+      archs: the architectures to judge by `[N, A]`.
+      accuracies: theirs, from 0 to 1 `[N]`.
+      everything: those of the whole space, in its order.
+      landmarks: of each seed `[M, A]`, ascending in accuracy.
+    """
 
     archs: np.ndarray
     accuracies: np.ndarray
@@ -93,55 +102,77 @@ class Ground:
 
 
 def bench(config: Bench) -> None:
-    """Run the command; the record is written anew after each arm."""
-    arms = config.arms.split(",")
-    for name in arms:
-        if name not in ARMS:
-            raise unknown("arm", name, ARMS)
-    if config.recipe.epochs <= (config.evaluations - 1) * config.every:
-        raise UserError(f"{config.recipe.epochs} epochs are too few for {config.evaluations} evaluations")
+    """Run the command: an arm and a seed that is in --out with the same settings is not trained again."""
+    check(config)
     devices.cache_programs()
+    config.out.mkdir(parents=True, exist_ok=True)
     data = labelled.load(config.data, side=config.side, data_dir=str(SHARED / "tfds"))
     ground, images = common(config), Images.of(data)
-    record = {
-        "case": "supernet",
-        "command": command(config),
-        **provenance(),
-        "settings": {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()},
-        "data": data.description,
-        "untrained": {str(seed): untrained(ground, seed) for seed in config.seeds},
-        "runs": [],
-    }
-    config.out.mkdir(parents=True, exist_ok=True)
-    path = config.out / f"supernet-{record['created'].replace(':', '')}.json"
+    about = {"settings": settings(config), "data": {"name": data.name, "fingerprint": data.fingerprint}}
     for seed in config.seeds:
-        parts = dict(zip(("train", "hinge", "ranking"), data.split(seed, (0.5, 0.25, 0.25)), strict=True))
-        for name in arms:
-            record["runs"].append(train(config, name, seed, ground, images, parts, data.classes))
-            path.write_text(json.dumps(record, indent=1, default=float) + "\n")
-            draw(record, path.with_suffix(".png"))
-            show(record)
-    print(path)
+        parts = dict(zip(PARTS, data.split(seed, SHARES), strict=True))
+        for name in config.arms.split(","):
+            path = config.out / f"{name}-{seed}.json"
+            if path.exists() and (found := json.loads(path.read_text())) | about == found:
+                continue
+            found = about | {"command": command(config, name, seed), **provenance()}
+            found["run"] = train(config, name, seed, ground, images, parts, data.classes)
+            path.write_text(json.dumps(found, indent=1, default=float) + "\n")
+    report(config, ground, about)
 
 
-def command(config: Bench) -> str:
-    """Return the command line without its defaults."""
-    given = [f"--seeds {' '.join(map(str, config.seeds))}", f"--arms {config.arms}"]
-    given += [f"--recipe.{k.replace('_', '-')} {v}" for k, v in asdict(config.recipe).items()]
-    names = ("channels", "cells", "side", "pool", "landmarks", "strength", "evaluations", "every", "batches", "data")
-    return " ".join(["python -m bench.supernet", *given, *(f"--{name} {getattr(config, name)}" for name in names)])
+def check(config: Bench) -> None:
+    """Raise a `UserError` if the options make no sense."""
+    for name in config.arms.split(","):
+        if name not in ARMS:
+            raise unknown("arm", name, ARMS)
+    if not set(config.seeds) <= set(SEEDS):
+        raise UserError(f"--seeds {' '.join(map(str, config.seeds))}: choose from {SEEDS.start} to {SEEDS.stop - 1}")
+    if config.recipe.epochs <= (config.evaluations - 1) * config.every:
+        raise UserError(f"{config.recipe.epochs} epochs are too few for {config.evaluations} evaluations")
+
+
+def settings(config: Bench) -> dict[str, Any]:
+    """Return what a run depends on beside its arm and its seed."""
+    return {name: value for name, value in asdict(config).items() if name not in ("arms", "seeds", "out")}
+
+
+def command(config: Bench, arm: str, seed: int) -> str:
+    """Return the command line of one run."""
+    own = settings(config)
+    given = {f"recipe.{name.replace('_', '-')}": value for name, value in own.pop("recipe").items()} | own
+    return " ".join(
+        ["python -m bench.supernet", f"--arms {arm} --seeds {seed}", *(f"--{k} {v}" for k, v in given.items())]
+    )
+
+
+def report(config: Bench, ground: Ground, about: Mapping[str, Any]) -> None:
+    """Print the table and draw the figure of all runs in --out that have the same settings."""
+    records = [json.loads(path.read_text()) for path in sorted(config.out.glob("*-*.json"))]
+    runs = [record["run"] for record in records if record | about == record]
+    runs.sort(key=lambda run: (ARMS.index(run["arm"]), run["seed"]))
+    others = [untrained(ground, seed) for seed in sorted({run["seed"] for run in runs})]
+    show(runs, others)
+    draw(runs, others, config.out / "supernet.png")
 
 
 def common(config: Bench) -> Ground:
     """Draw the landmarks of each seed, and the architectures to judge by, which are isomorphic to none of them."""
     path = SHARED / "nasbench201" / "accuracies.parquet"
-    landmarks = {s: draw_landmarks(SPACE, Labels(path, TARGET), config.landmarks, s) for s in config.seeds}
+    table = pl.read_parquet(path)
+    everything = np.empty(SPACE.size)
+    everything[positions(table)] = table[TARGET].to_numpy() / 100
+    landmarks = {seed: draw_landmarks(SPACE, Labels(path, TARGET), config.landmarks, seed) for seed in SEEDS}
     known = {arch.tobytes() for archs in landmarks.values() for arch in SPACE.canonical(archs).astype(np.int32)}
-    drawn = uniform(SPACE)(jax.random.key(POOL_SEED), 2 * config.pool + len(known))
+    drawn = uniform(SPACE)(jax.random.key(POOL_SEED), 2 * config.pool)
     fresh = [arch.tobytes() not in known for arch in SPACE.canonical(drawn).astype(np.int32)]
-    everything = pl.read_parquet(path).sort("idx")[TARGET].to_numpy() / 100
     archs = drawn[fresh][: config.pool]
     return Ground(archs, everything[SPACE.index(archs)], everything, landmarks)
+
+
+def positions(table: pl.DataFrame) -> np.ndarray:
+    """Return where the rows of NAS-Bench-201's table are in our space's order, which is not that of its `idx`."""
+    return SPACE.index(np.stack([SPACE.encode(string) for string in table["arch_str"]]))
 
 
 def arm(config: Bench, name: str, seed: int, ground: Ground) -> tuple[Arm, Recipe]:
@@ -190,6 +221,7 @@ def train(
             "rankings": seconds,
         },
         "supernet_accuracy": [float(accuracy.mean()) for accuracy, _ in found],
+        "accuracies": np.round([accuracy for accuracy, _ in found], 4).tolist(),
         "by_accuracy": [figures(accuracy, ground) for accuracy, _ in found],
         "by_loss": [figures(-loss, ground) for _, loss in found],
         "with_flops": [figures(mean_ranks(accuracy) + flops, ground) for accuracy, _ in found],
@@ -209,7 +241,9 @@ def ridge(ground: Ground, seed: int) -> np.ndarray:
     """Return predictions `[N]` by the landmarks' accuracies, from ranks within the space, which need no labels."""
     from sklearn.linear_model import Ridge
 
-    table = pl.read_parquet(SHARED / "published_proxies" / "nasbench201_all.parquet").sort("idx")
+    accuracies = pl.read_parquet(SHARED / "nasbench201" / "accuracies.parquet", columns=["idx", "arch_str"])
+    table = pl.read_parquet(SHARED / "published_proxies" / "nasbench201_all.parquet").join(accuracies, on="idx")
+    table = table[np.argsort(positions(table))]
     everything = SPACE.enumerate()
     scores = [SPACE.params(everything), SPACE.flops(everything), *(table[name].to_numpy() for name in PROXIES)]
     ranks = np.stack([mean_ranks(np.nan_to_num(own, nan=-np.inf, neginf=-np.inf)) for own in scores], 1)

@@ -1,6 +1,6 @@
-"""The table and the figure of a record of `bench.supernet`, from the record alone."""
+"""The table and the figure of runs of `bench.supernet`, from their records alone."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 COLOURS = {"plain": "#4477aa", "landmarks": "#ee7733", "teacher": "#228833", "shuffled": "#aa3377", "longer": "#66ccee"}
 UNTRAINED = {"params": "#params", "flops": "FLOPs = teacher alone", "ridge": "ridge, the landmarks' labels"}
+Run = Mapping[str, Any]
 SHOWN = ("sparse_kendall", "kendall", "spearman", "precision_top_5_percent", "top_10_accuracy", "surpasses_random")
 HEADER = (
     "",
@@ -26,25 +27,25 @@ HEADER = (
 )
 
 
-def show(record: Mapping[str, Any]) -> None:
+def show(runs: Sequence[Run], untrained: Sequence[Run]) -> None:
     """Print the table, in Markdown: means over evaluations and seeds; of S-KdT also the range of single evaluations."""
-    rows = [HEADER, ("---",) * len(HEADER), *_trained(record), *_untrained(record)]
+    rows = [HEADER, ("---",) * len(HEADER), *_trained(runs), *_untrained(untrained)]
     print("\n".join("| " + " | ".join(row) + " |" for row in rows), flush=True)
 
 
-def draw(record: Mapping[str, Any], path: Path) -> None:
+def draw(runs: Sequence[Run], untrained: Sequence[Run], path: Path) -> None:
     """Write the figure: cross-entropy by epoch, and the sparse Kendall tau of every evaluation."""
     figure = Figure(figsize=(11, 4), layout="constrained")
     FigureCanvasAgg(figure)
     losses, taus = figure.subplots(1, 2)
-    arms = list(dict.fromkeys(run["arm"] for run in record["runs"]))
-    for run in record["runs"]:
-        curve, label = run["curves"]["loss"], run["arm"] if run["seed"] == record["runs"][0]["seed"] else None
+    arms = list(dict.fromkeys(run["arm"] for run in runs))
+    for run in runs:
+        curve, label = run["curves"]["loss"], run["arm"] if run["seed"] == runs[0]["seed"] else None
         losses.plot(range(1, len(curve) + 1), curve, color=COLOURS[run["arm"]], label=label, linewidth=1)
         found = [own["sparse_kendall"] for own in run["by_accuracy"]]
         taus.scatter([arms.index(run["arm"])] * len(found), found, color=COLOURS[run["arm"]], s=20)
     for style, (name, label) in zip((":", "--", "-."), UNTRAINED.items(), strict=True):
-        value = np.mean([own[name]["sparse_kendall"] for own in record["untrained"].values()])
+        value = np.mean([own[name]["sparse_kendall"] for own in untrained])
         taus.axhline(value, color="#777777", linestyle=style, label=label)
     losses.set(xlabel="epoch", ylabel="cross-entropy of the drawn sub-nets")
     losses.legend()
@@ -54,27 +55,19 @@ def draw(record: Mapping[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=100)
 
 
-def _trained(record: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    for arm in dict.fromkeys(run["arm"] for run in record["runs"]):
-        runs = [run for run in record["runs"] if run["arm"] == arm]
-        first = runs[0]
-        about = (
-            f"{first['updates']:,}",
-            f"{first['passes']:,}",
-            f"{np.mean([r['seconds']['epoch'] for r in runs]):.1f}",
-        )
-        accuracy = f"{100 * np.mean([run['supernet_accuracy'] for run in runs]):.1f} %"
-        for by, label in (
-            ("by_accuracy", arm),
-            ("by_loss", f"{arm}, by loss"),
-            ("with_flops", f"{arm} + FLOPs, ranks"),
-        ):
-            yield label, *_figures([own for run in runs for own in run[by]]), accuracy, *about
+def _trained(runs: Sequence[Run]) -> Iterator[tuple[str, ...]]:
+    for arm in dict.fromkeys(run["arm"] for run in runs):
+        own = [run for run in runs if run["arm"] == arm]
+        accuracy = f"{100 * np.mean([run['supernet_accuracy'] for run in own]):.1f} %"
+        seconds = f"{np.mean([run['seconds']['epoch'] for run in own]):.1f}"
+        about = (accuracy, f"{own[0]['updates']:,}", f"{own[0]['passes']:,}", seconds)
+        for by, label in (("by_accuracy", arm), ("by_loss", f"{arm}, loss"), ("with_flops", f"{arm} + FLOPs")):
+            yield label, *_figures([found for run in own for found in run[by]]), *about
 
 
-def _untrained(record: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+def _untrained(untrained: Sequence[Run]) -> Iterator[tuple[str, ...]]:
     for name, label in UNTRAINED.items():
-        yield label, *_figures([own[name] for own in record["untrained"].values()]), "", "", "", ""
+        yield label, *_figures([own[name] for own in untrained]), "", "", "", ""
 
 
 def _figures(found: list[Mapping[str, float]]) -> list[str]:

@@ -15,7 +15,7 @@ from jaxnas.image_files import checked, open_tfds, read_npz, stacked_images, sta
 SIDES = (8, 16, 32)  # pixels
 SYNTHETIC = 4096  # images
 CLASSES = 10  # of the synthetic task
-NOISE = 2.0  # of the synthetic task: standard deviation in units of that of the classes' patterns
+NOISE = 1.0  # of the synthetic task: standard deviation in units of that of the classes' patterns
 CHUNK = 1000  # records that are decoded at once
 
 
