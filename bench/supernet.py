@@ -40,6 +40,7 @@ from jaxnas.supernet.guides import Labels, draw_landmarks, read_teacher, uniform
 from jaxnas.supernet.options import WARMUP
 from jaxnas.supernet.ranking import Ranking
 from jaxnas.supernet.training import Recipe, Trainer
+from jaxnas.tables import read_architectures
 
 ARMS = ("plain", "landmarks", "teacher", "shuffled", "longer")
 TARGET = "c10_test_200"
@@ -159,20 +160,15 @@ def report(config: Bench, ground: Ground, about: Mapping[str, Any]) -> None:
 def common(config: Bench) -> Ground:
     """Draw the landmarks of each seed, and the architectures to judge by, which are isomorphic to none of them."""
     path = SHARED / "nasbench201" / "accuracies.parquet"
-    table = pl.read_parquet(path)
+    table, archs = read_architectures(path, SPACE)
     everything = np.empty(SPACE.size)
-    everything[positions(table)] = table[TARGET].to_numpy() / 100
+    everything[SPACE.index(archs)] = table[TARGET].to_numpy() / 100
     landmarks = {seed: draw_landmarks(SPACE, Labels(path, TARGET), config.landmarks, seed) for seed in SEEDS}
     known = {arch.tobytes() for archs in landmarks.values() for arch in SPACE.canonical(archs).astype(np.int32)}
     drawn = uniform(SPACE)(jax.random.key(POOL_SEED), 2 * config.pool)
     fresh = [arch.tobytes() not in known for arch in SPACE.canonical(drawn).astype(np.int32)]
     archs = drawn[fresh][: config.pool]
     return Ground(archs, everything[SPACE.index(archs)], everything, landmarks)
-
-
-def positions(table: pl.DataFrame) -> np.ndarray:
-    """Return where the rows of NAS-Bench-201's table are in our space's order, which is not that of its `idx`."""
-    return SPACE.index(np.stack([SPACE.encode(string) for string in table["arch_str"]]))
 
 
 def arm(config: Bench, name: str, seed: int, ground: Ground) -> tuple[Arm, Recipe]:
@@ -241,9 +237,9 @@ def ridge(ground: Ground, seed: int) -> np.ndarray:
     """Return predictions `[N]` by the landmarks' accuracies, from ranks within the space, which need no labels."""
     from sklearn.linear_model import Ridge
 
-    accuracies = pl.read_parquet(SHARED / "nasbench201" / "accuracies.parquet", columns=["idx", "arch_str"])
-    table = pl.read_parquet(SHARED / "published_proxies" / "nasbench201_all.parquet").join(accuracies, on="idx")
-    table = table[np.argsort(positions(table))]
+    accuracies, archs = read_architectures(SHARED / "nasbench201" / "accuracies.parquet", SPACE)
+    proxies = pl.read_parquet(SHARED / "published_proxies" / "nasbench201_all.parquet")
+    table = accuracies.select("idx").join(proxies, on="idx", maintain_order="left")[np.argsort(SPACE.index(archs))]
     everything = SPACE.enumerate()
     scores = [SPACE.params(everything), SPACE.flops(everything), *(table[name].to_numpy() for name in PROXIES)]
     ranks = np.stack([mean_ranks(np.nan_to_num(own, nan=-np.inf, neginf=-np.inf)) for own in scores], 1)

@@ -49,7 +49,7 @@ def draw_landmarks(space: Space, labels: Labels, number: int, seed: int) -> np.n
       UserError: a bad file, too few architectures, or one that is none of the space.
     """
     pair = Pair(labels.table, labels.table, labels.target, labels.key, labels.lower_is_better)
-    table = read_target(pair).sort("arch")
+    table = read_target(pair, space).sort("arch")
     if not FEWEST <= number <= table.height:
         raise UserError(
             f"{number} landmarks; give at least {FEWEST} and at most {table.height}, those of {labels.table} that have"
@@ -59,7 +59,7 @@ def draw_landmarks(space: Space, labels: Labels, number: int, seed: int) -> np.n
     table = table[np.sort(rng.choice(table.height, number, replace=False))].sort(
         TARGET, descending=labels.lower_is_better, maintain_order=True
     )
-    return _encoded(space, table["arch"].to_list(), labels.table)
+    return np.stack([space.encode(name) for name in table["arch"]])
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,11 +105,7 @@ def read_teacher(space: Space, name: str) -> Counted | Scored:
     if table.height < FEWEST:
         raise UserError(f"--teacher {name}: {table.height} architectures have a value; give at least {FEWEST}")
     scores = manifest["scorers"][score]["sign"] * table[score].to_numpy().astype(np.float64)
-    return Scored(_encoded(space, table["arch"].to_list(), Path(directory)), scores)
-
-
-def _encoded(space: Space, names: list[str], path: Path) -> np.ndarray:
     try:
-        return np.stack([space.encode(name) for name in names])
+        return Scored(space.from_table({"arch": table["arch"].to_list()}), scores)
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(f"--teacher {name}: {error}") from None

@@ -53,7 +53,7 @@ class Supernet:
     target: str | None = None
     """Column of --landmarks, for example `c10_test_200`."""
     key: str | None = None
-    """Column of --landmarks with the architectures; by default `arch` or else `arch_str`."""
+    """Column of --landmarks with the architectures; by default `arch`, `arch_str` or what the space's benchmark has."""
     lower_is_better: bool = False
     """The target is an error or a loss."""
     landmark_count: int = 30
