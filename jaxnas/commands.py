@@ -10,6 +10,7 @@ COMMANDS = {  # name: (module with a `main`, what it does)
     "score": ("jaxnas.score.__main__", "score architectures into a directory of Parquet files"),
     "correlate": ("jaxnas.correlate", "compare scores with measured accuracies"),
     "predict": ("jaxnas.predict", "learn from measured architectures, predict others"),
+    "supernet": ("jaxnas.supernet.command", "train one network for a whole space and rank architectures with it"),
     "search-signals": ("jaxnas.search_signals", "evolve the signals of the regression score on a few accuracies"),
 }
 

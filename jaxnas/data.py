@@ -1,27 +1,19 @@
 """Input images: synthetic ones, TensorFlow Datasets without TensorFlow, or an .npz file."""
 
-import difflib
 import functools
 import hashlib
-import importlib
-import logging
-import os
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from jaxnas.errors import UserError, unknown
+from jaxnas.image_files import SIDE, checked, open_tfds, read_npz, stacked_images
 
 Colour = tuple[float, ...]  # one number per channel
 
-SIDE = 32  # pixels, of the images that every source gives
 DEFAULT_SYNTHETIC = "pink"
 CIFAR_MEAN: Colour = (125.3, 123.0, 113.9)  # of pixels in 0 to 255, as TE-NAS and GenNAS have them
 CIFAR_STD: Colour = (63.0, 62.1, 66.7)
@@ -129,7 +121,7 @@ def _synthetic(kind: str) -> Source:
         raise unknown("synthetic data", kind, _SYNTHETIC)
     description, draw = _SYNTHETIC[kind]
     name = f"synthetic:{kind}"
-    return Source(name, description, _digest(name, SIDE), draw)
+    return Source(name, description, digest(name, SIDE), draw)
 
 
 # Stored images
@@ -144,14 +136,12 @@ def _stored(name: str, size: int, read: Callable[[np.ndarray], np.ndarray], cont
         raise UserError(f"data {name} holds no images: give a data set or a split with at least one")
 
     def draw(rng: np.random.Generator, n: int) -> np.ndarray:
-        return _reduce(_checked(name, read(rng.choice(size, n, replace=n > size))))
+        return _reduce(checked(name, read(rng.choice(size, n, replace=n > size))))
 
-    first = _checked(name, read(_spread(size, 8)))
-    mean, std = CIFAR_MEAN, CIFAR_STD
-    if "cifar" not in name or first.dtype != np.uint8:
-        mean, std = _moments(name, _checked(name, read(_spread(size, _SAMPLED))))
+    first = checked(name, read(_spread(size, 8)))
+    mean, std = colours(name, first.dtype, lambda: checked(name, read(_spread(size, _SAMPLED))))
     description = f"{size:,} images of {'x'.join(map(str, first.shape[1:]))}"
-    fingerprint = _digest(name, size, first.shape, str(first.dtype), content or first.tobytes())
+    fingerprint = digest(name, size, first.shape, str(first.dtype), content or first.tobytes())
     return Source(name, description, fingerprint, draw, mean, std, augment=True)
 
 
@@ -159,26 +149,15 @@ def _spread(size: int, count: int) -> np.ndarray:
     return np.linspace(0, size - 1, min(size, count)).astype(int)
 
 
-def _moments(name: str, images: np.ndarray) -> tuple[Colour, Colour]:
+def colours(name: str, dtype: np.dtype, sample: Callable[[], np.ndarray]) -> tuple[Colour, Colour]:
+    """Return mean and standard deviation of the channels: those of CIFAR where `name` says so, else of a sample."""
+    if "cifar" in name and dtype == np.uint8:
+        return CIFAR_MEAN, CIFAR_STD
+    images = sample()
     mean, std = images.mean((0, 1, 2), np.float64), images.std((0, 1, 2), np.float64)
     if not (std > 0).all():
         raise UserError(f"data {name}: a colour channel is constant over the images, so it cannot be standardised")
     return tuple(mean.tolist()), tuple(std.tolist())
-
-
-def _checked(name: str, images: np.ndarray) -> np.ndarray:
-    side = images.shape[1] if images.ndim == 4 else 0
-    fits = side in (4, 8, 16) or (side > 0 and side % SIDE == 0)
-    if not fits or images.shape[2:] != (side, 3):
-        raise UserError(
-            f"data {name}: the images' shape is {list(images.shape)}; allowed is [M, side, side, 3]"
-            f" with a side of 4, 8, 16 or a multiple of {SIDE} pixels: resize them"
-        )
-    if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
-        raise UserError(f"data {name}: the images are {images.dtype}; allowed are uint8 and floating point")
-    if images.dtype != np.uint8 and not np.isfinite(images).all():
-        raise UserError(f"data {name}: NaN or infinite pixels: remove those images")
-    return images
 
 
 def _reduce(images: np.ndarray) -> np.ndarray:
@@ -196,7 +175,8 @@ def _crop_and_flip(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.where(rng.random((n, 1, 1, 1)) < 0.5, crops[:, :, ::-1], crops)
 
 
-def _digest(*parts: object) -> str:
+def digest(*parts: object) -> str:
+    """Return a fingerprint of `parts`, 16 hexadecimal digits."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
@@ -204,78 +184,11 @@ def _digest(*parts: object) -> str:
 
 
 def _from_npz(path: Path) -> Source:
-    images = _checked(str(path), _read_npz(path))
+    (images,) = read_npz(path, "images")
+    images = checked(str(path), images)
     return _stored(path.name, len(images), images.__getitem__, hashlib.sha256(images.tobytes()).digest())
 
 
-def _read_npz(path: Path) -> np.ndarray:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            keys = archive.files
-            return archive[keys[0] if len(keys) == 1 else "images"]
-    except FileNotFoundError as error:
-        raise UserError(f"data file {path} does not exist") from error
-    except KeyError as error:
-        raise UserError(f"data file {path} has no array 'images', only: {', '.join(keys) or 'nothing'}") from error
-    except (OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"data file {path} is not a readable .npz archive: {_first_line(error)}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-# TensorFlow Datasets
-
-
 def _from_tfds(name: str, split: str, data_dir: str | None, download: bool) -> Source:
-    tfds = _import_tfds()
-    with _tfds_errors(name, data_dir):
-        source = tfds.data_source(name, split=split, data_dir=data_dir, download=download)
-    spec = f"tfds:{name}:{split}"
-    return _stored(spec, len(source), functools.partial(_read_tfds, source, spec, data_dir))
-
-
-def _import_tfds() -> Any:
-    try:
-        return importlib.import_module("tensorflow_datasets")
-    except ImportError as error:
-        raise UserError(f"data tfds:... needs tensorflow-datasets: pip install it ({_first_line(error)})") from error
-
-
-def _read_tfds(source: Any, spec: str, data_dir: str | None, positions: np.ndarray) -> np.ndarray:
-    with _tfds_errors(spec, data_dir):
-        records = source.__getitems__(positions.tolist())
-    if "image" not in records[0]:
-        raise UserError(f"data {spec} has no images; its features are: {', '.join(sorted(records[0]))}")
-    shapes = {record["image"].shape for record in records}
-    if len(shapes) > 1:
-        raise UserError(f"data {spec}: images differ in shape, such as {' and '.join(map(str, sorted(shapes)[:2]))}")
-    return np.stack([record["image"] for record in records])
-
-
-@contextmanager
-def _tfds_errors(name: str, data_dir: str | None) -> Iterator[None]:
-    """Turn whatever TensorFlow Datasets raises into one line, and keep its warnings off standard error."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    except Exception as error:
-        place = data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
-        raise UserError(
-            f"data set {name!r} cannot be read from {place}"
-            f" ({_cause(name, error)}): check --data-dir, or add --download to fetch it"
-        ) from error
-    finally:
-        logger.setLevel(level)
-
-
-def _cause(name: str, error: Exception) -> str:
-    if isinstance(error, NotImplementedError):  # also raised where nothing is there
-        return "not there as array_record files"
-    if type(error).__name__ != "DatasetNotFoundError":
-        return _first_line(error)
-    near = difflib.get_close_matches(name, _import_tfds().list_builders(with_community_datasets=False), n=1)
-    return f"no such data set; did you mean {near[0]!r}?" if near else "no such data set"
+    records = open_tfds(name, split, data_dir, download)
+    return _stored(records.name, records.size, lambda at: stacked_images(records.name, records.read(at)))

@@ -12,6 +12,7 @@ import numpy as np
 from jaxnas import data, devices, scorers
 from jaxnas.data import Source
 from jaxnas.errors import UserError
+from jaxnas.labelled import Labelled
 from jaxnas.runner import Evaluator
 from jaxnas.scorers import NTK, Measured, Regions, Regression, Scorer, Sequences
 from jaxnas.spaces import Space
@@ -94,7 +95,7 @@ class Options:
         }
 
 
-def provenance(source: Source) -> dict[str, Any]:
+def provenance(source: Source | Labelled) -> dict[str, Any]:
     """Return where, when and with what a run was made; no part of its settings."""
     return {
         "data": source.description,

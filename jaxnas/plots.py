@@ -94,6 +94,30 @@ def draw_map(
     figure.savefig(path, dpi=120)
 
 
+def draw_training(curves: Mapping[str, Sequence[float]], *, path: Path) -> None:
+    """Write the curves of a supernet's training: cross-entropy and, where there is one, the rank loss.
+
+    Args:
+      curves: columns `epoch`, `loss`, `rank_loss`, `strength`, a number for each epoch.
+      path: file to write; its suffix names the format.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    ranked = any(curves["strength"])
+    figure = Figure(figsize=((1 + ranked) * PANEL_INCHES[0], PANEL_INCHES[1]), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, 1 + ranked, squeeze=False)[0]
+    panels[0].plot(curves["epoch"], curves["loss"], color=BLUE)
+    panels[0].set(xlabel="epoch", ylabel="cross-entropy of the drawn sub-nets")
+    if ranked:
+        panels[1].plot(curves["epoch"], curves["rank_loss"], color=BLUE, label="rank loss, with its factor")
+        panels[1].plot(curves["epoch"], curves["strength"], color=ORANGE, label="factor")
+        panels[1].set(xlabel="epoch", yscale="symlog")
+        panels[1].legend()
+    figure.savefig(path, dpi=120)
+
+
 def _draw_cell(panel: Axes, x: int, y: int, agreement: Agreement) -> float:
     """Write the numbers of a cell and return its rho, NaN where it is undefined."""
     if agreement.spearman is None:

@@ -12,6 +12,7 @@ Floats = NDArray[np.float64]
 Interval = tuple[float, float]
 
 TOP_FRACTION = 0.1
+SPARSE = 1e-3  # width of the bins of the sparse Kendall tau, of accuracies from 0 to 1
 
 
 def ordering(values: ArrayLike, sign: int = 1) -> Ints:
@@ -100,6 +101,22 @@ def _meetings(order: Ints, prefix: Ints) -> tuple[Ints, Ints, Ints, Ints]:
     return order[~is_one], order[is_one], ones_before[starts][~is_one], ones_before[~is_one]
 
 
+def sparse_kendall(scores: ArrayLike, accuracies: ArrayLike, threshold: float = SPARSE) -> float:
+    """Return the sparse Kendall tau of Yu et al. (arXiv:2003.04276, their code); NaN if all accuracies are one bin.
+
+    Accuracies in one bin, equal floor(accuracy / threshold), share a rank; the tau-b is that of these ranks in the
+    order of the accuracies and in the order of the scores.
+
+    Args:
+      scores: `[n]`, higher is better; equal ones keep their order in the list.
+      accuracies: `[n]`, from 0 to 1.
+      threshold: width of a bin; it moves the result by up to 0.1, so state it.
+    """
+    bins = np.floor(np.round(np.asarray(accuracies, np.float64) / threshold, 6))  # 0.943 / 0.001 is below 943
+    sparse = ordering(bins)
+    return KendallTau(np.sort(sparse), sparse[np.argsort(np.asarray(scores), kind="stable")])()
+
+
 def bootstrap_intervals(
     statistics: Sequence[Callable[[Ints], float]], n: int, *, resamples: int, seed: int
 ) -> list[Interval | None]:
@@ -125,6 +142,31 @@ def _percentiles(values: Floats) -> Interval | None:
         return None
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
+
+
+def percentiles_of_top(scores: ArrayLike, accuracies: ArrayLike, population: ArrayLike, k: int) -> Floats:
+    """Return the smallest, median and largest percentile, from 0 to 1, of the accuracies of the best `k` by score.
+
+    Args:
+      scores: `[n]`.
+      accuracies: `[n]`.
+      population: accuracies `[m]`, all of the space; a percentile is the share of them that is not better.
+      k: how many are chosen.
+    """
+    top = np.asarray(accuracies)[best_rows(ordering(scores), k)]
+    share = np.searchsorted(np.sort(population), top, side="right") / np.size(population)
+    return np.array([share.min(), np.median(share), share.max()])
+
+
+def surpasses_random(rank: int, size: int, n: int) -> float:
+    """Return the probability that an architecture is at least as good as the best of `n` random ones: (rank / size)^n.
+
+    Args:
+      rank: of the architecture among `size`, 1 = worst.
+      size: architectures of the space.
+      n: random architectures.
+    """
+    return (rank / size) ** n
 
 
 def partial_rho(x: Ints, y: Ints, z: Ints) -> float:

@@ -123,3 +123,50 @@ def test_top_precision_and_regret():
     assert ranks.regret(y, target, 1) == 0
     assert ranks.regret(-y, target, 3) == 5 + 1
     assert ranks.best_rows(np.array([1, 3, 3, 0]), 3).tolist() == [1, 2, 0]
+
+
+def literal_sparse_kendall(scores, accuracies, threshold):
+    """The published recipe, step by step: ranks shared within a bin, listed by accuracy and by score."""
+    bins = [round(a / threshold, 6) // 1 for a in accuracies]
+    rank = {b: i for i, b in enumerate(sorted(set(bins)))}
+    by_accuracy = [rank[b] for b in sorted(bins)]
+    by_score = [rank[bins[i]] for i in sorted(range(len(scores)), key=lambda i: scores[i])]
+    return scipy.stats.kendalltau(by_accuracy, by_score)[0]
+
+
+@pytest.mark.parametrize("threshold", [1e-1, 1e-2, 1e-3, 1e-4])
+def test_sparse_kendall_is_the_published_recipe(threshold):
+    rng = np.random.default_rng(0)
+    accuracies = 0.8 + 0.15 * rng.beta(5, 2, 200)
+    scores = np.round(accuracies + 0.02 * rng.normal(size=200), 3)  # some are tied
+    found = ranks.sparse_kendall(scores, accuracies, threshold)
+    assert found == pytest.approx(literal_sparse_kendall(scores, accuracies, threshold), abs=1e-12)
+
+
+def test_sparse_kendall_forgives_differences_within_a_bin():
+    accuracies, scores = [0.9101, 0.9104, 0.93, 0.95], [2, 1, 3, 4]
+    assert ranks.sparse_kendall(scores, accuracies) == 1
+    assert ranks.sparse_kendall(scores, accuracies, 1e-4) == pytest.approx(4 / 6)
+    assert ranks.sparse_kendall([4, 3, 2, 1], [0.91, 0.92, 0.93, 0.95]) == -1
+    assert ranks.sparse_kendall([1, 1, 1], [0.91, 0.92, 0.93]) == 1  # ties of the score keep the order of the list
+    assert math.isnan(ranks.sparse_kendall(scores, [0.9101, 0.9102, 0.9103, 0.9104]))
+
+
+def test_sparse_kendall_bins_do_not_depend_on_rounding():
+    steps = np.arange(800, 1000)
+    assert (np.floor(steps / 1000 / 1e-3) != steps).any()  # what is guarded against
+    assert ranks.sparse_kendall(steps, steps / 1000) == 1
+    assert ranks.sparse_kendall(-steps, steps / 1000) == -1
+
+
+def test_top_figures():
+    accuracies = np.arange(100) / 100
+    assert ranks.top_precision(np.arange(100), ranks.ordering(accuracies), 0.05) == 1
+    assert ranks.top_precision(np.arange(100)[::-1], ranks.ordering(accuracies), 0.05) == 0
+    found = ranks.percentiles_of_top([1, 9, 8, 2], [0.1, 0.495, 0.985, 0.2], accuracies, k=2)
+    np.testing.assert_allclose(found, [0.5, 0.745, 0.99])
+
+
+def test_surpasses_random_is_the_share_of_worse_draws():
+    assert ranks.surpasses_random(15_625, 15_625, 10) == 1
+    assert ranks.surpasses_random(50, 100, 2) == 0.25

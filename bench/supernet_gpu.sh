@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# The full setting of the supernet bench on a GPU: 5 cells per stage, 16 channels, 32 pixels, 400 epochs, 3 seeds.
+# CIFAR-10 (50,000 images) must lie in $JAXNAS_DATA/tfds and NAS-Bench-201's accuracies in $JAXNAS_DATA/nasbench201.
+#   JAXNAS_DATA=DIR bash bench/supernet_gpu.sh [arms, comma-separated]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+: "${JAXNAS_DATA:?say where the data are}"
+export PYTHONPATH=$PWD PYTHONUNBUFFERED=1
+for count in 10 30 50; do # landmarks; the arms without landmarks are trained once
+  arms=${1:-$([[ $count == 30 ]] && echo plain,teacher,longer,landmarks,shuffled || echo landmarks)}
+  python3 -m bench.supernet --arms "$arms" --seeds 0 1 2 --landmarks "$count" \
+    --recipe.epochs 400 --recipe.batch 256 --channels 16 --cells 5 --side 32 --batches 20 --evaluations 4 --every 25 \
+    --out "${OUT:-bench/results/supernet}"
+done

@@ -1,0 +1,142 @@
+"""Stored images and labels: arrays of an .npz file, and TensorFlow Datasets without TensorFlow."""
+
+import difflib
+import importlib
+import logging
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxnas.errors import UserError
+
+SIDE = 32  # pixels; larger images are a multiple of it
+
+
+def checked(name: str, images: np.ndarray) -> np.ndarray:
+    """Return the raw images `[M, H, W, 3]` of the data called `name`, or raise a `UserError` if they cannot be used."""
+    side = images.shape[1] if images.ndim == 4 else 0
+    fits = side in (4, 8, 16) or (side > 0 and side % SIDE == 0)
+    if not fits or images.shape[2:] != (side, 3):
+        raise UserError(
+            f"data {name}: the images' shape is {list(images.shape)}; allowed is [M, side, side, 3]"
+            f" with a side of 4, 8, 16 or a multiple of {SIDE} pixels: resize them"
+        )
+    if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
+        raise UserError(f"data {name}: the images are {images.dtype}; allowed are uint8 and floating point")
+    if images.dtype != np.uint8 and not np.isfinite(images).all():
+        raise UserError(f"data {name}: NaN or infinite pixels: remove those images")
+    return images
+
+
+# .npz
+
+
+def read_npz(path: Path, *names: str) -> list[np.ndarray]:
+    """Return the arrays called `names` of an .npz file; if one is wanted and there is one, it may have any name.
+
+    Raises:
+      UserError: the file is missing or unreadable, or lacks an array.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            keys = archive.files
+            wanted = keys if len(keys) == len(names) == 1 else names
+            return [archive[name] for name in wanted]
+    except FileNotFoundError as error:
+        raise UserError(f"data file {path} does not exist") from error
+    except KeyError as error:
+        lacking = next(name for name in names if name not in keys)
+        raise UserError(f"data file {path} has no array {lacking!r}, only: {', '.join(keys) or 'nothing'}") from error
+    except (OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"data file {path} is not a readable .npz archive: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+# TensorFlow Datasets
+
+
+class Records(NamedTuple):
+    """A split of a data set.
+
+    Attributes:
+      name: `tfds:NAME:SPLIT`.
+      size: number of records.
+      read: `positions [k]` to the records there.
+    """
+
+    name: str
+    size: int
+    read: Callable[[np.ndarray], list[dict[str, Any]]]
+
+
+def open_tfds(name: str, split: str, data_dir: str | None, download: bool) -> Records:
+    """Return a split of a TensorFlow data set; `UserError` where it is not there."""
+    tfds, spec = _import_tfds(), f"tfds:{name}:{split}"
+    with _tfds_errors(name, data_dir):
+        source = tfds.data_source(name, split=split, data_dir=data_dir, download=download)
+
+    def read(positions: np.ndarray) -> list[dict[str, Any]]:
+        with _tfds_errors(spec, data_dir):
+            return list(source.__getitems__(positions.tolist()))
+
+    return Records(spec, len(source), read)
+
+
+def stacked_images(name: str, records: list[dict[str, Any]]) -> np.ndarray:
+    """Return the raw images `[k, H, W, C]` of records."""
+    if "image" not in records[0]:
+        raise UserError(f"data {name} has no images; its features are: {', '.join(sorted(records[0]))}")
+    shapes = {record["image"].shape for record in records}
+    if len(shapes) > 1:
+        raise UserError(f"data {name}: images differ in shape, such as {' and '.join(map(str, sorted(shapes)[:2]))}")
+    return np.stack([record["image"] for record in records])
+
+
+def stacked_labels(name: str, records: list[dict[str, Any]]) -> np.ndarray:
+    """Return the labels `[k]` of records."""
+    if "label" not in records[0]:
+        raise UserError(f"data {name} has no labels; its features are: {', '.join(sorted(records[0]))}")
+    return np.array([record["label"] for record in records])
+
+
+def _import_tfds() -> Any:
+    try:
+        return importlib.import_module("tensorflow_datasets")
+    except ImportError as error:
+        raise UserError(f"data tfds:... needs tensorflow-datasets: pip install it ({_first_line(error)})") from error
+
+
+@contextmanager
+def _tfds_errors(name: str, data_dir: str | None) -> Iterator[None]:
+    """Turn whatever TensorFlow Datasets raises into one line, and keep its warnings off standard error."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    except Exception as error:
+        place = data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
+        raise UserError(
+            f"data set {name!r} cannot be read from {place}"
+            f" ({_cause(name, error)}): check --data-dir, or add --download to fetch it"
+        ) from error
+    finally:
+        logger.setLevel(level)
+
+
+def _cause(name: str, error: Exception) -> str:
+    if isinstance(error, NotImplementedError):  # also raised where nothing is there
+        return "not there as array_record files"
+    if type(error).__name__ != "DatasetNotFoundError":
+        return _first_line(error)
+    near = difflib.get_close_matches(name, _import_tfds().list_builders(with_community_datasets=False), n=1)
+    return f"no such data set; did you mean {near[0]!r}?" if near else "no such data set"

@@ -1,0 +1,125 @@
+"""The command: train or resume, draw the curves, rank architectures into a table."""
+
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from jaxnas import cli, devices, plots, spaces
+from jaxnas.options import provenance
+from jaxnas.score.table import describe, read_archs
+from jaxnas.scorers import COUNTS
+from jaxnas.spaces import Space
+from jaxnas.store import Store
+from jaxnas.supernet.arms import Landmarks
+from jaxnas.supernet.batches import Images
+from jaxnas.supernet.checkpoints import Checkpoints, Curves
+from jaxnas.supernet.guides import uniform
+from jaxnas.supernet.options import Supernet
+from jaxnas.supernet.ranking import Ranking
+from jaxnas.supernet.training import State, Trainer
+
+PARTS = ("train", "hinge", "ranking")
+PAPER, COST = "Guo et al. (SPOS, ECCV 2020)", "one training for all"
+SCORES = {  # name: sign
+    "supernet_accuracy": 1,
+    "supernet_loss": -1,
+}
+BEST = 5  # architectures that are printed
+
+
+def supernet(config: Supernet) -> None:
+    """Run the command."""
+    config.check()
+    devices.cache_programs()
+    space, data = spaces.get(config.space), config.images()
+    network, arm = config.network(space, data), config.arm(space)
+    archs = _without(
+        space, read_archs(space, config.archs, config.seed), arm.archs if isinstance(arm, Landmarks) else None
+    )
+    images, parts = Images.of(data), dict(zip(PARTS, data.split(config.seed, config.shares), strict=True))
+    ranking = Ranking(network, images, parts["ranking"], batch=config.rank_batch, batches=config.rank_batches)
+    trainer = Trainer(network, images, parts, arm, config.recipe, sample=uniform(space), seed=config.seed)
+    scorers = {name: {"sign": sign, "paper": PAPER, "cost": COST} for name, sign in SCORES.items()}
+    manifest = {"settings": config.settings(arm, data), "part_size": 1, **provenance(data)}
+    store = Store.open(config.out, manifest | {"scorers": scorers | describe(dict(COUNTS))})
+    with _bar() as bar:
+        state, curves = _train(config, trainer, store, bar)
+        _write_curves(store, curves)
+        store.write(0, _rank(space, ranking, state, archs, bar))
+    _report(store, curves)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    return cli.run(Supernet, supernet, argv, prog="jaxnas supernet")
+
+
+def _without(space: Space, archs: np.ndarray, landmarks: np.ndarray | None) -> np.ndarray:
+    """Return the architectures that are no landmarks, nor isomorphic to one."""
+    if landmarks is None:
+        return archs
+    known = {arch.tobytes() for arch in space.canonical(landmarks).astype(np.int32)}
+    return archs[[arch.tobytes() not in known for arch in space.canonical(archs).astype(np.int32)]]
+
+
+def _train(config: Supernet, trainer: Trainer, store: Store, bar: Progress) -> tuple[State, Curves]:
+    """Train from the newest checkpoint to the end."""
+    epochs = config.recipe.epochs
+    with Checkpoints(store.path / "checkpoints") as saved:
+        state, curves = saved.restore(trainer.init())
+        task = bar.add_task("training", total=epochs, completed=len(curves), note="")
+        for number in range(len(curves), epochs):
+            state, record = trainer.epoch(state, number)
+            curves.append(record)
+            bar.update(task, advance=1, note=f"loss {record['loss']:.3f}, {record['seconds']:.1f} s per epoch")
+            if (number + 1) % config.save_every == 0 or number + 1 == epochs:
+                saved.save(state, curves)
+    return state, curves
+
+
+def _rank(space: Space, ranking: Ranking, state: State, archs: np.ndarray, bar: Progress) -> pl.DataFrame:
+    """Return the table of scores."""
+    task = bar.add_task("ranking", total=len(archs), note="")
+    found = []
+    for scores in ranking.measure(state.params, archs):
+        found.append(np.stack(scores))
+        bar.update(task, advance=len(scores[0]))
+    accuracy, loss = np.concatenate(found, 1).astype(np.float64)
+    return pl.DataFrame(
+        {
+            "row": np.arange(len(archs)),
+            "arch": [space.decode(arch) for arch in archs],
+            "supernet_accuracy": accuracy,
+            "supernet_loss": loss,
+            "params": space.params(archs).astype(np.float64),
+            "flops": space.flops(archs).astype(np.float64),
+        }
+    )
+
+
+def _write_curves(store: Store, curves: Curves) -> None:
+    table = pl.DataFrame(curves)
+    table.write_parquet(store.path / "curves.parquet")
+    plots.draw_training(table.to_dict(as_series=False), path=store.path / "curves.png")
+
+
+def _bar() -> Progress:
+    """Return a bar on standard error, silent where that is no terminal."""
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True), disable=not sys.stderr.isatty(),
+    )  # fmt: skip
+
+
+def _report(store: Store, curves: Curves) -> None:
+    table = store.read().sort("supernet_accuracy", descending=True)
+    seconds = sum(record["seconds"] for record in curves)
+    print(f"{len(curves)} epochs in {seconds:.1f} s; {len(table)} architectures ranked; best by supernet_accuracy:")
+    for row in table.head(BEST).iter_rows(named=True):
+        print(f"  {row['supernet_accuracy']:.4f}  {row['arch']}")
+    print(f"written to {store.path}; compare: jaxnas correlate {store.path} TABLE --target COLUMN")

@@ -1,0 +1,85 @@
+"""`python -m jaxnas.supernet`: train, resume, rank, refuse."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from jaxnas import correlate, spaces
+from jaxnas.supernet.command import main
+
+SPACE = spaces.get("nasbench201")
+SMALL = [
+    "--data",
+    "synthetic",
+    "--channels",
+    "8",
+    "--cells",
+    "1",
+    "--side",
+    "8",
+    "--batch",
+    "64",
+    "--rank-batches",
+    "1",
+]
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Write accuracies that are the FLOPs, and return the file."""
+    archs = SPACE.enumerate()[::40]
+    frame = pl.DataFrame({"arch": [SPACE.decode(a) for a in archs], "accuracy": SPACE.flops(archs) / 1e6})
+    frame.write_parquet(tmp_path / "table.parquet")
+    return tmp_path / "table.parquet"
+
+
+def test_a_run_resumes_and_ranks_into_a_table_of_scores(tmp_path, table, capsys):
+    out = tmp_path / "run"
+    argv = [*SMALL, "--out", str(out), "--landmarks", str(table), "--target", "accuracy", "--warmup", "1"]
+    assert main([*argv, "--epochs", "2", "--archs", str(table)]) == 0
+    assert "2 epochs" in capsys.readouterr().out
+    curves, scores = pl.read_parquet(out / "curves.parquet"), pl.read_parquet(out / "part-00000.parquet")
+    assert curves["epoch"].to_list() == [1, 2] and (out / "curves.png").stat().st_size > 0
+    assert len(scores) <= len(pl.read_parquet(table)) - 30  # no landmarks
+    archs = np.stack([SPACE.encode(arch) for arch in scores["arch"]])
+    np.testing.assert_array_equal(scores["flops"], SPACE.flops(archs))
+    assert scores["supernet_accuracy"].is_between(0, 1).all() and (scores["supernet_loss"] > 0).all()
+    assert correlate.main([str(out), str(table), "--target", "accuracy", "--json", "--bootstrap", "2"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["compared"] == len(scores)
+    assert set(found["scores"]) == {"supernet_accuracy", "supernet_loss", "params", "flops"}
+
+    assert main([*argv, "--epochs", "2", "--archs", "random:3"]) == 0  # nothing is trained again
+    assert pl.read_parquet(out / "curves.parquet").equals(curves)
+    again = pl.read_parquet(out / "part-00000.parquet")
+    assert len(again) == 3
+    capsys.readouterr()
+
+    assert main([*argv, "--epochs", "3"]) == 2
+    assert "was made with epochs=2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--landmarks", "t.csv"], "needs --target"),
+        (["--landmarks", "t.csv", "--target", "a", "--teacher", "flops"], "give one of them"),
+        (["--landmarks", "missing.csv", "--target", "a"], "no such file"),
+        (["--teacher", "flips"], "DIR:SCORE"),
+        (["--shares", "0.5", "0.5", "0.5"], "add up to 1"),
+        (["--space", "resnet"], "several sizes"),
+        (["--epochs", "0"], "at least 1 epoch"),
+        (["--batch", "5000"], "make no batch of 5000"),
+        (["--rank-batch", "32"], "at least 1 of 64"),
+        (["--seed", "-1"], "must lie in 0"),
+        (["--strength", "-1"], "at least 0"),
+        (["--schedule", "cosin"], "did you mean cosine"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, capsys, options, message):
+    assert main([*SMALL, "--out", str(tmp_path / "run"), *options]) == 2
+    said = capsys.readouterr()
+    assert message in said.err and said.err.count("\n") == 1 and said.out == ""
+    assert not (tmp_path / "run").exists()
