@@ -79,7 +79,7 @@ def _read(ops: np.ndarray, reads: np.ndarray) -> Graph:
     return {
         slots[place]: (
             int(ops[place]) - FIRST_OP,
-            tuple(sorted(slots[source] for source in np.flatnonzero(reads[place]))),
+            tuple(sorted(slots[source] for source in np.flatnonzero(reads[place]).tolist())),
         )
         for place in range(NODE, end)
     }

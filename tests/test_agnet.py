@@ -10,7 +10,6 @@ from jaxnas.learn.scale import Scale
 from jaxnas.search import agnet
 from jaxnas.search.agnet import AgnetOptions
 from jaxnas.search.base import Goal, Task
-from jaxnas.search.constrained import constrained_ranks
 from jaxnas.spaces.subspace import Subspace
 from jaxnas.types import Finished
 
@@ -57,16 +56,25 @@ def searched():
     return method, *run(method, convolutions)
 
 
-def test_ranks_under_a_limit_are_the_published_ones():
-    goal = Goal({"acc": 1}, at_most={"latency": 5.0})
-    found = scores(acc=[93, 92, 91, np.nan], latency=[7, 3, 4, 1])
-    # by accuracy 1, 2, 3, by latency 3, 1, 2; the first breaks the limit: (1 + 3) 1000
-    np.testing.assert_array_equal(constrained_ranks(goal, found, joint=True), [2, 0, 1, np.nan])
-    np.testing.assert_array_equal(constrained_ranks(goal, found, joint=False), [2, 0, 1, np.nan])
-    found = scores(acc=[93, 92, 91], latency=[4.5, 4, 1])
-    np.testing.assert_array_equal(constrained_ranks(goal, found, joint=True), [1, 1, 1])
-    np.testing.assert_array_equal(constrained_ranks(goal, found, joint=False), [0, 1, 2])
-    assert constrained_ranks(Goal({"acc": 1}), found, joint=True).tolist() == [0, 1, 2]
+def published(acc, latency, limit, *, joint):
+    """The ranks of the authors' equations 4 (joint) and 5, times 1000 where the limit is broken; their places."""
+    by_accuracy = np.argsort(np.argsort(-acc)) + 1
+    by_latency = np.argsort(np.argsort(latency)) + 1
+    ranks = (by_accuracy + by_latency if joint else by_accuracy) * np.where(latency > limit, 1000, 1)
+    return [((ranks < rank).sum() + (ranks <= rank).sum() - 1) / 2 for rank in ranks]
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_places_under_a_limit_are_the_published_ones(joint):
+    rng = np.random.default_rng(0)
+    acc, latency = rng.permutation(50).astype(float), rng.permutation(50).astype(float)
+    goal = Goal({"acc": 1, "latency": -1} if joint else {"acc": 1}, at_most={"latency": 20.0})
+    found = agnet.places(goal.ranks(scores(acc=acc, latency=latency)))
+    assert found.tolist() == published(acc, latency, 20.0, joint=joint)
+
+
+def test_what_has_no_score_has_no_place():
+    np.testing.assert_array_equal(agnet.places(np.array([7.0, np.nan, 2, 7])), [1.5, np.nan, 0, 1.5])
 
 
 def test_scales_survive_failures_and_constants():
@@ -127,7 +135,7 @@ def test_failures_are_never_trained_on_and_end_nothing():
 
 def test_a_limit_is_kept():
     goal = Goal({"acc": 1}, at_most={"cost": 6.0})
-    method = agnet.make(task(goal, budget=48), QUICK)
+    method = agnet.make(task(goal), QUICK)
     state, asked = run(method, convolutions)
     assert goal.feasible(convolutions(asked[-1])).mean() > goal.feasible(convolutions(asked[0])).mean()
     assert convolutions(method.result(state).arch[None])["cost"].value[0, 0] <= 6
@@ -153,9 +161,9 @@ def test_the_surrogate_reads_the_prior():
 
 def test_what_a_table_does_not_have_is_not_asked_for():
     some = Subspace(SPACE, SPACE.sample(jax.random.key(7), 60))
-    state, _ = run(agnet.make(task(space=some, budget=56), QUICK), convolutions)
+    state, _ = run(agnet.make(task(space=some), QUICK), convolutions)
     assert some.contains(state.archs).all()
-    assert len(np.unique(some.rows(state.archs))) == 56
+    assert len(np.unique(some.rows(state.archs))) == 40
 
 
 def test_cells_are_searched_one_after_the_other():

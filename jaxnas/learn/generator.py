@@ -134,6 +134,7 @@ class Generator(nnx.Module):
         The first layer is linear in both, so the context's part is computed once for all nodes.
         """
         first, _, last = self.edge.layers
+        assert isinstance(first, nnx.Linear) and first.bias is not None
         of_node, of_all = jnp.split(first.kernel[...], [STATE])
         hidden = states @ of_node + (context @ of_all + first.bias[...])[None]
         return last(nnx.relu(hidden))[:, 0]

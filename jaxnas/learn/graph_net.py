@@ -97,12 +97,12 @@ class GraphNet(nnx.Module):
         """Return the score of one architecture and the residual in it."""
         cells = jax.vmap(self._cell)(inputs.ops, inputs.edges, inputs.read)
         residual = self.head(nnx.relu(self.hidden(cells.reshape(-1))))[0]
-        return inputs.prior @ self.prior[...] + residual, residual
+        return jnp.asarray(inputs.prior) @ self.prior[...] + residual, residual
 
     def _cell(self, ops: Array, edges: Array, read: Array) -> jax.Array:
         """Return the mean state `[W]` of a cell's nodes, but for the inputs and what pads it."""
         table = self.embedding.kernel[...]
-        states = ops @ table
+        states = jnp.asarray(ops) @ table
         for layer in self.layers:
             states = layer(states, table, ops, edges)
-        return read @ states
+        return jnp.asarray(read) @ states

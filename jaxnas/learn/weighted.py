@@ -49,10 +49,10 @@ class Known(NamedTuple):
       weights: `[M]`, 0 for padding and for what has no scores.
     """
 
-    vectors: np.ndarray
-    features: np.ndarray
-    targets: np.ndarray
-    weights: np.ndarray
+    vectors: jax.Array
+    features: jax.Array
+    targets: jax.Array
+    weights: jax.Array
 
 
 def rank_weights(ranks: np.ndarray) -> np.ndarray:
@@ -104,7 +104,7 @@ def generate(models: Models, learner: Learner, noise: jax.Array) -> Logits:
 
 
 @partial(jax.jit, static_argnames="models")
-def predict(models: Models, learner: Learner, inputs: np.ndarray) -> jax.Array:
+def predict(models: Models, learner: Learner, inputs: jax.Array) -> jax.Array:
     """Return the surrogate's predictions `[B, T]` of inputs `[B, size + F]`: logits, or graphs and features."""
     return nnx.merge(models.surrogate, learner.params[1])(inputs)
 

@@ -173,8 +173,8 @@ def _history(space: Space, goal: Goal, log: Log) -> dict[str, Any]:
         return {"arch": space.decode(archs[row]), **{name: _number(mean[row]) for name, mean in means.items()}}
 
     best = [{"evaluations": row + 1, **record(row)} for row in goal.improvements(scores)]
-    front = np.flatnonzero(goal.front(scores)) if len(goal.signs) > 1 else []
-    return {"best_so_far": best, **({"front": [record(row) for row in front]} if len(front) else {})}
+    front = np.flatnonzero(goal.front(scores)).tolist() if len(goal.signs) > 1 else []
+    return {"best_so_far": best, **({"front": [record(row) for row in front]} if front else {})}
 
 
 def _draw(path: Path, goal: Goal, log: Log) -> None:

@@ -5,6 +5,9 @@ weighted by rank, draws new architectures from the generator, and asks for those
 two cells are searched one cell after the other, each with half of the budget: the other cell is a random one at first,
 then the best one found. Where the generator finds too few new architectures, random ones fill the round.
 
+Under a limit everyone who breaks it comes after everyone who does not; where what is limited is an objective, too, its
+rank counts as well (the authors' equation 4), otherwise it does not (their equation 5).
+
 Departures from the authors' code: no graph sees another one's noise, scores are centred at the first round's median
 and divided by its quartiles' distance, whatever their unit, and a loss above 1 counts as 1 in single-objective
 searches, too.
@@ -18,6 +21,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxnas.errors import UserError
@@ -25,8 +29,8 @@ from jaxnas.learn import weighted
 from jaxnas.learn.pretrain import Pretraining, code_of, pretrained
 from jaxnas.learn.scale import Scale, padded
 from jaxnas.learn.weighted import Known, Learner, Models
+from jaxnas.scorers.counts import mean_ranks
 from jaxnas.search.base import Found, Method, Scores, Task, as_text, best_value, check_budget, join
-from jaxnas.search.constrained import constrained_ranks, targets
 from jaxnas.search.proposals import Cell, Proposals, propose
 from jaxnas.spaces.graph_code import GraphCode
 from jaxnas.types import Finished
@@ -49,8 +53,6 @@ class AgnetOptions:
     """Share of the surrogate's loss in the retraining (the authors, under limits: 0.95)."""
     rate: float = 1e-3
     """Learning rate of the retraining (the authors, under limits: 2e-4)."""
-    joint: bool = True
-    """Whether scores with a limit also count in the rank; otherwise breaking a limit is all that matters."""
     pretrain: int = 64_000
     """Graphs that the generator is trained on before its first search of a space; the result is kept in the cache."""
     layers: int = 2
@@ -153,7 +155,9 @@ class AgNet:
 
     @cached_property
     def _targets(self) -> list[str]:
-        return targets(self.task.goal)
+        """What the surrogate predicts: the objectives, then what has a limit alone."""
+        goal = self.task.goal
+        return [*goal.signs, *sorted(goal.limited - {*goal.signs})]
 
     @cached_property
     def _models(self) -> Models:
@@ -227,13 +231,13 @@ class AgNet:
         rows = slice(state.first, state.scored)
         archs = state.archs[rows]
         scores = {n: Finished(s.value[:, rows], s.status[:, rows], {}) for n, s in state.scores.items()}
-        ranks = constrained_ranks(self.task.goal, scores, joint=self.how.joint)
+        ranks = places(self.task.goal.ranks(scores))
         weights = weighted.rank_weights(np.where(self._code.fits(archs), ranks, np.nan))
         if not weights.any():
             return state.learner
         goals = np.nan_to_num(self._scale(state).to_units(self._means(scores)))
         columns = (self._cell(state).vectors(archs), self._inputs(archs), goals, weights)
-        known = Known(*(padded(column, self.task.budget) for column in columns))
+        known = Known(*(jnp.asarray(padded(column, self.task.budget)) for column in columns))
         steps = self.how.ticks * -(-len(archs) // weighted.BATCH)
         key = jax.random.fold_in(jax.random.key(self.task.seed), state.scored)
         return weighted.retrain(self._models, state.learner, known, key, steps)
@@ -253,10 +257,18 @@ class AgNet:
         vectors = found.soft if self.task.prior is None else self._cell(state).vectors(found.archs)
         inputs = np.concatenate([vectors, self._inputs(found.archs)], 1)
         rows = padded(inputs, self.how.candidates)
-        predicted = np.asarray(weighted.predict(self._models, state.learner, rows))[: len(inputs)]
+        predicted = np.asarray(weighted.predict(self._models, state.learner, jnp.asarray(rows)))[: len(inputs)]
         values = self._scale(state).from_units(predicted).T[:, None]
         scores = {n: Finished(v, np.zeros(v.shape, int), {}) for n, v in zip(self._targets, values, strict=True)}
-        return np.argsort(constrained_ranks(self.task.goal, scores, joint=self.how.joint), kind="stable")
+        return np.argsort(self.task.goal.ranks(scores), kind="stable")
+
+
+def places(ranks: np.ndarray) -> np.ndarray:
+    """Return the places `[N]` by sums of ranks `[N]`, 0 = best; equal ones share theirs, those without have none."""
+    found = np.full(len(ranks), np.nan)
+    known = np.isfinite(ranks)
+    found[known] = mean_ranks(ranks[known])
+    return found
 
 
 def make(task: Task, options: AgnetOptions) -> Method:

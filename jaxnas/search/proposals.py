@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxnas.learn.generator import NOISE, Logits
@@ -83,7 +84,7 @@ def propose(
     archs, soft = list[np.ndarray](), list[np.ndarray]()
     while len(archs) <= enough and drawn < CHUNK * CHUNKS:
         rng = np.random.default_rng([*seed, drawn])
-        logits = generate(rng.uniform(-BOX, BOX, (CHUNK, NOISE)).astype(np.float32))
+        logits = generate(jnp.asarray(rng.uniform(-BOX, BOX, (CHUNK, NOISE)), jnp.float32))
         found, there = cell.architectures(*draw(cell.code, logits, rng))
         there[there] = space.contains(found[there])
         vectors = np.asarray(logits.vectors)
