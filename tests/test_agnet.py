@@ -14,7 +14,7 @@ from jaxnas.spaces.subspace import Subspace
 from jaxnas.types import Finished
 
 SPACE = spaces.get("nasbench201")
-QUICK = AgnetOptions(batch=8, candidates=20, ticks=2, pretrain=32 * 40)
+QUICK = AgnetOptions(batch=8, candidates=20, ticks=2, pretrain=32 * 400)
 
 
 def scores(**columns):
