@@ -22,6 +22,7 @@ from bench.machine import provenance
 from bench.supernet_report import draw, show
 from jaxnas import cli, devices, labelled
 from jaxnas.errors import UserError, unknown
+from jaxnas.learn.ridge import fit_predict
 from jaxnas.ranks import (
     KendallTau,
     best_rows,
@@ -235,8 +236,6 @@ def untrained(ground: Ground, seed: int) -> dict[str, dict[str, float]]:
 
 def ridge(ground: Ground, seed: int) -> np.ndarray:
     """Return predictions `[N]` by the landmarks' accuracies, from ranks within the space, which need no labels."""
-    from sklearn.linear_model import Ridge
-
     accuracies, archs = read_architectures(SHARED / "nasbench201" / "accuracies.parquet", SPACE)
     proxies = pl.read_parquet(SHARED / "published_proxies" / "nasbench201_all.parquet")
     table = accuracies.select("idx").join(proxies, on="idx", maintain_order="left")[np.argsort(SPACE.index(archs))]
@@ -245,8 +244,8 @@ def ridge(ground: Ground, seed: int) -> np.ndarray:
     ranks = np.stack([mean_ranks(np.nan_to_num(own, nan=-np.inf, neginf=-np.inf)) for own in scores], 1)
     ranks = ranks / len(everything) - 0.5
     known = SPACE.index(ground.landmarks[seed])
-    model = Ridge(alpha=1.0).fit(ranks[known], ordering(ground.everything[known]) / len(known))
-    return np.asarray(model.predict(ranks[SPACE.index(ground.archs)]))
+    predicted = fit_predict(ranks, known, ordering(ground.everything[known]) / len(known))
+    return predicted[SPACE.index(ground.archs)]
 
 
 def figures(scores: np.ndarray, ground: Ground) -> dict[str, float]:

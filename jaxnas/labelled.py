@@ -13,7 +13,7 @@ from jaxnas.errors import UserError, unknown
 from jaxnas.image_files import checked, open_tfds, read_npz, stacked_images, stacked_labels
 
 SIDES = (8, 16, 32)  # pixels
-SYNTHETIC = 4096  # images
+SYNTHETIC = 2048  # images
 CLASSES = 10  # of the synthetic task
 NOISE = 1.0  # of the synthetic task: standard deviation in units of that of the classes' patterns
 CHUNK = 1000  # records that are decoded at once

@@ -212,8 +212,8 @@ def test_a_resumed_training_is_the_same_and_compiles_once(images, tmp_path, comp
 
 def test_training_learns(images):
     rows = np.arange(len(images.labels))
-    own = Trainer(NETWORK, images, {"train": rows[:3000]}, Plain(), Recipe(epochs=3, batch=16), sample=SAMPLE, seed=0)
-    ranking = Ranking(NETWORK, images, rows[3000:], batch=64, batches=8)
+    own = Trainer(NETWORK, images, {"train": rows[:1500]}, Plain(), Recipe(epochs=3, batch=16), sample=SAMPLE, seed=0)
+    ranking = Ranking(NETWORK, images, rows[1500:], batch=64, batches=8)
     state, archs, losses = own.init(), SAMPLE(jax.random.key(1), 20), []
     before, _ = ranking.all(state.params, archs)
     for number in range(3):
