@@ -150,14 +150,13 @@ def cropped_op(name: str, channels: int, config: Config) -> Op:
     if name == "none":
         return Zero(channels, config.layout, 2)
     make = Make(OPS[name], channels, channels, 1, config.init, cropped=True)
-    return ModuleOp(make, channels, channels, config.layout, 2, config.bn)
+    return ModuleOp(make, channels, channels, config.layout, 2, config.bn, own_init=False)
 
 
 def module_op(parts: tuple[Part, ...], inputs: int, outputs: int, config: Config, stride: int) -> ModuleOp:
     """Return a chain of parts as an op of a network; its normalisations always use the moments of the batch."""
-    return ModuleOp(
-        Make(parts, inputs, outputs, stride, config.init), inputs, outputs, config.layout, stride, config.bn
-    )
+    make = Make(parts, inputs, outputs, stride, config.init)
+    return ModuleOp(make, inputs, outputs, config.layout, stride, config.bn, own_init=False)
 
 
 SIMPLE: dict[str, Callable[[int, Layout], Op]] = {"skip_connect": Identity, "avg_pool_3x3": AvgPool}

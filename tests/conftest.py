@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,11 @@ CLASSIFIER = {  # leaves of our head: their names in the interchange form
     "bias": "norm/bias",
     "kernel": "classifier/kernel",
     "offset": "classifier/bias",
+}
+ONE_TAP = {
+    "noise": "uniform",
+    "noise_level": 0.1,
+    "taps": [{"channels": 4, "signals": [{"kind": "sin1d", "level": 1.0, "betas": [0.3, 0.2], "local": True}]}],
 }
 COMPILES = "/jax/core/compile/backend_compile_duration"
 collect_ignore = ["golden"]  # programs that need PyTorch
@@ -95,6 +101,14 @@ def shared_data() -> Path:
     if not DATA.is_dir():
         pytest.skip(f"no shared data in {DATA}; set JAXNAS_DATA to its folder")
     return DATA
+
+
+@pytest.fixture(scope="session")
+def one_tap(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The file of a regression task for networks of one stage, which compile several times as fast."""
+    path = tmp_path_factory.mktemp("task") / "task.json"
+    path.write_text(json.dumps(ONE_TAP))
+    return str(path)
 
 
 @pytest.fixture(scope="session")

@@ -4,13 +4,11 @@ The networks are small, of a space with three edges, so that the programs are co
 """
 
 import dataclasses
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from jaxnas import data, spaces
 from jaxnas.network import Config
@@ -32,11 +30,6 @@ TWO_STAGES = dataclasses.replace(SPACE, networks={"ntk": Config(channels=3, cell
 SOURCE = data.load("synthetic")
 ARCHS = SPACE.enumerate()[::3]  # 42; some disconnected, some with dead ends
 SUPERNETS = np.stack([np.ones((3, 5), int), np.tile([0, 1, 0, 1, 1], (3, 1)), SPACE.to_mask(ARCHS[-1])])
-ONE_TAP = {
-    "noise": "uniform",
-    "noise_level": 0.1,
-    "taps": [{"channels": 4, "signals": [{"kind": "sin1d", "level": 1.0, "betas": [0.3, 0.2], "local": True}]}],
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,14 +37,6 @@ class WholeNTK(NTK):
     """The NTK with the edges that lead nowhere."""
 
     counts_dead_ends = True
-
-
-@pytest.fixture(scope="module")
-def one_tap(tmp_path_factory):
-    """A task for a network of one stage."""
-    path = tmp_path_factory.mktemp("task") / "task.json"
-    path.write_text(json.dumps(ONE_TAP))
-    return str(path)
 
 
 def evaluator(scorer, mode="loop", space=SPACE):
