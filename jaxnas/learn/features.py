@@ -53,7 +53,7 @@ class Pool(NamedTuple):
       names: of the scores.
       ranks: of the scores in the pool `[N, F]`, from -1 to 1, higher is better.
       votes: of each score in the zero-label score `[F]`, of sum 1; all 0 if there is none.
-      code: of the space's graphs; None where it has none.
+      code: of the space's graphs; None where it has none, or none for some of the architectures.
       graphs: of the architectures.
     """
 
@@ -83,7 +83,7 @@ class Pool(NamedTuple):
     def graphs_or_refuse(self) -> tuple[GraphCode, Graphs]:
         """Return the code and the graphs; `UserError` where there are none."""
         if self.code is None or self.graphs is None:
-            raise UserError("the space has no graphs of ops for a graph network; use the model ridge or trees")
+            raise UserError("not all architectures have a graph of ops for a network; use the model ridge or trees")
         return self.code, self.graphs
 
 
@@ -100,6 +100,8 @@ def make_pool(
     values = np.array([scores[name] for name in names], np.float64).reshape(len(names), len(archs)).T
     voting = np.array([name not in silent for name in names], np.float64)
     code = space.graph_code
+    if code is not None and not code.fits(archs).all():
+        code = None
     return Pool(
         names=names,
         ranks=RankScale.fit(values)(values),

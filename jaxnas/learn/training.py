@@ -28,7 +28,8 @@ class Training:
       rate: learning rate at the start of the cosine; it ends at 0.
       decay: weight decay.
       margin: by which the better of two should lead (FLAN: .1).
-      hold: penalty on how far the structural residual goes from where it started, divided by the number of labels.
+      hold: penalty on the square of how far the structural residual goes from where it started, over the margin and
+        the number of labels.
     """
 
     width: int = 32
@@ -48,7 +49,7 @@ def initial(like: Inputs, start: np.ndarray, how: Training, *, seed: int, models
 
     Args:
       like: inputs of the right sizes.
-      start: weights of the prior `[P]`.
+      start: weights of the prior `[P]`, in units of the margin.
       seed: of the draws.
       models: S; the first ones do not depend on it.
     """
@@ -57,7 +58,7 @@ def initial(like: Inputs, start: np.ndarray, how: Training, *, seed: int, models
 
     def draw(path: Any, leaf: jax.ShapeDtypeStruct) -> jax.Array:
         if path[0].key == "prior":
-            return jnp.tile(jnp.asarray(start, leaf.dtype), (models, 1))
+            return jnp.tile(jnp.asarray(how.margin * start, leaf.dtype), (models, 1))
         random = len(leaf.shape) > 1 and path[0].key != "head"
         scale = leaf.shape[0] ** -0.5 if random else 0.0
         return jnp.asarray([scale * rng.normal(size=leaf.shape) for rng in rngs], leaf.dtype)
@@ -91,8 +92,8 @@ def fit(
 
 
 def predict(params: nnx.State, inputs: Inputs, how: Training) -> np.ndarray:
-    """Return the scores `[S, N]` that S models give to N architectures."""
-    return np.asarray(_predict(params, Inputs(*map(jnp.asarray, inputs)), graphdef=_graphdef(inputs, how)))
+    """Return the scores `[S, N]` that S models give to N architectures, in units of the margin."""
+    return np.asarray(_predict(params, Inputs(*map(jnp.asarray, inputs)), graphdef=_graphdef(inputs, how))) / how.margin
 
 
 def hinge(scores: jax.Array, labels: jax.Array, margin: float) -> jax.Array:
@@ -169,7 +170,8 @@ def _fit_one(
 
     def loss(learning: nnx.State, rows: jax.Array) -> jax.Array:
         score, residual = scores(learning, jax.tree.map(lambda part: part[rows], inputs))
-        moved = jnp.where(known[rows], (residual - anchor[rows]) ** 2, 0).sum() / jnp.maximum(known[rows].sum(), 1)
+        squares = jnp.where(known[rows], (residual - anchor[rows]) ** 2, 0)
+        moved = squares.sum() / jnp.maximum(known[rows].sum(), 1) / how.margin
         return hinge(score, labels[rows], how.margin) + how.hold / jnp.maximum(known.sum(), 1) * moved
 
     optimiser = optax.adamw(optax.cosine_decay_schedule(how.rate, how.steps), weight_decay=how.decay)
