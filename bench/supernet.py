@@ -61,7 +61,7 @@ class Bench:
     """Comma-separated."""
     seeds: tuple[int, ...] = (0,)
     """Of weights, draws and landmarks."""
-    recipe: Recipe = field(default_factory=lambda: Recipe(epochs=100, batch=64))
+    recipe: Recipe = field(default_factory=lambda: Recipe(epochs=50, batch=64))
     channels: int = 8
     """Of the first stage."""
     cells: int = 1
@@ -78,7 +78,7 @@ class Bench:
     """How often to rank, at the last epoch and before it; figures are means over these."""
     every: int = 5
     """Epochs between them."""
-    batches: int = 20
+    batches: int = 10
     """Of 64 images, that an architecture is ranked on."""
     data: str = "tfds:cifar10"
     """Labelled images."""

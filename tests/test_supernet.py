@@ -192,28 +192,27 @@ def test_a_step_is_that_of_the_written_formula(images, arm):
 
 def test_a_resumed_training_is_the_same_and_compiles_once(images, tmp_path, compiles):
     arm = landmarks()
-    whole = trainer(images, arm)
-    state, curves = whole.epoch(whole.init(), 0)[0], []
+    own = trainer(images, arm)
+    state, curves = own.epoch(own.init(), 0)[0], []
     with compiles(0):  # the rank loss sets in
         for number in (1, 2, 3):
-            state, _ = whole.epoch(state, number)
-    again = trainer(images, arm)
-    other, record = again.epoch(again.init(), 0)
+            state, _ = own.epoch(state, number)
+    other, record = own.epoch(own.init(), 0)
     with Checkpoints(tmp_path / "states") as saved:
         saved.save(other, [record])
     with Checkpoints(tmp_path / "states") as saved:
-        other, curves = saved.restore(again.init())
+        other, curves = saved.restore(own.init())
     assert curves == [record]
     for number in (1, 2, 3):
-        other, _ = again.epoch(other, number)
+        other, _ = own.epoch(other, number)
     jax.tree.map(np.testing.assert_array_equal, state, other)
-    assert [whole.passes(number) for number in range(4)] == [1, 1, 3, 3]
+    assert [own.passes(number) for number in range(4)] == [1, 1, 3, 3]
 
 
 def test_training_learns(images):
     rows = np.arange(len(images.labels))
     own = Trainer(NETWORK, images, {"train": rows[:1500]}, Plain(), Recipe(epochs=3, batch=16), sample=SAMPLE, seed=0)
-    ranking = Ranking(NETWORK, images, rows[1500:], batch=64, batches=8)
+    ranking = Ranking(NETWORK, images, rows[1500:], batch=64, batches=3)
     state, archs, losses = own.init(), SAMPLE(jax.random.key(1), 20), []
     before, _ = ranking.all(state.params, archs)
     for number in range(3):
