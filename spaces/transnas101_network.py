@@ -108,10 +108,12 @@ class MicroNetwork(Network):
     Attributes:
       frame: what is around the cells.
       config: sizes and modes.
+      skeleton: the modules.
     """
 
     frame: Frame
     config: Config
+    skeleton: str = MICRO_SKELETON
 
     @property
     def length(self) -> int:
@@ -162,7 +164,7 @@ class MicroNetwork(Network):
 
     def _cells(self) -> Iterator[tuple[int, str]]:
         """Yield the cells' numbers, each with its module if it is the first one there, otherwise with module 1."""
-        rows = (module + "1" * (CELLS_PER_MODULE - 1) for module in MICRO_SKELETON)
+        rows = (module + "1" * (CELLS_PER_MODULE - 1) for module in self.skeleton)
         return enumerate(itertools.chain.from_iterable(rows))
 
 
