@@ -26,14 +26,18 @@ from jaxnas.search.base import Scores, Task, join
 from jaxnas.search.evolve import EvolveOptions
 from jaxnas.search.local import LocalOptions
 from jaxnas.search.methods import METHODS
+from jaxnas.search.predictor import PredictorOptions
+from jaxnas.types import Finished
 
 OPTIONS: dict[str, list[Any]] = {
     "agnet": [AgnetOptions()],
+    "predictor": [PredictorOptions()],
     "evolve": [EvolveOptions()],
     "local": [LocalOptions()],
     "random": [],
 }
-COLOURS = dict(zip(OPTIONS, ("#4477aa", "#ee7733", "#228833", "#777777"), strict=True))
+COLOURS = dict(zip(OPTIONS, ("#4477aa", "#aa3377", "#ee7733", "#228833", "#777777"), strict=True))
+BIRTHS = {"evolve": 4}  # times the budget, of which only those of new architectures are queries
 STEP = 16  # queries between two points of a curve
 QUANTILES = (0.25, 0.5)  # of the latencies, that make the limits
 RESAMPLES = 2000  # bootstrap, over the seeds
@@ -67,6 +71,7 @@ def compare(config: QuerySearch) -> None:
     results = {name: _all_methods(config, name, oracle) for name, oracle in _oracles(config, folder).items()}
     if config.out is not None:
         command = f"python -m bench.query_search --table {config.table} --budget {config.budget} --seeds {config.seeds}"
+        command += f" --methods {' '.join(config.methods)}"
         options = {method: [asdict(each) for each in OPTIONS[method]] for method in config.methods}
         record = {"case": "query_search", "command": command, "options": options, **provenance(), "results": results}
         config.out.write_text(json.dumps(record, indent=1) + "\n")
@@ -84,14 +89,14 @@ def search(oracle: Oracle, method: str, budget: int, seed: int) -> dict[str, Any
     The architectures are counted as they are asked for, each with its test accuracy when it is the best so far.
     """
     start = time.perf_counter()
-    task = Task(oracle.table.space, oracle.goal, seed=seed, batch=STEP, budget=budget)
+    task = Task(oracle.table.space, oracle.goal, seed=seed, batch=STEP, budget=budget * BIRTHS.get(method, 1))
     chosen = METHODS[method].make(task, *OPTIONS[method])
     state, asked, answers = chosen.init(), [], []
-    while not chosen.done(state):
+    while not chosen.done(state) and sum(map(len, asked)) < budget:
         asked.append(chosen.ask(state))
         answers.append(oracle.table(asked[-1]))
         state = chosen.step(state, answers[-1])
-    archs, scores = np.concatenate(asked), join(answers)
+    archs, scores = np.concatenate(asked)[:budget], _first(join(answers), budget)
     feasible, best = oracle.goal.feasible(scores), _incumbents(oracle, scores)
     test = oracle.accuracy(scores)
     last = archs[best[-1]][None]
@@ -105,6 +110,10 @@ def search(oracle: Oracle, method: str, budget: int, seed: int) -> dict[str, Any
         "asked": len(archs),
         "seconds": time.perf_counter() - start,
     }
+
+
+def _first(scores: Scores, number: int) -> Scores:
+    return {name: Finished(s.value[:, :number], s.status[:, :number], {}) for name, s in scores.items()}
 
 
 def _incumbents(oracle: Oracle, scores: Scores) -> np.ndarray:
