@@ -9,7 +9,7 @@ directions with separate weights and D^-1 are those of Wen et al. (Neural Predic
 op is that of FLAN's dense graph flow (Akhauri and Abdelfattah, ICML 2024). Written for one architecture and mapped.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,6 @@ from jaxnas.spaces.graph_code import adjacency
 
 HEAD = ("head", "prior")  # the parts of the network that the mode `head` trains
 DIRECTIONS = 2
-Array = jax.Array | np.ndarray
 
 
 class Inputs(NamedTuple):
@@ -34,10 +33,10 @@ class Inputs(NamedTuple):
       prior: `Pool.prior` `[N, P]`.
     """
 
-    ops: Array
-    edges: Array
-    read: Array
-    prior: Array
+    ops: jax.Array
+    edges: jax.Array
+    read: jax.Array
+    prior: jax.Array
 
     def at(self, rows: np.ndarray) -> "Inputs":
         """Return those of `rows`, of any shape."""
@@ -50,12 +49,13 @@ def inputs_of(pool: Pool) -> Inputs:
     matrix = adjacency(graphs)
     edges = np.stack([matrix, np.swapaxes(matrix, -1, -2)], -3)
     reads = matrix.any(-1)  # has a source: no input, and no padding
-    return Inputs(
+    parts: list[Any] = [  # on the host, where rows are picked
         np.eye(len(code.classes), dtype=np.float32)[graphs.ops],
         edges / np.maximum(edges.sum(-1, keepdims=True), 1),
         (reads / np.maximum(reads.sum(-1, keepdims=True), 1)).astype(np.float32),
         pool.prior.astype(np.float32),
-    )
+    ]
+    return Inputs(*parts)
 
 
 class Layer(nnx.Module):
@@ -66,7 +66,7 @@ class Layer(nnx.Module):
         self.message = nnx.Linear(width, DIRECTIONS * width, use_bias=False, rngs=rngs)
         self.own = nnx.Linear(width, DIRECTIONS * width, rngs=rngs)
 
-    def __call__(self, states: jax.Array, table: jax.Array, ops: Array, edges: Array) -> jax.Array:
+    def __call__(self, states: jax.Array, table: jax.Array, ops: jax.Array, edges: jax.Array) -> jax.Array:
         """Return new states `[V, W]` from `states`; `table` `[K, W]` embeds the ops."""
         shape = (len(states), DIRECTIONS, states.shape[1])
         received = jnp.einsum("dvu,udw->vdw", edges, self.message(states).reshape(shape))
@@ -99,7 +99,7 @@ class GraphNet(nnx.Module):
         residual = self.head(nnx.relu(self.hidden(cells.reshape(-1))))[0]
         return jnp.asarray(inputs.prior) @ self.prior[...] + residual, residual
 
-    def _cell(self, ops: Array, edges: Array, read: Array) -> jax.Array:
+    def _cell(self, ops: jax.Array, edges: jax.Array, read: jax.Array) -> jax.Array:
         """Return the mean state `[W]` of a cell's nodes, but for the inputs and what pads it."""
         table = self.embedding.kernel[...]
         states = jnp.asarray(ops) @ table
