@@ -15,7 +15,7 @@ from jaxnas.store import read_scores
 
 ROOT = Path(__file__).parents[1]
 SCORE = ["-m", "jaxnas.score", "--archs", "random:9", "--scorers", "regions", "--regions.batches", "1"]
-SEARCH = ["-m", "jaxnas.search", "--method", "random", "--samples", "5", "--scorers", "regions", "--repeats", "1"]
+SEARCH = ["-m", "jaxnas.search", "--method", "random", "--budget", "5", "--scorers", "regions", "--repeats", "1"]
 SETTINGS = ("jax_compilation_cache_dir", "jax_num_cpu_devices", "jax_persistent_cache_min_compile_time_secs")
 
 

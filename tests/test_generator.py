@@ -138,7 +138,7 @@ def test_cells_of_recurrent_networks_have_edges_as_their_ops_take():
 
 
 def test_training_lowers_the_loss_and_is_compiled_once(compiles):
-    how = Pretraining(32 * 30)
+    how = Pretraining(32 * 300)
     vectors = pretrain.training_set(SMALL, 100, 0)
     start = pretrain.untrained(SMALL.graph_code, vectors, how)
     params, losses = pretrain.train(start, vectors, how)

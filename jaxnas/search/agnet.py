@@ -204,7 +204,8 @@ class AgNet:
         space, known = self.task.space, {arch.tobytes() for arch in seen}
         key = jax.random.fold_in(jax.random.key(self.task.seed + 1), len(seen))
         drawn = self._cell(state).of(space.sample(key, min(count + len(seen), space.size))).astype(np.int32)
-        return drawn[[arch.tobytes() not in known for arch in drawn]][:count]
+        new = [arch.tobytes() not in known for arch in drawn]
+        return drawn[np.array(new, bool)][:count]
 
     def _next_cell(self, state: Learned) -> Learned:
         """Return the state in which the best architecture so far is the base and the search of the next cell begins."""
