@@ -39,7 +39,12 @@ KEYS = {
     "versions",
     "device",
 }
-BUDGET = {"prune": [], **{name: ["--budget", "300"] for name in METHODS if name != "prune"}}
+BUDGET = {
+    **{name: ["--budget", "300"] for name in METHODS},
+    "prune": [],
+    "agnet": ["--budget", "32", "--agnet.pretrain", "64"],
+    "predictor": ["--budget", "32"],
+}
 SMALL = {"ntk": NTK(images=4), "regions": Regions(samples=50)}  # of the tests that really measure
 
 
