@@ -91,7 +91,9 @@ def search(oracle: Oracle, method: str, budget: int, seed: int) -> dict[str, Any
     start = time.perf_counter()
     task = Task(oracle.table.space, oracle.goal, seed=seed, batch=STEP, budget=budget * BIRTHS.get(method, 1))
     chosen = METHODS[method].make(task, *OPTIONS[method])
-    state, asked, answers = chosen.init(), [], []
+    state = chosen.init()
+    asked: list[np.ndarray] = []
+    answers: list[Scores] = []
     while not chosen.done(state) and sum(map(len, asked)) < budget:
         asked.append(chosen.ask(state))
         answers.append(oracle.table(asked[-1]))

@@ -2,11 +2,11 @@
 
 import contextlib
 import os
-from pathlib import Path
 
 import jax
 
 from jaxnas.errors import UserError
+from jaxnas.user_cache import user_cache
 
 
 def available(count: int | None = None) -> tuple[jax.Device, ...]:
@@ -31,8 +31,7 @@ def available(count: int | None = None) -> tuple[jax.Device, ...]:
 def cache_programs() -> None:
     """Keep compiled programs, small ones too, in the user's cache directory, unless JAX was told of another place."""
     if jax.config.values["jax_compilation_cache_dir"] is None:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(home / "jaxnas" / "programs"))
+        jax.config.update("jax_compilation_cache_dir", str(user_cache("programs")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 

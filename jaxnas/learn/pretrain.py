@@ -20,6 +20,7 @@ from jaxnas.spaces import Space
 from jaxnas.spaces.base import LISTABLE
 from jaxnas.spaces.draws import LARGEST_SHARE
 from jaxnas.spaces.graph_code import GraphCode
+from jaxnas.user_cache import user_cache
 
 BATCH, RATE, BETAS = 32, 2e-4, (0.5, 0.999)
 DIFFERENT = 20_000  # architectures to draw; more graphs than these are repeats
@@ -127,9 +128,8 @@ def _train(params: nnx.State, vectors: jax.Array, key: jax.Array, *, graphdef: n
 
 
 def _cache(space: Space, few: np.ndarray, how: Pretraining) -> Path:
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     known = hashlib.sha256(repr((FORMAT, how, space.graph_code and space.graph_code.classes)).encode() + few.tobytes())
-    return home / "jaxnas" / "generators" / f"{known.hexdigest()[:32]}.npz"
+    return user_cache("generators") / f"{known.hexdigest()[:32]}.npz"
 
 
 def _save(path: Path, params: nnx.State) -> None:

@@ -30,7 +30,7 @@ from jaxnas.learn.pretrain import Pretraining, code_of, pretrained
 from jaxnas.learn.scale import Scale, padded
 from jaxnas.learn.weighted import Known, Learner, Models
 from jaxnas.scorers.counts import mean_ranks
-from jaxnas.search.base import Found, Method, Scores, Task, as_text, best_value, check_budget, join
+from jaxnas.search.base import Budgeted, Method, Scores, Task, check_budget, is_new, join
 from jaxnas.search.proposals import Cell, Proposals, propose
 from jaxnas.spaces.graph_code import GraphCode
 from jaxnas.types import Finished
@@ -84,10 +84,9 @@ class Learned(NamedTuple):
 
 
 @dataclass(frozen=True)
-class AgNet:
+class AgNet(Budgeted):
     """The best architecture among all that were scored."""
 
-    task: Task
     how: AgnetOptions
 
     @property
@@ -109,9 +108,6 @@ class AgNet:
         state = Learned(none, 0, {}, 0, 0, base, self._start[1], ())
         return self._asking(state, self._cell(state).of(self.task.first(self.how.batch)), {})
 
-    def ask(self, state: Learned) -> np.ndarray:
-        return state.archs[state.scored :]
-
     def step(self, state: Learned, scores: Scores) -> Learned:
         scores = join([state.scores, scores]) if state.scored else scores
         state = state._replace(scores=scores, scored=len(state.archs))
@@ -124,30 +120,19 @@ class AgNet:
         chosen = found.archs[self._order(state, found)]
         return self._asking(state, chosen, {"proposed": len(found.archs), "valid": found.valid / found.drawn})
 
-    def done(self, state: Learned) -> bool:
-        return state.scored == self.task.budget
-
-    def result(self, state: Learned) -> Found:
-        return self.task.goal.best(state.archs, state.scores, more="--budget")
-
     def report(self, state: Learned) -> list[dict[str, Any]]:
         """Return of each round what the generator gave, and the best value so far of each objective.
 
         `valid` is the share of its graphs that the space has, `proposed` the number of different new ones.
         """
-        goal, means, records, scored = self.task.goal, self.task.goal.values(state.scores), [], 0
+        goal, records, scored = self.task.goal, [], 0
+        values = goal.values(state.scores)
+        values[:, ~np.isfinite(values).all(0)] = np.nan
         for record in state.records:
             scored += record["asked"]
-            known = np.isfinite(means[:, :scored]).all(0)
-            best = {
-                f"best {name}": best_value(sign * mean[:scored][known], sign)
-                for (name, sign), mean in zip(goal.signs.items(), means, strict=True)
-            }
-            records.append({"scored": scored, "valid": record.get("valid"), "proposed": record.get("proposed"), **best})
+            given = {name: record.get(name) for name in ("valid", "proposed")}
+            records.append({"scored": scored, **given, **goal.best_values(values[:, :scored])})
         return records
-
-    def table(self, state: Learned) -> list[dict[str, str]]:
-        return as_text(self.report(state))
 
     @cached_property
     def _code(self) -> GraphCode:
@@ -201,11 +186,10 @@ class AgNet:
         """Return up to `count` random architectures `[count, A]` that are not among `seen`."""
         if count <= 0:
             return seen[:0]
-        space, known = self.task.space, {arch.tobytes() for arch in seen}
+        space = self.task.space
         key = jax.random.fold_in(jax.random.key(self.task.seed + 1), len(seen))
         drawn = self._cell(state).of(space.sample(key, min(count + len(seen), space.size))).astype(np.int32)
-        new = [arch.tobytes() not in known for arch in drawn]
-        return drawn[np.array(new, bool)][:count]
+        return drawn[is_new(drawn, seen)][:count]
 
     def _next_cell(self, state: Learned) -> Learned:
         """Return the state in which the best architecture so far is the base and the search of the next cell begins."""

@@ -118,6 +118,11 @@ class Goal:
         total[complete] = sum(mean_ranks(-row[complete]) for row in means)
         return np.where(self.feasible(scores), total, total + means.size)
 
+    def best_values(self, values: np.ndarray) -> dict[str, float | None]:
+        """Return the best of each objective's `values` `[K, N]`, as `self.values` gives them, by the report's names."""
+        signed = zip(self.signs.items(), values, strict=True)
+        return {f"best {name}": best_value(sign * mean[np.isfinite(mean)], sign) for (name, sign), mean in signed}
+
     def front(self, scores: Scores) -> np.ndarray:
         """Return `[N]`: within the limits, and no other such one is better by an objective and worse by none."""
         means = self.values(scores)
@@ -190,6 +195,55 @@ class Task:
             return drawn
         cheap = np.nan_to_num(self.prior(drawn), nan=-np.inf)
         return drawn[np.argsort(sum(mean_ranks(-column) for column in cheap.T), kind="stable")[:n]]
+
+
+class ToBudget(Protocol):
+    """The state of a method that scores as many architectures as the budget says, and keeps them all.
+
+    Attributes:
+      archs: `[M, A]`; the last ones await their scores.
+      scored: how many have them.
+      scores: of the rounds so far.
+    """
+
+    @property
+    def archs(self) -> np.ndarray: ...
+    @property
+    def scored(self) -> int: ...
+    @property
+    def scores(self) -> Scores: ...
+
+
+@dataclass(frozen=True)
+class Budgeted:
+    """What methods have in common whose states are a `ToBudget`."""
+
+    task: Task
+
+    def ask(self, state: ToBudget) -> np.ndarray:
+        return state.archs[state.scored :]
+
+    def done(self, state: ToBudget) -> bool:
+        return state.scored == self.task.budget
+
+    def result(self, state: ToBudget) -> Found:
+        return self.task.goal.best(state.archs, state.scores, more="--budget")
+
+    def table(self, state: Any) -> list[dict[str, str]]:
+        return as_text(self.report(state))
+
+    def report(self, state: Any) -> list[dict[str, Any]]:
+        raise NotImplementedError
+
+
+def is_new(archs: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return `[N]`: this one of `archs` `[N, A]` is neither in `known` `[M, A]` nor an earlier one's copy."""
+    seen = {arch.tobytes() for arch in np.asarray(known, np.int32)}
+    new = np.zeros(len(archs), bool)
+    for row, arch in enumerate(np.asarray(archs, np.int32)):
+        new[row] = arch.tobytes() not in seen
+        seen.add(arch.tobytes())
+    return new
 
 
 def check_budget(task: Task, least: int, because: str) -> None:

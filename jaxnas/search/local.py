@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from jaxnas.errors import UserError
-from jaxnas.search.base import Found, Method, Scores, Task, as_text, best_value, check_budget, join
+from jaxnas.search.base import Budgeted, Method, Scores, Task, check_budget, is_new, join
 
 TRIES = 100  # mutations in search of one that was not scored before
 
@@ -53,10 +53,9 @@ class Walk(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Local:
+class Local(Budgeted):
     """The best architecture of all walks; the goal's ranks, over everything scored so far, say what is better."""
 
-    task: Task
     patience: int
     brood: int
 
@@ -75,9 +74,6 @@ class Local:
     def init(self) -> Walk:
         return Walk(self.task.first(1), 0, {}, 0, 0, starts=1, starting=True)
 
-    def ask(self, state: Walk) -> np.ndarray:
-        return state.archs[state.scored :]
-
     def step(self, state: Walk, scores: Scores) -> Walk:
         scores = join([state.scores, scores]) if state.scored else scores
         ranks = np.nan_to_num(self.task.goal.ranks(scores), nan=np.inf)
@@ -94,21 +90,11 @@ class Local:
         archs = np.concatenate([state.archs, np.array(following, np.int32).reshape(-1, state.archs.shape[1])])
         return Walk(archs, len(state.archs), scores, incumbent, failures, state.starts + starting, starting)
 
-    def done(self, state: Walk) -> bool:
-        return state.scored == self.task.budget
-
-    def result(self, state: Walk) -> Found:
-        return self.task.goal.best(state.archs, state.scores, more="--budget")
-
     def report(self, state: Walk) -> list[dict[str, Any]]:
         """Return one record: how often the walk began, and the best value of each objective."""
-        means = dict(zip(self.task.goal.signs, self.task.goal.values(state.scores), strict=True))
-        signs = self.task.goal.signs
-        best = {f"best {n}": best_value((signs[n] * mean)[np.isfinite(mean)], signs[n]) for n, mean in means.items()}
+        goal = self.task.goal
+        best = goal.best_values(goal.values(state.scores))
         return [{"starts": state.starts, "scored": state.scored, **best}]
-
-    def table(self, state: Walk) -> list[dict[str, str]]:
-        return as_text(self.report(state))
 
     def _neighbours(self, archs: np.ndarray, incumbent: int) -> list[np.ndarray]:
         """Return up to `brood` mutations of the incumbent that were not scored; the draws depend on the walk so far."""
@@ -126,10 +112,9 @@ class Local:
 
     def _start(self, archs: np.ndarray) -> np.ndarray:
         """Return a random architecture that was not scored."""
-        known = {arch.tobytes() for arch in archs}
         key = jax.random.fold_in(jax.random.key(self.task.seed + 1), len(archs))
         drawn = self.task.space.sample(key, min(len(archs) + 1, self.task.space.size))
-        return next(arch for arch in drawn if arch.tobytes() not in known)
+        return drawn[is_new(drawn, archs).argmax()]
 
 
 def make(task: Task, options: LocalOptions) -> Method:

@@ -15,7 +15,7 @@ import numpy as np
 from jaxnas.errors import UserError
 from jaxnas.learn.features import Pool, make_pool
 from jaxnas.learn.models import MODELS
-from jaxnas.search.base import Found, Method, Scores, Task, as_text, best_value, check_budget, join
+from jaxnas.search.base import Budgeted, Method, Scores, Task, check_budget, is_new, join
 
 LISTED = 10**5  # architectures up to which all of a space are candidates
 DRAWN = 1000  # candidates of a larger space: half random, half mutations of the best
@@ -42,7 +42,7 @@ class Rounds(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Predictor:
+class Predictor(Budgeted):
     """The best of all that were scored.
 
     Attributes:
@@ -52,7 +52,6 @@ class Predictor:
       listed: all architectures `[N, A]`, where there are few enough.
     """
 
-    task: Task
     batch: int
     members: int
     listed: np.ndarray | None = field(repr=False, compare=False)
@@ -68,9 +67,6 @@ class Predictor:
     def init(self) -> Rounds:
         return Rounds(np.asarray(self.task.first(min(self.batch, self.task.budget)), np.int32), 0, {})
 
-    def ask(self, state: Rounds) -> np.ndarray:
-        return state.archs[state.scored :]
-
     def step(self, state: Rounds, scores: Scores) -> Rounds:
         scores = join([state.scores, scores]) if state.scored else scores
         count = min(self.batch, self.task.budget - len(state.archs))
@@ -79,24 +75,11 @@ class Predictor:
             archs = np.concatenate([archs, self._propose(archs, scores, count)])
         return Rounds(archs, len(state.archs), scores)
 
-    def done(self, state: Rounds) -> bool:
-        return state.scored == self.task.budget
-
-    def result(self, state: Rounds) -> Found:
-        return self.task.goal.best(state.archs, state.scores, more="--budget")
-
     def report(self, state: Rounds) -> list[dict[str, Any]]:
         """Return of each round the best value so far of each objective."""
-        goal, records = self.task.goal, []
+        goal, ends = self.task.goal, [*range(self.batch, state.scored, self.batch), state.scored]
         values = goal.values(state.scores)
-        for end in [*range(self.batch, state.scored, self.batch), state.scored]:
-            means = zip(goal.signs.items(), values[:, :end], strict=True)
-            best = {f"best {n}": best_value(sign * mean[np.isfinite(mean)], sign) for (n, sign), mean in means}
-            records.append({"scored": end, **best})
-        return records
-
-    def table(self, state: Rounds) -> list[dict[str, str]]:
-        return as_text(self.report(state))
+        return [{"scored": end, **goal.best_values(values[:, :end])} for end in ends]
 
     def _propose(self, archs: np.ndarray, scores: Scores, count: int) -> np.ndarray:
         """Return the next `count` architectures."""
@@ -104,8 +87,8 @@ class Predictor:
         rng = np.random.default_rng([self.task.seed, len(archs)])
         candidates = self._candidates(archs, ranks, rng) if self.listed is None else self.listed
         predicted = self._predict(archs, -ranks, candidates)
-        known = {arch.tobytes() for arch in archs}
-        order = [k for k in np.argsort(-predicted, kind="stable") if _is_new(candidates[k], known)]
+        order = np.argsort(-predicted, kind="stable")
+        order = order[is_new(candidates[order], archs)]
         best = order[: -(-count // 2)]
         share = max(len(candidates) >> (len(archs) // self.batch), NARROW)
         rest = order[len(best) : max(share, count)]
@@ -132,13 +115,6 @@ class Predictor:
         counts = {"params": space.params(archs), "flops": space.flops(archs)}
         cheap = {} if prior is None else {f"prior {k}": column for k, column in enumerate(prior(archs).T)}
         return make_pool(space, archs, {**cheap, **counts}, silent=frozenset(counts))
-
-
-def _is_new(arch: np.ndarray, known: set[bytes]) -> bool:
-    """Return whether an architecture is not in `known`, and add it."""
-    new = arch.tobytes() not in known
-    known.add(arch.tobytes())
-    return new
 
 
 def make(task: Task, options: PredictorOptions) -> Method:

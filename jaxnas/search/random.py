@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxnas.runner import summarise
-from jaxnas.search.base import Found, Method, Scores, Task, as_text, best_value, check_budget, join
+from jaxnas.search.base import Found, Method, Scores, Task, as_text, check_budget, join
 
 
 class Sampled(NamedTuple):
@@ -62,10 +61,10 @@ class Random:
 
     def _record(self, scores: Scores) -> dict[str, float | None]:
         """Return how many architectures of a batch have all the scores, and the best value of each score."""
-        means = {name: summarise(scores[name])[0] for name in self.task.goal.signs}
-        complete = np.isfinite(np.stack([*means.values()])).all(0)
-        best = {n: best_value(mean[complete], self.task.goal.signs[n]) for n, mean in means.items()}
-        return {"samples": len(complete), "complete": int(complete.sum()), **{f"best {n}": v for n, v in best.items()}}
+        values = self.task.goal.values(scores)
+        complete = np.isfinite(values).all(0)
+        best = self.task.goal.best_values(values[:, complete])
+        return {"samples": len(complete), "complete": int(complete.sum()), **best}
 
 
 def make(task: Task) -> Method:
