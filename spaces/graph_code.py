@@ -63,7 +63,9 @@ class GraphCode:
     def vectors(self, graphs: Graphs) -> np.ndarray:
         """Return the graphs as float32 vectors `[N, C, size]`."""
         one_hot = np.eye(len(self.classes), dtype=np.float32)[graphs.ops]
-        return np.concatenate([one_hot.reshape(*graphs.ops.shape[:2], -1), graphs.edges.astype(np.float32)], -1)
+        return np.concatenate(
+            [one_hot.reshape(*graphs.ops.shape[:2], self.size - self.pairs), graphs.edges.astype(np.float32)], -1
+        )
 
 
 def adjacency(graphs: Graphs) -> np.ndarray:

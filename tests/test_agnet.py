@@ -100,7 +100,9 @@ def test_rounds_are_new_architectures_up_to_the_budget(searched):
     assert len(method.table(state)) == 5
 
 
-@pytest.mark.xfail(strict=False, reason="the first short retraining leaves hardly any graph valid: to be looked into")
+@pytest.mark.xfail(
+    strict=False, reason="the first steps of a retraining can leave no graph valid; after 15 most are again"
+)
 def test_the_generator_proposes_in_every_round(searched):
     method, state, _ = searched
     assert all(record["proposed"] > 0 for record in method.report(state)[1:])

@@ -117,7 +117,7 @@ class AgNet(Budgeted):
             return self._next_cell(state)
         state = state._replace(learner=self._retrained(state))
         found = self._proposals(state)
-        chosen = found.archs[self._order(state, found)]
+        chosen = found.archs[self._order(state, found)] if len(found.archs) else found.archs
         return self._asking(state, chosen, {"proposed": len(found.archs), "valid": found.valid / found.drawn})
 
     def report(self, state: Learned) -> list[dict[str, Any]]:

@@ -84,19 +84,17 @@ def propose(
     archs, soft = list[np.ndarray](), list[np.ndarray]()
     while len(archs) <= enough and drawn < CHUNK * CHUNKS:
         rng = np.random.default_rng([*seed, drawn])
-        logits = generate(jnp.asarray(rng.uniform(-BOX, BOX, (CHUNK, NOISE)), jnp.float32))
-        found, there = cell.architectures(*draw(cell.code, logits, rng))
-        there[there] = space.contains(found[there])
-        vectors = np.asarray(logits.vectors)
+        drew = generate(jnp.asarray(rng.uniform(-BOX, BOX, (CHUNK, NOISE)), jnp.float32))
+        new, there = cell.architectures(*draw(cell.code, drew, rng))
+        there[there] = space.contains(new[there])
+        vectors = np.asarray(drew.vectors)
         drawn, valid = drawn + CHUNK, valid + int(there.sum())
         for row in np.flatnonzero(there):
-            if found[row].tobytes() not in known:
-                known.add(found[row].tobytes())
-                archs.append(found[row])
+            if new[row].tobytes() not in known:
+                known.add(new[row].tobytes())
+                archs.append(new[row])
                 soft.append(vectors[row])
     chosen = np.random.default_rng([*seed, drawn]).permutation(len(archs))[:enough]
-    return Proposals(_rows(archs, seen.shape[1])[chosen], _rows(soft, cell.code.size)[chosen], drawn, valid)
-
-
-def _rows(rows: list[np.ndarray], width: int) -> np.ndarray:
-    return np.array(rows).reshape(len(rows), width)
+    found = np.array(archs, np.int32).reshape(-1, seen.shape[1])  # of a type, though there may be none
+    logits = np.array(soft, np.float32).reshape(-1, cell.code.size)
+    return Proposals(found[chosen], logits[chosen], drawn, valid)
