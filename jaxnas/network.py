@@ -143,7 +143,7 @@ class Network(ABC):
         features = self.features(at, arch, from_nhwc(x, self.config.layout))
         return [to_nhwc(f, self.config.layout) for f in features], at.moments
 
-    def patterns(self, params: nnx.State, arch: jax.Array, x: jax.Array) -> jax.Array:
+    def patterns(self, params: nnx.State, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
         """Return the signs `[U, B]` of what ReLUs read, each tensor once; constant where no chosen op has a ReLU."""
         layout, module = self.config.layout, self.module(params)
         at = self.run(module, arch, records=True)
@@ -152,7 +152,7 @@ class Network(ABC):
         assert isinstance(head, Head)
         _, active = head.activations(module.weights(HEAD), last, moments(last, layout))
         signs = [(tensor > 0) & used for tensor, used in at.read.values()] + [active > 0]
-        return jnp.concatenate([jnp.moveaxis(s, layout.batch, -1).reshape(-1, x.shape[0]) for s in signs] + at.signs)
+        return [jnp.moveaxis(s, layout.batch, -1).reshape(-1, x.shape[0]) for s in signs] + at.signs
 
     def activations(self, images: int) -> int:
         """Return the floats that a forward pass of `images` images keeps for the backward pass: two for each choice."""

@@ -9,12 +9,30 @@ import numpy as np
 WORD = 32
 
 
-def pack_bits(bits: jax.Array) -> jax.Array:
-    """Pack booleans `[U, N]`, one column a pattern, into words `[ceil(U / 32), N]` of uint32."""
-    units, n = bits.shape
-    words = -(-units // WORD)
-    padded = jnp.pad(bits.astype(jnp.uint32), ((0, WORD * words - units), (0, 0))).reshape(words, WORD, n)
-    return functools.reduce(jnp.bitwise_or, [padded[:, k] << k for k in range(WORD)])
+def pack_bits(*pieces: jax.Array) -> jax.Array:
+    """Pack booleans `[U, N]`, one column a pattern, into words `[ceil(U / 32), N]` of uint32, U being that of all pieces.
+
+    Pieces are read where they lie: XLA's CPU compiler looks for the piece anew at every element of a concatenation.
+    """
+    rows: list[jax.Array] = []
+    used = 0  # bits of the last word
+    for piece in pieces:
+        units, n = piece.shape
+        first = min(-used % WORD, units)
+        whole = first + (units - first) // WORD * WORD
+        if first:
+            rows[-1] |= _packed(piece[None, :first], used)
+        if whole > first:
+            rows.append(_packed(piece[first:whole].reshape(-1, WORD, n), 0))
+        if units > whole:
+            rows.append(_packed(piece[None, whole:], 0))
+        used = (used + units) % WORD
+    return jnp.concatenate(rows)
+
+
+def _packed(bits: jax.Array, first: int) -> jax.Array:
+    """Return words `[W, N]` in which `bits` `[W, at most 32, N]` begin at bit number `first`."""
+    return functools.reduce(jnp.bitwise_or, [bits[:, k].astype(jnp.uint32) << first + k for k in range(bits.shape[1])])
 
 
 def count_distinct(words: jax.Array) -> jax.Array:

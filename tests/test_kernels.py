@@ -253,6 +253,13 @@ def test_packed_bits_unpack(units):
     assert not unpacked[:, units:].any()
 
 
+@pytest.mark.parametrize("sizes", [(5, 3), (9, 9, 9, 9), (20, 80), (31, 1, 64, 3), (1, 63, 40), (40, 40)])
+def test_pieces_are_packed_as_one(sizes):
+    bits = jnp.asarray(recurring(sum(sizes), 7, 2))
+    pieces = jnp.split(bits, np.cumsum(sizes)[:-1])
+    np.testing.assert_array_equal(pack_bits(*pieces), pack_bits(bits))
+
+
 @pytest.mark.parametrize("counter", COUNTERS)
 @pytest.mark.parametrize("words", WORDS)
 def test_distinct_columns_are_counted_exactly(counter, words):

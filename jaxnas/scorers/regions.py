@@ -19,6 +19,8 @@ from jaxnas.network import Network
 from jaxnas.scorers.ntk import INITS, Apply
 from jaxnas.types import Finished, Score, Status
 
+CACHED = 2**17  # floats of a batch up to which a CPU is twice as fast with a batch after the other as with all at once
+
 
 def relu_signs(apply: Apply, params: Any, x: jax.Array) -> jax.Array:
     """Return the signs `[B, U]` of every ReLU that `apply(params, x)` executes, found in its jaxpr as `max(., 0)`.
@@ -77,8 +79,13 @@ class Regions:
 
     def measure(self, network: Network, params: Any, arch: jax.Array, inputs: jax.Array, key: jax.Array) -> jax.Array:
         """Return the packed patterns `[W, batches, samples]` of one architecture."""
-        words = jax.vmap(lambda x: pack_bits(network.patterns(params, arch, x)))(inputs)
-        return jnp.swapaxes(words, 0, 1)
+
+        def words(x: jax.Array) -> jax.Array:
+            return pack_bits(*network.patterns(params, arch, x))
+
+        if self.floats(network) <= CACHED:
+            return jnp.stack([words(x) for x in inputs], 1)
+        return jax.vmap(words, out_axes=1)(inputs)
 
     def floats(self, network: Network) -> int:
         """Return about how many floats the measurement of one architecture holds at once."""
