@@ -10,7 +10,7 @@ WORD = 32
 
 
 def pack_bits(*pieces: jax.Array) -> jax.Array:
-    """Pack booleans `[U, N]`, one column a pattern, into words `[ceil(U / 32), N]` of uint32, U being that of all pieces.
+    """Pack booleans `[U, N]`, one column a pattern, into words `[ceil(U / 32), N]` of uint32; U is of all pieces.
 
     Pieces are read where they lie: XLA's CPU compiler looks for the piece anew at every element of a concatenation.
     """
