@@ -16,7 +16,7 @@ from jaxnas.spaces.subspace import Subspace
 from jaxnas.types import Finished
 
 SPACE = spaces.get("nasbench201")
-QUICK = AgnetOptions(batch=8, candidates=20, ticks=2, pretrain=64_000)
+QUICK = AgnetOptions(batch=8, candidates=20)
 UNTRAINED = replace(QUICK, pretrain=32 * 2)  # its graphs are hardly ever valid: random ones fill the rounds
 
 
@@ -95,17 +95,15 @@ def test_rounds_are_new_architectures_up_to_the_budget(searched):
     assert len(np.unique(state.archs, axis=0)) == 40
     records = method.report(state)
     assert [record["scored"] for record in records] == [8, 16, 24, 32, 40]
-    assert all(0 <= record["proposed"] <= 20 for record in records[1:])
-    assert all(0 <= record["valid"] <= 1 for record in records[1:])
     assert len(method.table(state)) == 5
 
 
-@pytest.mark.xfail(
-    strict=False, reason="the first steps of a retraining can leave no graph valid; after 15 most are again"
-)
 def test_the_generator_proposes_in_every_round(searched):
+    """The first steps of a retraining leave hardly a graph valid; after the 15 of a round most are again."""
     method, state, _ = searched
-    assert all(record["proposed"] > 0 for record in method.report(state)[1:])
+    records = method.report(state)[1:]
+    assert all(record["proposed"] == 20 for record in records)
+    assert all(record["valid"] > 0.2 for record in records)
 
 
 def test_it_finds_what_random_search_does_not(searched):

@@ -7,6 +7,7 @@ own prior; where architectures are no graphs, ridge regression on these and the 
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -104,11 +105,28 @@ class Predictor(Budgeted):
     def _predict(self, archs: np.ndarray, labels: np.ndarray, candidates: np.ndarray) -> np.ndarray:
         """Return predictions for the candidates `[N]`, higher is better; every round has the same shapes."""
         room = self.task.budget - len(archs)
-        pool = self._pool(np.concatenate([archs, np.resize(candidates, (room, archs.shape[1])), candidates]))
-        rows = np.tile(np.arange(self.task.budget), (self.members, 1))
-        values = np.tile(np.pad(labels, (0, room), constant_values=np.nan), (self.members, 1))
+        if self.listed is None:
+            pool = self._pool(np.concatenate([archs, np.resize(candidates, (room, archs.shape[1])), candidates]))
+            rows = np.arange(self.task.budget)
+        else:
+            pool = self._all
+            rows = np.pad([self._places[arch.tobytes()] for arch in archs], (0, room))
+        values = np.pad(labels, (0, room), constant_values=np.nan)
         model = MODELS["ridge" if pool.graphs is None else "graph"]
-        return model(pool, rows, values, seed=self.task.seed)[:, self.task.budget :].mean(0)
+        found = model(pool, *(np.tile(each, (self.members, 1)) for each in (rows, values)), seed=self.task.seed)
+        return found[:, -len(candidates) :].mean(0)
+
+    @cached_property
+    def _all(self) -> Pool:
+        """Of the listed architectures; every round needs it."""
+        assert self.listed is not None
+        return self._pool(self.listed)
+
+    @cached_property
+    def _places(self) -> dict[bytes, int]:
+        """The rows of the listed architectures."""
+        assert self.listed is not None
+        return {arch.tobytes(): row for row, arch in enumerate(self.listed)}
 
     def _pool(self, archs: np.ndarray) -> Pool:
         space, prior = self.task.space, self.task.prior
