@@ -20,6 +20,7 @@ from jaxnas.spaces.draws import distinct, generator
 from jaxnas.spaces.graph_code import GraphCode
 from jaxnas.spaces.nlp_code import graph_code
 from jaxnas.spaces.nlp_graph import ACTIVATIONS, ARITY, Graph
+from jaxnas.spaces.nlp_module import LanguageModel, SequenceModel
 from jaxnas.spaces.rnn import (
     BLEND,
     COLUMNS,
@@ -129,7 +130,12 @@ class NASBenchNLP(Space):
         return RNN(**({} if group is None else {"linears": group}) | changes)
 
     def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> nnx.Module:
-        raise UserError(f"{self.name} builds no stand-alone module; use network() and its apply")
+        """Return one cell's language model or, with `purpose="sequence"`, its network of the sequence regression."""
+        graph = nlp_graph.to_graph(self.encode(arch) if isinstance(arch, str) else arch)
+        if purpose == "benchmark":
+            return LanguageModel(graph, VOCABULARY, SIZES, rngs=rngs)
+        network = self.network(purpose)
+        return SequenceModel(graph, network.features, network.sizes, rngs=rngs)
 
     def params(self, archs: np.ndarray) -> np.ndarray:
         """Return `[N]` the parameters of the benchmark's language model: `num_params` of its tables."""

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import polars
 import pytest
+from flax import nnx
 
 from jaxnas import data, spaces
 from jaxnas.errors import UserError
@@ -16,6 +17,8 @@ from jaxnas.runner import Evaluator
 from jaxnas.scorers.sequence import Sequences, sequence_regression
 from jaxnas.scorers.signals import Signal, Task, load_task, sequences
 from jaxnas.spaces.nasbench_nlp import NASBENCH_NLP as SPACE
+from jaxnas.spaces.nlp_graph import to_graph
+from jaxnas.spaces.nlp_module import SequenceModel
 from jaxnas.spaces.rnn import COLUMNS, LINEAR, MAX_LINEARS, MAX_NODES, OPS, PAD, RNN, SLOT_NAMES, run_cell
 from jaxnas.types import Status
 
@@ -399,6 +402,52 @@ def test_weight_drop_leaves_out_entries_of_used_hidden_matrices_alone():
             else:
                 assert set(np.unique(factors[number, place].round(4))) == {0, np.float32(1 / 0.9).round(4)}
                 assert (factors[number, place] == 0).mean() == pytest.approx(0.1, abs=0.03)
+
+
+# --- stand-alone modules ---------------------------------------------------------------------------------------------
+
+
+def rnn_weights(module, cell, linears=MAX_LINEARS):
+    """The module's weights as those of `RNN`, in whose arrays linear nodes and their inputs are numbers."""
+
+    def layer(own, inputs, hidden):
+        found = {
+            "input": np.zeros((linears, inputs, hidden), np.float32),
+            "bias": np.zeros((linears, hidden), np.float32),
+            "recurrent": np.zeros((linears, 3, hidden, hidden), np.float32),
+        }
+        for number, (slot, _, *sources) in enumerate(row for row in rows(cell) if row[1] == LINEAR):
+            matrices = own.linears[SLOT_NAMES[slot]]
+            found["bias"][number] = matrices[0].bias[...]
+            for place, matrix in enumerate(matrices):
+                if sources[place] == 0:
+                    found["input"][number] = matrix.kernel[...]
+                else:
+                    found["recurrent"][number, place] = matrix.kernel[...]
+        return found
+
+    ends = {
+        name: {"kernel": getattr(module, name).kernel[...], "offset": getattr(module, name).bias[...]}
+        for name in ("encoder", "decoder")
+    }
+    sizes = zip(SMALL.sizes, SMALL.sizes[1:], strict=False)
+    layers = [layer(own, *size) for own, size in zip(module.layers, sizes, strict=True)]
+    return jax.tree.map(jnp.asarray, ends | {"layers": layers})
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_stand_alone_module_is_the_network_of_its_cell(cell):
+    module = SequenceModel(to_graph(cell), SMALL.features, SMALL.sizes, rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(1), (5, 2, SMALL.features))
+    np.testing.assert_allclose(module(x), SMALL.apply(rnn_weights(module, cell), cell, x), atol=1e-6)
+
+
+@pytest.mark.parametrize(("string", "params"), ROWS)
+def test_the_stand_alone_language_model_has_the_benchmarks_parameters(string, params):
+    module = nnx.eval_shape(lambda: SPACE.build(string, rngs=nnx.Rngs(0)))
+    assert sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param))) == params
+    logits = jax.eval_shape(lambda words: SPACE.build(string, rngs=nnx.Rngs(0))(words), jnp.zeros((4, 2), int))
+    assert logits.shape == (4, 2, 10_000)
 
 
 # --- regression of sequences -----------------------------------------------------------------------------------------
