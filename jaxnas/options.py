@@ -16,6 +16,7 @@ from jaxnas.labelled import Labelled
 from jaxnas.runner import Evaluator
 from jaxnas.scorers import NTK, Measured, Regions, Regression, Scorer, Sequences
 from jaxnas.spaces import Space
+from jaxnas.user_file import fingerprint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +85,7 @@ class Options:
 
     def settings(self, chosen: Mapping[str, Scorer], source: Source) -> dict[str, Any]:
         """Return what the scores of an architecture depend on."""
+        tasks = [scorer.task for scorer in chosen.values() if isinstance(scorer, Regression | Sequences)]
         return {
             "space": self.space,
             "scorers": {
@@ -92,7 +94,15 @@ class Options:
             "repeats": self.repeats,
             "seed": self.seed,
             "data": {"name": source.name, "fingerprint": source.fingerprint},
+            **own_files(self.space, *tasks),
         }
+
+
+def own_files(*names: str) -> dict[str, Any]:
+    """Return the setting `files`: fingerprints of the user's files among the names of a space and of tasks, if any."""
+    paths = [name.rpartition(":")[0] if ".py:" in name else name for name in names]
+    found = {path: fingerprint(path) for path in paths if path.endswith((".py", ".json"))}
+    return {"files": found} if found else {}
 
 
 def provenance(source: Source | Labelled) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from rich.progress import track
 from jaxnas import cli, data, devices, spaces
 from jaxnas.correlate.pairs import TARGET, Pair, read_target
 from jaxnas.errors import UserError
-from jaxnas.options import provenance
+from jaxnas.options import own_files, provenance
 from jaxnas.runner import Evaluator
 from jaxnas.scorers.any_task import AnyTask
 from jaxnas.scorers.regression import Version
@@ -174,6 +174,7 @@ def _settings(config: SearchSignals, labels: Labels, source: data.Source) -> dic
         **{name: getattr(config, name) for name in names},
         "labels": {"number": len(labels.names), "fingerprint": digest},
         "data": {"name": source.name, "fingerprint": source.fingerprint},
+        **own_files(config.space),
     }
 
 

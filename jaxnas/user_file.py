@@ -1,8 +1,12 @@
-"""Python files of users, named on the command line as `path/to/file.py:variable`."""
+"""Files of users: Python files named on the command line as `path/to/file.py:variable`, and what tells files apart."""
 
+import hashlib
+import sys
+import traceback
 from collections.abc import Callable
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from jaxnas.errors import UserError, unknown
@@ -18,16 +22,50 @@ def load_variable(spec: str, option: str, kind: str, accepts: Callable[[Any], bo
       accepts: whether a value is of that kind.
 
     Raises:
-      UserError: there is no such file, or no such variable of that kind in it.
+      UserError: there is no such file, it does not run, or it has no such variable of that kind.
     """
     path, _, variable = spec.rpartition(":")
     if not Path(path).is_file():
         raise UserError(f"{option} {spec}: no file {path or spec}; say path/to/file.py:variable")
-    found = spec_from_file_location(Path(path).stem, path)
-    assert found is not None and found.loader is not None
-    module = module_from_spec(found)
-    found.loader.exec_module(module)
+    module = _run(Path(path).absolute(), f"{option} {spec}")
     fitting = {name: value for name, value in vars(module).items() if accepts(value) and not name.startswith("_")}
     if variable not in fitting:
         raise unknown(f"{kind} in {path}", variable, fitting)
     return fitting[variable]
+
+
+def fingerprint(*paths: str | Path) -> str:
+    """Return 16 hexadecimal digits that change when the content of the files does."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(Path(path).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _run(path: Path, asked: str) -> ModuleType:
+    """Return the module of a file; it is in `sys.modules`, where for instance dataclasses look for it."""
+    name = f"_jaxnas_user_{hashlib.sha256(bytes(path)).hexdigest()[:16]}"  # no other module's, whatever the file's is
+    found = spec_from_file_location(name, path)
+    assert found is not None and found.loader is not None
+    module = sys.modules[name] = module_from_spec(found)
+    try:
+        found.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{asked}: the file does not run: {_place(error, path)}{_named(error)}") from error
+    return module
+
+
+def _place(error: BaseException, path: Path) -> str:
+    """Return the line of the file at which it happened, if that is known."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        lines.append(error.lineno)
+    return f"line {lines[-1]}: " if lines and lines[-1] else ""
+
+
+def _named(error: BaseException) -> str:
+    says = error.msg if isinstance(error, SyntaxError) else str(error)
+    return f"{type(error).__name__}: {says}" if says else type(error).__name__

@@ -515,3 +515,12 @@ def test_dedup_is_a_setting_where_it_matters(toys, table, bad):
     args = ["--archs", "random:60", "--scorers", "ntk"]
     table(*args)
     assert "dedup=true, this command says dedup=false" in bad(*args, "--no-dedup")
+
+
+def test_an_edited_task_is_another(table, bad, tmp_path, one_tap):
+    path = tmp_path / "task.json"
+    path.write_text(Path(one_tap).read_text())
+    args = ["--archs", LOST, "--scorers", "regression", "--regression.task", path]
+    table(*args)
+    path.write_text(path.read_text().replace("0.1", "0.2"))
+    assert f"files.{path}=" in bad(*args)

@@ -40,7 +40,7 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "devices": "errors user_cache",
     "program": "data errors network scorers",
     "runner": "data program scorers spaces types",
-    "options": "data devices errors labelled runner scorers spaces",
+    "options": "data devices errors labelled runner scorers spaces user_file",
     "score": "cli data errors options runner scorers spaces store tables types",
     "search": "cli data errors learn network options plots program ranks runner scorers spaces store tables types "
     "user_file",

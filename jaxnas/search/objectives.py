@@ -8,7 +8,7 @@ from typing import Any
 
 from jaxnas.data import Source
 from jaxnas.errors import UserError, unknown
-from jaxnas.options import Options
+from jaxnas.options import Options, own_files
 from jaxnas.program import loop_batch
 from jaxnas.scorers import COUNTS, Count, Measured
 from jaxnas.search.base import Evaluate, Goal, Prior
@@ -122,6 +122,7 @@ def _by_oracle(options: ObjectiveOptions, space: Space, source: Source) -> Objec
         "oracle": {"name": options.oracle, "fingerprint": oracle.fingerprint, "record": beside},
         "warm_start": options.warm_start,
         "prior": None,
+        **own_files(options.space),
         **_goal_settings(goal),
     }
     prior = None

@@ -4,7 +4,6 @@ Both answer as the scorers do, one repeat. An architecture for which there is no
 the search goes on.
 """
 
-import hashlib
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +19,7 @@ from jaxnas.spaces import Space
 from jaxnas.spaces.subspace import Subspace
 from jaxnas.tables import read_architectures, read_table
 from jaxnas.types import Finished, Status
-from jaxnas.user_file import load_variable
+from jaxnas.user_file import fingerprint, load_variable
 
 ROW = "_row"  # of the first table; no column is called like that
 
@@ -44,7 +43,7 @@ class Table:
     def __init__(self, space: Space, paths: Sequence[Path], names: Sequence[str]):
         table, archs = read_architectures(paths[0], space)
         table = _joined(table.with_row_index(ROW), paths)
-        self.fingerprint = _fingerprint(paths)
+        self.fingerprint = fingerprint(*paths)
         numeric = [name for name, kind in table.schema.items() if kind.is_numeric()]
         for name in names:
             if name not in numeric:
@@ -70,7 +69,7 @@ class Function:
     def __init__(self, space: Space, spec: str, names: Sequence[str]):
         self.space, self._names = space, tuple(names)
         self._function: Callable[[str], Any] = load_variable(spec, "--oracle", "function", callable)
-        self.fingerprint = _fingerprint([Path(spec.rpartition(":")[0])])
+        self.fingerprint = fingerprint(spec.rpartition(":")[0])
 
     def __call__(self, archs: np.ndarray) -> Scores:
         """Return the values `[1, N]` of architectures `[N, A]`, one after the other."""
@@ -95,13 +94,6 @@ class Function:
             if name not in found:
                 raise unknown("number of --oracle", name, found)
         return found
-
-
-def _fingerprint(paths: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def _finished(values: np.ndarray) -> Finished:

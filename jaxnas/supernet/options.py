@@ -13,6 +13,7 @@ from jaxnas import labelled
 from jaxnas.errors import UserError
 from jaxnas.labelled import Labelled
 from jaxnas.network import Network
+from jaxnas.options import own_files
 from jaxnas.spaces import Space
 from jaxnas.supernet.arms import Arm, Landmarks, Plain, Teacher
 from jaxnas.supernet.guides import Labels, Scored, draw_landmarks, read_teacher
@@ -127,6 +128,7 @@ class Supernet:
             **{name: getattr(self, name) for name in names},
             **asdict(self.recipe),
             "data": {"name": data.name, "fingerprint": data.fingerprint},
+            **own_files(self.space),
             "arm": describe(arm) | ({"teacher": self.teacher} if self.teacher else {}),
         }
 
