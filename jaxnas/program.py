@@ -23,6 +23,32 @@ from jaxnas.scorers import NTK, Measured, Regression, Sequences
 Mode = Literal["loop", "dispatch"]
 AXIS = "archs"
 TINY = 2**20  # floats
+HELD = 2**28  # bytes
+
+Drawn = list[tuple[Any, Any, jax.Array]]
+"""Parameters, inputs and key of each repeat."""
+
+
+class Draws:
+    """What the programs of an evaluator drew: of those used last, up to `HELD` bytes in all.
+
+    The others draw the same again when they are used again; work that was launched keeps its own.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[Program, tuple[Drawn, int]] = {}  # in the order of use
+
+    def of(self, program: "Program") -> Drawn:
+        """Return what `program` drew, or let it draw."""
+        held = self._held.pop(program, None)
+        self._held[program] = _with_size(program.draw()) if held is None else held
+        while len(self._held) > 1 and sum(size for _, size in self._held.values()) > HELD:
+            self.drop(next(iter(self._held)))
+        return self._held[program][0]
+
+    def drop(self, program: "Program") -> None:
+        """Let `program` draw anew."""
+        self._held.pop(program, None)
 
 
 class Program:
@@ -33,6 +59,7 @@ class Program:
       scorer: a measured scorer with its options.
       source: images.
       repeats, seed, batch, devices, mode: as `Evaluator`.
+      draws: keeps what this program and others drew.
 
     Attributes:
       batch: architectures per device in a call; halved where the device runs out of memory.
@@ -50,12 +77,13 @@ class Program:
         batch: int | None,
         devices: Sequence[jax.Device],
         mode: Mode,
+        draws: Draws,
     ):
         self.network, self.scorer, self.source = network, scorer, source
         self.repeats, self.seed, self.devices, self.mode = repeats, seed, tuple(devices), mode
         self.batch = batch or batch_size(scorer, network, self.devices[0], mode)
         self._mesh = Mesh(np.array(self.devices), (AXIS,))
-        self._drawn: list[tuple[Any, Any, jax.Array]] = []  # a cached_property would lock all programs (Python 3.11)
+        self._draws = draws
         self.compiled = jax.jit(
             jax.shard_map(
                 self._loop if mode == "loop" else self._dispatch,
@@ -74,7 +102,8 @@ class Program:
 
     def redraw(self, scorer: Measured, seed: int) -> None:
         """Draw anew from another seed, for a scorer that differs in what it draws alone; nothing is compiled again."""
-        self.scorer, self.seed, self._drawn = scorer, seed, []
+        self.scorer, self.seed = scorer, seed
+        self._draws.drop(self)
 
     def launch(self, archs: np.ndarray) -> Callable[[], list[np.ndarray]]:
         """Start `archs` `[N, ...]` and return the function that waits for their raw scores `[N, ...]` per repeat."""
@@ -103,7 +132,7 @@ class Program:
         numbers = np.bincount(places // batch, minlength=len(self.devices)).astype(np.int32)
 
         def run() -> list[jax.Array]:
-            return [self.compiled(params, hands, numbers, inputs, key) for params, inputs, key in self._draws]
+            return [self.compiled(params, hands, numbers, inputs, key) for params, inputs, key in self._draws.of(self)]
 
         def fetch() -> list[np.ndarray]:
             try:
@@ -151,16 +180,11 @@ class Program:
         """Return the raw scores `[B, ...]`; those behind the first `number` `[1]` are of copies."""
         return jax.vmap(lambda arch: self.scorer.measure(self.network, params, arch, inputs, key))(archs)
 
-    @property
-    def _draws(self) -> list[tuple[Any, Any, jax.Array]]:
-        """Parameters, inputs and key of each repeat, on every device; drawn once."""
-        self._drawn = self._drawn or self._draw()
-        return self._drawn
-
-    def _draw(self) -> list[tuple[Any, Any, jax.Array]]:
+    def draw(self) -> Drawn:
+        """Draw parameters, inputs and key of each repeat, on every device."""
         stream = zlib.crc32(self.scorer.name.encode())
         root = jax.random.fold_in(jax.random.key(self.seed), stream)
-        draws: list[tuple[Any, Any, jax.Array]] = []
+        draws: Drawn = []
         for repeat in range(self.repeats):
             weights_key, key = jax.random.split(jax.random.fold_in(root, repeat))
             reuse = repeat and self.scorer.shared_weights
@@ -168,6 +192,11 @@ class Program:
             inputs = self.scorer.draw(self.source, np.random.default_rng([self.seed, stream, repeat]))
             draws.append(jax.device_put((params, inputs, key), NamedSharding(self._mesh, P())))
         return draws
+
+
+def _with_size(drawn: Drawn) -> tuple[Drawn, int]:
+    """Return the draws and how many bytes they are."""
+    return drawn, sum(leaf.nbytes for params, inputs, _ in drawn for leaf in jax.tree.leaves((params, inputs)))
 
 
 def loop_batch(scorer: Measured) -> int:

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from jaxnas.data import Source
-from jaxnas.program import Mode, Program
+from jaxnas.program import Draws, Mode, Program
 from jaxnas.scorers import Count, Measured
 from jaxnas.spaces import Space
 from jaxnas.types import Finished, Status
@@ -44,6 +44,7 @@ class Evaluator:
         self.devices = tuple(devices or jax.local_devices())
         self.mode: Mode = mode or ("loop" if self.devices[0].platform == "cpu" else "dispatch")
         self._programs: dict[Hashable, Program] = {}
+        self._draws = Draws()
 
     def __call__(self, archs: np.ndarray) -> Finished:
         """Return values and statuses `[R, N]` of architectures `[N, A]` or op masks `[N, E, O]`, info `[R, N, ...]`.
@@ -95,6 +96,7 @@ class Evaluator:
                 batch=self._batch,
                 devices=self.devices,
                 mode=self.mode,
+                draws=self._draws,
             )
         return self._programs[group]
 

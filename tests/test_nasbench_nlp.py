@@ -12,7 +12,7 @@ from flax import nnx
 
 from jaxnas import data, spaces
 from jaxnas.errors import UserError
-from jaxnas.program import Program
+from jaxnas.program import Draws, Program
 from jaxnas.runner import Evaluator
 from jaxnas.scorers.sequence import Sequences, sequence_regression
 from jaxnas.scorers.signals import Signal, Task, load_task, sequences
@@ -160,6 +160,7 @@ def test_rows_come_after_their_inputs(sample):
         (recipe(node_0="linear x h_prev_1", h_new_0="tanh node_0"), ["'node_0'", "unknown input 'h_prev_1'"]),
         (recipe(node_0="linaer x h_prev_0", h_new_0="tanh node_0"), ["'node_0'", "did you mean 'linear'"]),
         (recipe(h_new_0="tanh x"), ["'h_new_0'", "only linear can take it"]),
+        ('{"h_new_0":{"op":"activation_tanh","input":[["h_prev_0"]]}}', ["unknown input", "h_prev_0"]),
         (recipe(h_new_0="tanh h_prev_0 h_prev_0"), ["activation_tanh has 2 inputs", "it takes 1 different"]),
         (recipe(h_new_0="linear x x"), ["it takes 2 or 3 different"]),
         (recipe(x="tanh h_prev_0", h_new_0="tanh x"), ["'x' is an input of the cell"]),
@@ -248,7 +249,7 @@ def test_networks_have_room_for_the_cells_of_their_group(sample):
     rooms = [SPACE.network(group=group).linears for group in SPACE.groups(archs, "sequence")]
     assert (linears <= rooms).all()
     assert max(rooms) <= MAX_LINEARS
-    with pytest.raises(UserError, match="has no network for regions: its cells read sequences"):
+    with pytest.raises(UserError, match=r"has no network for 'regions' \(its cells read sequences"):
         SPACE.network("regions")
 
 
@@ -575,7 +576,7 @@ def test_cells_are_scored_in_batches_of_one_program(compiles):
 
     def program(batch):
         scorer = Sequences(samples=2, steps=2)
-        options = {"repeats": 2, "seed": 0, "devices": jax.devices()[:1], "mode": "loop"}
+        options = {"repeats": 2, "seed": 0, "devices": jax.devices()[:1], "mode": "loop", "draws": Draws()}
         return Program(network, scorer, data.load("synthetic"), batch=batch, **options)
 
     archs = SPACE.sample(jax.random.key(5), 5)
@@ -588,7 +589,7 @@ def test_cells_are_scored_in_batches_of_one_program(compiles):
 
 
 def test_sequences_are_for_recurrent_networks():
-    with pytest.raises(UserError, match="unknown network 'sequence'"):
+    with pytest.raises(UserError, match=r"no network for 'sequence' \(its networks read images"):
         Evaluator(spaces.get("nasbench201"), Sequences(), data.load("synthetic")).program()
     with pytest.raises(UserError, match="two taps"):
         Sequences(task="nb101").check()

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnas import data, scorers, spaces
+from jaxnas import data, program, scorers, spaces
 from jaxnas.errors import UserError
 from jaxnas.program import batch_size, deal, loop_batch
 from jaxnas.runner import Evaluator, count, summarise
@@ -117,6 +117,30 @@ def test_first_repeat_is_the_only_one(archs, whole):
     assert three.value.shape == (3, 7)
     assert_same(Finished(three.value[:1], three.status[:1], {"weights": three.info["weights"][:1]}), whole)
     assert len(set(three.value[:, 0])) == 3
+
+
+class Groups:
+    """Architectures of different first ops run in different programs."""
+
+    def __getattr__(self, name):
+        return getattr(SPACE, name)
+
+    def groups(self, archs, purpose):
+        return archs[:, 0].tolist()
+
+    def network(self, purpose, group, **changes):
+        return SPACE.network(purpose, **changes)
+
+
+@pytest.mark.parametrize("held", [0, program.HELD])
+def test_what_was_dropped_is_drawn_again(archs, whole, monkeypatch, held):
+    monkeypatch.setattr(program, "HELD", held)
+    measure = Evaluator(Groups(), Toy(), SOURCE, batch=7)
+    for _ in range(2):
+        assert_same(measure(archs), whole)
+    groups = len(set(archs[whole.status[0] == Status.ok, 0].tolist()))
+    assert groups > 1
+    assert len(measure._draws._held) == (groups if held else 1)
 
 
 def test_repeats_draw_new_weights_unless_shared(archs):
