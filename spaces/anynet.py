@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxnas.errors import UserError, unknown
+from jaxnas.errors import UserError
 from jaxnas.spaces.anynet_blocks import BLOCKS, FRAMES, Block, Stage, count
 from jaxnas.spaces.anynet_network import AnyNetwork, StageSize, anynetwork
 from jaxnas.spaces.as_module import ArchitectureModule
@@ -123,6 +123,7 @@ class AnyNet(Space):
         """Return the network of the architecture `group` for `purpose`, with `changes` to its `Config`."""
         if not isinstance(group, tuple):
             raise UserError(f"{self.name}: every architecture has a network of its own; give one of `groups` as group")
+        self.check_purpose(purpose, (*FRAMES, "regression"))
         stem, stages = self.split(np.array([group]))
         rows = zip(*self._stage(stages[0]), self.strides[1:], strict=True)
         sizes = tuple(StageSize(*map(int, row)) for row in rows if row[0] > 0)
@@ -145,8 +146,7 @@ class AnyNet(Space):
 
     def counts(self, archs: np.ndarray, purpose: str = "benchmark") -> np.ndarray:
         """Return the parameters and operations `[N, 2]`."""
-        if purpose not in FRAMES:
-            raise unknown("network", purpose, FRAMES)
+        self.check_purpose(purpose, FRAMES)
         frame = FRAMES[purpose]
         stem, numbers = self.split(np.asarray(archs, np.int64))
         stages = [

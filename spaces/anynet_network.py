@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxnas.errors import UserError, unknown
+from jaxnas.errors import UserError
 from jaxnas.kernels.layout import NHWC, THIN
 from jaxnas.layers import ConvNorm, Op, Params, Saved, normalise, through_norm
 from jaxnas.modules import ModuleOp
@@ -177,10 +177,8 @@ def anynetwork(purpose: str, block: Block, stride: int, stem_width: int, stages:
     """Return the network for `purpose`; `stride` is that of the stem on ImageNet.
 
     Raises:
-      UserError: there is no such network, or it has too few stages for three taps.
+      UserError: it has too few stages for three taps.
     """
-    if purpose not in (*FRAMES, "regression"):
-        raise unknown("network", purpose, (*FRAMES, "regression"))
     frame = FRAMES["cifar10" if purpose == "regression" else purpose]
     if purpose == "regression":
         stem_width = GENNAS_STEM_WIDTH

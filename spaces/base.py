@@ -4,8 +4,8 @@ An architecture is an int array `[A]` whose meaning its space knows; a list of t
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping
-from typing import Any
+from collections.abc import Collection, Hashable, Mapping
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -29,11 +29,13 @@ class Space(ABC):
       string_columns: where a table has the strings of its architectures, the first that is there; the benchmark's last.
       supernet: what pruning needs; None where an architecture is not a choice of ops on edges.
       graph_code: what generative models and graph networks need; None where an architecture is no graph of ops.
+      refusals: why the space has no network for a purpose, where there is more to say.
     """
 
     name: str
     example: str
     string_columns: tuple[str, ...] = STRINGS
+    refusals: ClassVar[Mapping[str, str]] = {"sequence": "its networks read images, not sequences"}
 
     @property
     def supernet(self) -> Supernet | None:
@@ -98,6 +100,13 @@ class Space(ABC):
     def groups(self, archs: np.ndarray, purpose: str) -> list[Hashable]:
         """Return for each of `archs` `[N, A]` the group whose network it runs on: architectures of one size."""
         return [None] * len(archs)
+
+    def check_purpose(self, purpose: str, known: Collection[str]) -> None:
+        """Raise a `UserError` unless `purpose` is one of `known`: those that the space has networks for."""
+        if purpose not in known:
+            why = f" ({self.refusals[purpose]})" if purpose in self.refusals else ""
+            names = ", ".join(sorted(known))
+            raise UserError(f"{self.name} has no network for {purpose!r}{why}; it has networks for {names}")
 
     @abstractmethod
     def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> Network:

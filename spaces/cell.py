@@ -4,7 +4,8 @@ An architecture is an int array `[E]` of op indices, one per edge; a list of the
 op names, the ops' modules, sizes) plus its own string form.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+import functools
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 
 import jax
@@ -35,6 +36,7 @@ class CellSpace(RowSpace):
       encode_string: string to op names, one per edge; raises `UserError`.
       decode_string: op names to string.
       identity: index of the op that copies its input, -1 if there is none.
+      silent: ops with weights turn zeros into zeros, even once trained: they and their normalisations have no biases.
     """
 
     name: str
@@ -45,6 +47,7 @@ class CellSpace(RowSpace):
     networks: Mapping[str, Config]
     encode_string: Callable[[str], list[str]]
     decode_string: Callable[[list[str]], str]
+    silent: bool = False
 
     @property
     def edges(self) -> tuple[tuple[int, int], ...]:
@@ -142,15 +145,16 @@ class CellSpace(RowSpace):
     def isomorphism_class(self, arch: np.ndarray) -> str:
         """Return a string that isomorphic architectures share: the output node's expression over the input.
 
-        Copies are replaced by what they copy, zeros and ops on zeros by `#`; sums are sorted. Source: the unique
-        strings of NAS-Bench-201 (Dong and Yang, 2020), whose partition this is.
+        Copies are replaced by what they copy, zeros and ops that make zeros of them by `#`; sums are sorted. Source:
+        the unique strings of NAS-Bench-201 (Dong and Yang, 2020), whose partition this is where ops are `silent`.
         """
         nodes = ["0"]
         for target in range(1, self._nodes):
             terms = []
             for (to, source), op in zip(self.edges, arch, strict=True):
                 if to == target:
-                    if op == self.zero or nodes[source] == "#":
+                    silent = self.silent or op not in self.parametric
+                    if op == self.zero or (nodes[source] == "#" and silent):
                         terms.append("#")
                     else:
                         terms.append(nodes[source] if op == self.identity else f"({nodes[source]})@{self.ops[op]}")
@@ -159,8 +163,7 @@ class CellSpace(RowSpace):
 
     def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> CellNetwork:
         """Return the space's network for `purpose`, with `changes` to its `Config` such as `bn` or `init`."""
-        if purpose not in self.networks:
-            raise unknown("network", purpose, self.networks)
+        self.check_purpose(purpose, self.networks)
         return CellNetwork(self.cell, replace(self.networks[purpose], **changes))
 
     def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> StandAlone:
@@ -184,14 +187,12 @@ class CellSpace(RowSpace):
     def _nodes(self) -> int:
         return 1 + max(target for target, _ in self.edges)
 
-    @property
+    @functools.cached_property
     def _representatives(self) -> np.ndarray:
         """Position of each architecture's representative, by position."""
-        if self.name not in _REPRESENTATIVES:
-            first: dict[str, int] = {}
-            classes: Iterable[str] = (self.isomorphism_class(arch) for arch in self.enumerate())
-            _REPRESENTATIVES[self.name] = np.array([first.setdefault(c, i) for i, c in enumerate(classes)])
-        return _REPRESENTATIVES[self.name]
+        first: dict[str, int] = {}
+        classes = (self.isomorphism_class(arch) for arch in self.enumerate())
+        return np.array([first.setdefault(c, i) for i, c in enumerate(classes)])
 
     def without_dead_ends(self, archs: np.ndarray) -> np.ndarray:
         """Return op indices `[N, E]` or op masks `[N, E, O]` with the zero op alone on edges that lead nowhere.
@@ -226,6 +227,3 @@ class CellSpace(RowSpace):
             reached = open_[:, edge] & (depth[:, source] >= 0)
             depth[:, target] = np.maximum(depth[:, target], np.where(reached, depth[:, source] + heavy[:, edge], -1))
         return depth[:, -1]
-
-
-_REPRESENTATIVES: dict[str, np.ndarray] = {}

@@ -12,7 +12,7 @@ import numpy as np
 from jaxnas.errors import UserError
 from jaxnas.spaces.darts_network import SupernetNetwork
 from jaxnas.spaces.genotype import CELLS
-from jaxnas.spaces.nds_network import INPUTS, THIN, Group, TwoCellNetwork, common
+from jaxnas.spaces.nds_network import INPUTS, SETTINGS, THIN, Group, TwoCellNetwork, common
 from jaxnas.spaces.supernet import Preset, Supernet
 from jaxnas.spaces.two_cells import PUBLISHED, TwoCells
 
@@ -49,6 +49,7 @@ class Darts(TwoCells):
     def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> TwoCellNetwork:
         if group != MASKS:
             return super().network(purpose, group, **changes)
+        self.check_purpose(purpose, SETTINGS)
         return SupernetNetwork(**common(self.ops, self.nodes, purpose, Group(*THIN, self.nodes, self.nodes), **changes))
 
     def is_disconnected(self, archs: np.ndarray) -> np.ndarray:

@@ -160,8 +160,7 @@ class NASBench101(Space):
 
         `changes` are to its `Config`, such as `bn`, `init` or `channels`.
         """
-        if purpose not in NETWORKS:
-            raise unknown("network", purpose, NETWORKS)
+        self.check_purpose(purpose, NETWORKS)
         if not isinstance(group, int) or group not in range(MAX_FEEDERS + 1):
             raise UserError(
                 f"{self.name} has a network for each number of vertices that feed the output; group is {group!r}, "
@@ -262,7 +261,7 @@ def _parse(string: str) -> tuple[list[list[int]], list[str]]:
 
     try:
         spec = json.loads(string)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise malformed(f"not JSON ({error})") from None
     if not isinstance(spec, dict) or sorted(spec) != ["matrix", "ops"]:
         raise malformed("it is no object of matrix and ops alone")

@@ -66,4 +66,5 @@ NASBENCH201 = CellSpace(
     },
     encode_string=encode_string,
     decode_string=decode_string,
+    silent=True,
 )

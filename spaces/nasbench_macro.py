@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxnas.errors import UserError, unknown
+from jaxnas.errors import UserError
 from jaxnas.layers import ConvNorm, Head
 from jaxnas.modules import ModuleOp
 from jaxnas.network import HEAD, Config, Cost, Network, Ops, Path, Place
@@ -219,8 +219,7 @@ class NASBenchMacro(RowSpace):
 
     def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> MacroNetwork:
         """Return the network for `purpose`, with `changes` to its `Config` such as `bn`, `init` or `channels`."""
-        if purpose not in NETWORKS:
-            raise unknown("network", purpose, NETWORKS)
+        self.check_purpose(purpose, NETWORKS)
         network = NETWORKS[purpose]
         return replace(network, config=replace(network.config, **changes))
 

@@ -53,6 +53,7 @@ class NASBenchNLP(Space):
         '{"node_0":{"op":"linear","input":["x","h_prev_0"]},"h_new_0":{"op":"activation_tanh","input":["node_0"]}}'
     )
     string_columns = (*STRINGS, "recipe")
+    refusals = dict.fromkeys(("benchmark", "ntk", "regions", "regression"), "its cells read sequences, not images")
 
     @property
     def size(self) -> int:
@@ -122,11 +123,7 @@ class NASBenchNLP(Space):
 
     def network(self, purpose: str = "sequence", group: Hashable = None, **changes: Any) -> RNN:  # type: ignore[override]
         """Return the network of the sequence regression, with `changes` to its fields."""
-        if purpose != "sequence":
-            raise UserError(
-                f"{self.name} has no network for {purpose}: its cells read sequences, not images; score it by params,"
-                " flops or sequence"
-            )
+        self.check_purpose(purpose, ["sequence"])
         return RNN(**({} if group is None else {"linears": group}) | changes)
 
     def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> nnx.Module:
@@ -212,7 +209,7 @@ def _parse(string: str) -> Graph:
     hint = f"expected, say, {NASBenchNLP.example}"
     try:
         recipe = json.loads(string)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"malformed recipe {string[:60]!r}: not JSON ({error}); {hint}") from error
     if not isinstance(recipe, dict) or not recipe:
         raise UserError(f"malformed recipe {string[:60]!r}: not an object of named nodes; {hint}")
@@ -247,7 +244,7 @@ def _node(name: str, node: Any, slots: dict[str, int]) -> tuple[int, tuple[int, 
         raise UserError(f"recipe: {name!r}: {unknown('operation', str(node['op']), OPS)}")
     op, inputs = OPS.index(node["op"]), node["input"]
     for source in inputs:
-        if source not in slots:
+        if not isinstance(source, str) or source not in slots:
             raise UserError(f"recipe: {name!r}: {unknown('input', str(source), slots)}")
     if len(inputs) not in ARITY[op] or len(set(inputs)) != len(inputs):
         counts = " or ".join(map(str, ARITY[op]))

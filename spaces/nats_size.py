@@ -6,11 +6,12 @@ An architecture is `[5]`: positions in `WIDTHS`, for stage 1, reduction 1, stage
 import functools
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 from flax import nnx
 
-from jaxnas.errors import UserError, unknown
+from jaxnas.errors import UserError
 from jaxnas.kernels.layout import NHWC
 from jaxnas.layers import ConvNorm, Head, Op
 from jaxnas.network import Config
@@ -37,6 +38,10 @@ class NATSSize(RowSpace):
     example = "8:16:32:48:64"
     places = LAYERS
     choices = CHOICES
+    refusals: ClassVar[Mapping[str, str]] = {
+        **RowSpace.refusals,
+        "regions": "they are counted in networks of one channel, and its architectures differ in their channels alone",
+    }
 
     @property
     def graph_code(self) -> GraphCode:
@@ -57,8 +62,7 @@ class NATSSize(RowSpace):
 
     def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> SizeNetwork:
         """Return the network of all architectures, with `changes` to its `Config`; `group` = widths: that of one."""
-        if purpose not in NETWORKS:
-            raise unknown("network", purpose, NETWORKS)
+        self.check_purpose(purpose, NETWORKS)
         widths = group if isinstance(group, tuple) else ()
         return SizeNetwork(replace(NETWORKS[purpose], **changes), widths)
 

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnas.errors import unknown
 from jaxnas.kernels.layout import Layout
 from jaxnas.layers import ConvNorm, Head, Op
 from jaxnas.network import HEAD, Config, Init, Network, Ops, Path, Place
@@ -222,8 +221,6 @@ class GenotypeNetwork(TwoCellNetwork):
 
 def common(names: tuple[str, ...], nodes: int, purpose: str, group: Group, **changes: Any) -> dict[str, Any]:
     """Return the attributes of `TwoCellNetwork` for `purpose`, with `changes` to its `Config`."""
-    if purpose not in SETTINGS:
-        raise unknown("network", purpose, SETTINGS)
     setting = SETTINGS[purpose]
     frame, thin = setting.frame, setting.sizes is None
     config = Config(

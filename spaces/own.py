@@ -1,6 +1,7 @@
 """A space of your own: edges, and named operations that are Flax NNX modules or one of those here."""
 
-from collections.abc import Callable, Mapping
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +42,7 @@ BUILT_IN: tuple[Any, ...] = (zero, identity, avg_pool_3x3)
 def cell_space(
     name: str,
     *,
-    edges: tuple[tuple[int, int], ...],
+    edges: Sequence[Sequence[int]],
     ops: Mapping[str, Maker | Block],
     channels: int = 16,
     cells: int = 5,
@@ -62,7 +63,8 @@ def cell_space(
     Raises:
       UserError: the edges do not lead from node 0 to the last one, or there are fewer than two ops.
     """
-    _check(name, edges, ops)
+    pairs = _pairs(name, edges)
+    _check_ops(name, ops)
     makers: list[Any] = [make if make in BUILT_IN else _Module(make) for make in ops.values()]
     names = tuple(ops)
 
@@ -74,7 +76,7 @@ def cell_space(
     thin = Config(channels=1, cells=1, stages=1, stem=False, image=(3, 3, 1), classes=classes)
     return CellSpace(
         name=name,
-        cell=Cell(edges, made, names),
+        cell=Cell(pairs, made, names),
         zero=kinds.index(Zero) if Zero in kinds else -1,
         identity=kinds.index(Identity) if Identity in kinds else -1,
         parametric=tuple(i for i, kind in enumerate(kinds) if kind is ModuleOp),
@@ -84,7 +86,7 @@ def cell_space(
             "regions": thin,
             "regression": Config(channels=channels, cells=cells, image=image, classes=classes, init="pytorch"),
         },
-        encode_string=lambda string: _split(string, len(edges), names),
+        encode_string=lambda string: _split(string, len(pairs), names),
         decode_string="|".join,
     )
 
@@ -115,14 +117,23 @@ class _At:
         return self.block(self.channels, rngs)
 
 
-def _check(name: str, edges: tuple[tuple[int, int], ...], ops: Mapping[str, Maker | Block]) -> None:
-    targets = [target for target, _ in edges]
-    whole = bool(edges) and targets == sorted(targets) and set(targets) == set(range(1, max(targets) + 1))
-    if not whole or any(source >= target or source < 0 for target, source in edges):
+def _pairs(name: str, edges: Sequence[Sequence[int]]) -> tuple[tuple[int, int], ...]:
+    """Return the edges, checked, as tuples."""
+    try:
+        pairs = tuple((operator.index(target), operator.index(source)) for target, source in edges)
+    except (TypeError, ValueError):
+        pairs = ()
+    targets = [target for target, _ in pairs]
+    whole = bool(pairs) and targets == sorted(targets) and set(targets) == set(range(1, max(targets) + 1))
+    if not whole or any(source >= target or source < 0 for target, source in pairs):
         raise UserError(
             f"space {name}: edges {edges} must be (target, source) pairs sorted by target, with every node from 1 on a "
             "target and sources before their targets; say for instance ((1, 0), (2, 0), (2, 1))"
         )
+    return pairs
+
+
+def _check_ops(name: str, ops: Mapping[str, Maker | Block]) -> None:
     if len(ops) < 2 or any("|" in op for op in ops):
         raise UserError(f"space {name}: give at least two ops, with names without '|'; got {', '.join(ops) or 'none'}")
 

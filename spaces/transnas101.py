@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxnas.errors import UserError, unknown
+from jaxnas.errors import UserError
 from jaxnas.kernels.layout import NHWC
 from jaxnas.layers import ConvNorm, Identity, Op, Zero
 from jaxnas.network import Config, Network
@@ -29,6 +29,7 @@ from jaxnas.spaces.transnas101_network import (
     CLASSES,
     EDGES,
     IMAGE,
+    MACRO,
     MICRO,
     MICRO_SKELETON,
     MOST_MODULES,
@@ -91,8 +92,7 @@ class MicroSpace(CellSpace):
 
     def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> Network:  # type: ignore[override]
         """Return the space's network for `purpose`, with `changes` to its `Config` such as `bn` or `init`."""
-        if purpose not in (*MICRO, *self.networks):
-            raise unknown("network", purpose, (*MICRO, *self.networks))
+        self.check_purpose(purpose, (*MICRO, *self.networks))
         return micro_network(purpose, **changes) if purpose in MICRO else super().network(purpose, group, **changes)
 
     def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> nnx.Module:  # type: ignore[override]
@@ -172,11 +172,13 @@ class MacroSpace(Space):
         """Return the network of a group for `purpose`, with `changes` to its `Config` such as `bn` or `init`."""
         if not isinstance(group, str):
             raise UserError(f"{self.name} has a network for each change of shape; give one of `groups` as group")
+        self.check_purpose(purpose, MACRO)
         return macro_network(purpose, group, **changes)
 
     def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> ArchitectureModule:
         """Return one architecture as an ordinary Flax NNX module, with weights of its own drawn from `rngs`."""
         arch = self.encode(arch) if isinstance(arch, str) else np.asarray(arch)
+        self.check_purpose(purpose, MACRO)
         (walk,) = self.groups(arch[None], purpose)
         slots = plain_modules(arch, len(str(walk))).tolist()
         network = macro_network(purpose, str(walk), tuple(slots))

@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnas.errors import unknown
 from jaxnas.layers import ConvNorm, Head, Identity, Op, Zero
 from jaxnas.modules import ModuleOp
 from jaxnas.network import HEAD, Config, Init, Network, Ops, Path, Place
@@ -280,8 +279,6 @@ def macro_network(purpose: str, walk: str, slots: tuple[int, ...] | None = None,
       slots: room for plain modules; without it for as many as a skeleton of the space can have, everywhere.
       changes: to its `Config`.
     """
-    if purpose not in MACRO:
-        raise unknown("network", purpose, MACRO)
     slots = (MOST_MODULES - len(walk),) * (len(walk) + 1) if slots is None else slots
     return MacroNetwork(walk, slots, MACRO[purpose], MACRO[purpose].config(**changes))
 

@@ -151,21 +151,20 @@ class TwoCells(Space):
 
     def sizes(self, archs: np.ndarray, purpose: str = "benchmark") -> np.ndarray:
         """Return the widths and depths `[N, 2]` of architectures `[N, A]`, with defaults filled in."""
-        if purpose not in self.default:
-            raise unknown("network", purpose, self.default)
+        self.check_purpose(purpose, self.default)
         given = np.asarray(archs)[:, :2]
         return np.where(given == -1, self.default[purpose], given)
 
     def groups(self, archs: np.ndarray, purpose: str) -> list[Hashable]:
         """Return width, depth, and how many nodes make the output of a normal and of a reduction cell."""
-        if purpose not in SETTINGS:
-            raise unknown("network", purpose, SETTINGS)
+        self.check_purpose(purpose, SETTINGS)
         sizes = SETTINGS[purpose].sizes
         found = np.tile(THIN, (len(archs), 1)) if sizes is None else self.sizes(archs, sizes)
         return [Group(*row) for row in np.concatenate([found, self.split(archs)[2].sum(-1)], 1).tolist()]
 
     def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> TwoCellNetwork:
         """Return the network of a group; without one that of `example`."""
+        self.check_purpose(purpose, SETTINGS)
         if group is None:
             (group,) = self.groups(self.encode(self.example)[None], purpose)
         assert isinstance(group, Group)

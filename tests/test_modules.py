@@ -1,6 +1,8 @@
 """Users' Flax modules as operations: the same numbers as a hand-written operation, and a space made of them."""
 
 import functools
+import json
+import re
 import runpy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +21,7 @@ from jaxnas.modules import ModuleOp
 from jaxnas.runner import Evaluator
 from jaxnas.score.__main__ import main as score
 from jaxnas.scorers import NTK, Regions, Regression
+from jaxnas.search.__main__ import main as search
 from jaxnas.spaces import own
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -112,6 +115,24 @@ def test_the_examples_space(example):
     np.testing.assert_array_equal(example.canonical(canonical), canonical)
 
 
+def test_spaces_of_one_name_have_their_own_classes():
+    edges, classes = [[1, 0], [2, 0], [2, 1]], []
+    for first in (own.zero, own.identity):
+        ops = {"first": first, "pool": own.avg_pool_3x3, "gate": Make}
+        space = own.cell_space("own", edges=edges, ops=ops)
+        assert space.edges == tuple(map(tuple, edges))
+        classes.append(space.canonical(space.enumerate()))
+    assert (classes[0] != classes[1]).any()
+
+
+def test_a_module_on_zeros_may_have_a_bias_and_a_pooling_has_none():
+    ops = {"none": own.zero, "pool": own.avg_pool_3x3, "gate": Make}
+    space = own.cell_space("own", edges=((1, 0), (2, 0), (2, 1)), ops=ops)
+    none, pool, gate = space.canonical(np.array([[0, 2, 0], [0, 2, 1], [0, 2, 2]]))
+    np.testing.assert_array_equal(pool, none)
+    assert (gate != none).any()
+
+
 @pytest.fixture(scope="module")
 def small(example):
     """The example's modules on fewer edges, in one stage: what is compiled grows with both."""
@@ -153,12 +174,41 @@ def test_the_example_from_the_command_line(tmp_path, capsys):
     assert "4 architectures" in capsys.readouterr().out
 
 
+def test_the_example_is_searched(tmp_path, capsys):
+    words = ["--space", EXAMPLE, "--scorers", "regions", "--regions.samples", "20", "--repeats", "1", "--json"]
+    evolve = [
+        "--method",
+        "evolve",
+        "--budget",
+        "6",
+        "--evolve.population",
+        "4",
+        "--evolve.tournament",
+        "2",
+        "--evolve.brood",
+        "2",
+    ]
+    for method, number in ((["--method", "prune"], 2), (evolve, 2)):
+        assert search([*words, *method, "--out", str(tmp_path / method[1])]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert len(found["rounds"]) == number
+        assert found["scores"]["regions_status"] == "ok"
+
+
+def test_the_example_of_models(capsys):
+    runpy.run_path(str(EXAMPLES / "model_zoo.py"), run_name="__main__")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["depth 1", "depth 3", "depth 5"]
+    assert all(float(re.search(r"kappa +([\d.]+)", line)[1]) > 1 for line in lines)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: spaces.get("nowhere.py:space"), "no file nowhere.py; say path/to/file.py:variable"),
         (lambda: spaces.get(f"{EXAMPLES / 'own_space.py'}:spce"), "space in .*own_space.py"),
         (lambda: own.cell_space("x", edges=((2, 0),), ops={"a": own.zero, "b": own.identity}), "every node from 1 on"),
+        (lambda: own.cell_space("x", edges=((1, 0, 2),), ops={"a": own.zero, "b": own.identity}), "pairs sorted"),
         (lambda: own.cell_space("x", edges=((1, 0),), ops={"a": own.zero}), "at least two ops"),
         (lambda: spaces.get(EXAMPLE).encode("gate|gate"), "2 ops instead of 5"),
         (lambda: spaces.get(EXAMPLE).encode("gate|gate|gate|gate|gte"), "edge 4 .*gte"),

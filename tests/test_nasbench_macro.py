@@ -95,7 +95,7 @@ def test_bad_strings_are_one_clear_line(string, words):
     with pytest.raises(UserError) as error:
         SPACE.encode(string)
     assert words in str(error.value) and "0 (identity), 1 (mb3_k3), 2 (mb6_k5)" in str(error.value)
-    with pytest.raises(UserError, match="unknown network 'nkt'; did you mean 'ntk'"):
+    with pytest.raises(UserError, match="no network for 'nkt'; it has networks for benchmark, ntk"):
         SPACE.network("nkt")
 
 

@@ -99,11 +99,24 @@ def test_malformed_strings_say_which_edge_and_what_is_allowed(string, words):
         assert word in message
 
 
-def test_an_unknown_space_or_network_names_the_nearest():
+def test_an_unknown_space_names_the_nearest():
     with pytest.raises(UserError, match="did you mean 'nasbench201'"):
         spaces.get("nasbench210")
-    with pytest.raises(UserError, match="did you mean 'regions'"):
+
+
+def test_a_network_that_is_not_there_says_why_if_that_is_known():
+    with pytest.raises(UserError, match="nasbench201 has no network for 'region'; it has networks for ben"):
         SPACE.network("region")
+    with pytest.raises(UserError, match=r"'sequence' \(its networks read images, not sequences\); it has"):
+        SPACE.network("sequence")
+
+
+@pytest.mark.parametrize("space", spaces.SPACES.values(), ids=lambda space: space.name)
+def test_a_deep_string_is_refused_in_one_line(space):
+    for opening in ("[", '{"input":'):
+        with pytest.raises(UserError) as error:
+            space.encode(opening * 100_000)
+        assert "\n" not in str(error.value)
 
 
 # --- isomorphism -----------------------------------------------------------------------------------------------------

@@ -279,9 +279,20 @@ def test_regions_of_skeletons():
 
 
 def test_unknown_networks():
-    with pytest.raises(UserError, match="choose from: benchmark, ntk, regions, regression"):
+    with pytest.raises(UserError, match="'darts'; it has networks for benchmark, ntk, regions, regression"):
         MICRO.network("darts")
-    with pytest.raises(UserError, match="choose from: benchmark, ntk, regions, regression"):
+    with pytest.raises(UserError, match="'darts'; it has networks for benchmark, ntk, regions, regression"):
         MACRO.network("darts", "4")
     with pytest.raises(UserError, match="for each change of shape"):
         MACRO.network("ntk")
+
+
+def test_an_op_on_zeros_is_more_than_no_op_once_it_has_learned_a_bias(one_tap):
+    archs = np.stack([MICRO.encode(f"64-41414-0_1{op}_003") for op in (0, 3)])
+    one, other = replace(MICRO, silent=True).canonical(archs)
+    np.testing.assert_array_equal(one, other)
+    one, other = MICRO.canonical(archs)
+    assert (one != other).any()
+    scorer = Regression(images=2, steps=2, task=one_tap)
+    ((without, with_op),) = Evaluator(Cells(), scorer, data.load("synthetic"), devices=jax.devices()[:1])(archs).value
+    assert without != with_op
