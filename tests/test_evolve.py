@@ -290,6 +290,16 @@ def test_finds_the_largest_network(capsys, tmp_path):
     assert lasting(result(capsys, *WORDS, "--out", str(tmp_path / "other"))) == lasting(found)
 
 
+@pytest.mark.parametrize("name", ["nasbench101", "enas", "resnet", "nasbench_nlp"])
+def test_other_spaces(capsys, tmp_path, name):
+    """The best is larger than the random ones at the beginning, and has the size that the space says."""
+    space = spaces.get(name)
+    found = result(capsys, "--space", name, *WORDS, "--budget", "60", "--out", str(tmp_path))
+    assert found["scores"]["params"] == space.params(space.encode(found["arch"])[None])[0]
+    best = [record["best params"] for record in found["rounds"]]
+    assert best == sorted(best) and best[-1] > best[0]
+
+
 def test_seed_and_brood_decide_and_the_options_of_other_methods_do_not(capsys, tmp_path):
     words = [*WORDS, "--budget", "50"]
     first = result(capsys, *words, "--out", str(tmp_path / "0"))

@@ -311,6 +311,54 @@ def test_random_by_a_count_evaluates_no_network(fast, capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("words", "images"),
+    [
+        ([], 14),
+        (["--prune.preset", "imagenet"], 24),
+        (["--ntk.images", "72"], 72),
+        (["--prune.preset", "imagenet", "--ntk.images", "14"], 14),
+        (["--method", "random"], NTK.images),
+    ],
+)
+def test_images_of_the_ntk_are_those_asked_for_or_the_preset_s(capsys, monkeypatch, words, images):
+    def stop(config, *_):
+        raise UserError(f"{config.ntk.images} images")
+
+    monkeypatch.setattr(program, "objectives", stop)
+    assert program.main(["--space", "darts", *words]) == 2
+    assert capsys.readouterr().err == f"jaxnas search: {images} images\n"
+
+
+OWN = """
+from jaxnas.spaces import cell_space, own
+
+space = cell_space("a/b", edges=((1, 0),), ops={"none": own.zero, "pool": own.avg_pool_3x3})
+"""
+
+
+def test_a_supernet_with_nothing_to_prune(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("spaces").mkdir()
+    Path("spaces/mine.py").write_text(OWN)
+    words = ["--space", "spaces/mine.py:space", "--scorers", "regions", "--regions.samples", "20"]
+    assert program.main(words) == 0
+    assert "chosen: pool" in capsys.readouterr().out
+    assert [path.name for path in Path("runs").iterdir()] == ["search-mine-space-prune-seed0"]
+    Path("spaces/mine.py").write_text(f"{OWN}\n")
+    assert program.main(words) == 2
+    assert "files.spaces/mine.py=" in capsys.readouterr().err
+
+
+def test_a_search_of_darts_gives_the_genotype_that_its_code_reads(capsys, tmp_path):
+    words = ["--space", "darts", "--method", "random", "--scorers", "params", "--budget", "5", "--out", str(tmp_path)]
+    found, space = result(capsys, *words), spaces.get("darts")
+    assert found["genotype"].startswith("Genotype(normal=[(")
+    np.testing.assert_array_equal(space.encode(found["genotype"])[2:], space.encode(found["arch"])[2:])
+    assert program.main(words) == 0
+    assert found["genotype"] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["--method", "prun"], "unknown method 'prun'; did you mean 'prune'?"),

@@ -29,11 +29,21 @@ from jaxnas.search.objectives import ObjectiveOptions, Objectives, objectives
 from jaxnas.search.predictor import PredictorOptions
 from jaxnas.search.prune_method import PruneOptions
 from jaxnas.spaces import Space
+from jaxnas.spaces.darts import Darts
+from jaxnas.spaces.genotype import to_call
 from jaxnas.store import Store
 from jaxnas.types import Status
 
 RESULT = "result.json"
 SHOWN = 20  # rounds in the table, the last ones
+
+
+@dataclass(frozen=True)
+class SearchNTK(NTK):
+    """The score `ntk`, whose number of images may depend on the method."""
+
+    images: int | None = None  # type: ignore[assignment]
+    """Images in the batch; by default 72, or with --method prune those of --prune.preset."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +62,7 @@ class Search(ObjectiveOptions):
     budget: int | None = None
     """Architectures to evaluate in all; by default 450 for `evolve`, 500 for `random`, 192 for the others. `prune` has
     none."""
+    ntk: SearchNTK = field(default_factory=SearchNTK)
     prune: PruneOptions = field(default_factory=PruneOptions)
     agnet: AgnetOptions = field(default_factory=AgnetOptions)
     evolve: EvolveOptions = field(default_factory=EvolveOptions)
@@ -61,7 +72,7 @@ class Search(ObjectiveOptions):
     """Measurements of each score, each with new inputs and, unless --ntk.preset says otherwise, new weights."""
     out: str | None = None
     """Directory for the rounds (Parquet parts), manifest.json and result.json; by default
-    runs/search-SPACE-METHOD-seedSEED."""
+    runs/search-SPACE-METHOD-seedSEED; for a space of your own, SPACE is FILE-VARIABLE."""
     plot: Path | None = None
     """Draw into this .png, .pdf or .svg: the best so far or, of several objectives, the Pareto front."""
     json: bool = False
@@ -71,7 +82,7 @@ class Search(ObjectiveOptions):
 def search(config: Search) -> None:
     """Run the command."""
     space = spaces.get(config.space)
-    config = _with_preset(config, space)
+    config = _with_images(config, space)
     if config.plot is not None:
         cli.check_plot(config.plot)
     source = config.source()
@@ -80,7 +91,8 @@ def search(config: Search) -> None:
     evaluate = by.connect(method.batch)
     about = provenance(source)
     settings = {**by.settings, "method": config.method, **method.options}
-    path = config.out or f"runs/search-{config.space}-{config.method}-seed{config.seed}"
+    name = Path(config.space).name.replace(".py:", "-")  # own_space-space of examples/own_space.py:space
+    path = config.out or f"runs/search-{name}-{config.method}-seed{config.seed}"
     store = Store.open(path, {"settings": settings, "part_size": method.batch, **about})
     log = Log(store)
     before = log.evaluations
@@ -91,6 +103,7 @@ def search(config: Search) -> None:
         "space": space.name,
         "method": config.method,
         "arch": space.decode(found.arch),
+        **({"genotype": to_call(space.genotype(found.arch))} if isinstance(space, Darts) else {}),
         "scores": _scores(space, found),
         "evaluations": log.evaluations,
         "seconds": round(log.seconds, 3),
@@ -114,11 +127,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return cli.run(Search, search, argv, prog="jaxnas search")
 
 
-def _with_preset(config: Search, space: Space) -> Search:
-    """Return the options with the preset's number of images, where the NTK's is the default."""
-    if config.method != "prune" or space.supernet is None or config.ntk.images != NTK.images:
+def _with_images(config: Search, space: Space) -> Search:
+    """Return the options with a number of images for the NTK, where none was given."""
+    if config.ntk.images is not None:
         return config
-    return replace(config, ntk=replace(config.ntk, images=space.supernet.preset(config.prune.preset).images))
+    supernet = space.supernet if config.method == "prune" else None
+    images = NTK.images if supernet is None else supernet.preset(config.prune.preset).images
+    return replace(config, ntk=replace(config.ntk, images=images))
 
 
 def _method(config: Search, by: Objectives) -> Method:
@@ -197,11 +212,14 @@ def _number(value: float) -> float | None:
 
 
 def _show(result: dict[str, Any], rows: list[dict[str, str]], path: Path, *, new: int) -> None:
-    table = Table(*rows[0])
-    for row in rows[-SHOWN:]:
-        table.add_row(*row.values())
-    Console().print(table)
+    if rows:  # none where a supernet has nothing to prune
+        table = Table(*rows[0])
+        for row in rows[-SHOWN:]:
+            table.add_row(*row.values())
+        Console().print(table)
     print(f"chosen: {result['arch']}")
+    if "genotype" in result:
+        print(f"  {result['genotype']}")
     scores = result["scores"]
     for name in [name for name in scores if f"{name}_status" in scores]:
         value, deviation = ("-" if scores[n] is None else f"{scores[n]:.5g}" for n in (name, f"{name}_std"))
