@@ -53,7 +53,7 @@ class NASBenchNLP(Space):
         '{"node_0":{"op":"linear","input":["x","h_prev_0"]},"h_new_0":{"op":"activation_tanh","input":["node_0"]}}'
     )
     string_columns = (*STRINGS, "recipe")
-    refusals = dict.fromkeys(("benchmark", "ntk", "regions", "regression"), "its cells read sequences, not images")
+    refusals = dict.fromkeys(("ntk", "regions", "regression"), "its cells read sequences, not images")
 
     @property
     def size(self) -> int:
