@@ -49,14 +49,17 @@ def nasbench101(folder: Path) -> Oracle:
     )
 
 
-def latency(folder: Path, device: str, quantile: float) -> Oracle:
-    """HW-NAS-Bench: as `nasbench201`, and the latency on a device in ms, limited to a quantile of all."""
+def latency(folder: Path, device: str, quantile: float, *, joint: bool) -> Oracle:
+    """HW-NAS-Bench: as `nasbench201`, with the latency on a device in ms limited to a quantile of all.
+
+    `joint`: it is an objective, too (equation 4 of AG-Net), otherwise within the limit the accuracy alone (equation 5).
+    """
     name = f"c10_{device}_latency"
     paths = [folder / "nasbench201" / file for file in ("accuracies.parquet", "hw_nas_bench.parquet")]
     table = Table(spaces.get("nasbench201"), paths, [VALID, TEST, name])
     latencies = table(table.space.archs)[name].value[0]
     limit = float(np.quantile(latencies[latencies > 0], quantile))  # below 0: the device does not support it
-    return Oracle(table, Goal({VALID: 1, name: -1}, {name: limit}, {name: 0.0}), TEST)
+    return Oracle(table, Goal({VALID: 1, **({name: -1} if joint else {})}, {name: limit}, {name: 0.0}), TEST)
 
 
 def baselines(oracle: Oracle) -> dict[str, float]:
