@@ -90,12 +90,16 @@ def checked_out(out: str | None, count: int) -> Path | None:
     path = Path(out)
     if path.suffix == ".json" and count > 1:
         raise UserError(f"--out {out} is one file, but there are {count} cases; give a directory")
-    folder = path.parent if path.suffix == ".json" else path
+    make_folder(path.parent if path.suffix == ".json" else path)
+    return path
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder unless it is there; `UserError` if that cannot be done."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make the directory {folder}: {error.strerror}") from error
-    return path
 
 
 def file_name(record: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """`python -m bench.query_search`: how good is the best architecture after so many queries to a benchmark's table?
 
 For each method and seed: the test accuracy of the architecture that is best, by what the search was told, among the
-first q that it asked for. Prints a table; --out writes the record and draws the curves.
+first q that it asked for. Prints a table; --out writes the record and draws the curves, again after each table.
 """
 
 import json
@@ -17,17 +17,17 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from bench import query_tables
+from bench.__main__ import make_folder
 from bench.machine import provenance
 from bench.query_tables import DEVICES, Oracle
 from jaxnas import cli, devices
 from jaxnas.errors import UserError, unknown
 from jaxnas.search.agnet import AgnetOptions
-from jaxnas.search.base import Scores, Task, join
+from jaxnas.search.base import Scores, Task, join, take
 from jaxnas.search.evolve import EvolveOptions
 from jaxnas.search.local import LocalOptions
 from jaxnas.search.methods import METHODS
 from jaxnas.search.predictor import PredictorOptions
-from jaxnas.types import Finished
 
 OPTIONS: dict[str, list[Any]] = {
     "agnet": [AgnetOptions()],
@@ -70,14 +70,13 @@ def compare(config: QuerySearch) -> None:
     if not folder.is_dir():
         raise UserError(f"no benchmark tables in {folder}; set JAXNAS_DATA to their folder")
     devices.cache_programs()
-    results = {name: _all_methods(config, name, oracle) for name, oracle in _oracles(config, folder).items()}
     if config.out is not None:
-        command = f"python -m bench.query_search --table {config.table} --budget {config.budget} --seeds {config.seeds}"
-        command += f" --methods {' '.join(config.methods)}"
-        options = {method: [asdict(each) for each in OPTIONS[method]] for method in config.methods}
-        record = {"case": "query_search", "command": command, "options": options, **provenance(), "results": results}
-        config.out.write_text(json.dumps(record, indent=1) + "\n")
-        _draw(results, config.out.with_suffix(".png"))
+        make_folder(config.out.parent)
+    results: dict[str, Any] = {}
+    for name, oracle in _oracles(config, folder).items():
+        results[name] = _all_methods(config, name, oracle)
+        if config.out is not None:
+            _write(config, results, config.out)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -100,7 +99,7 @@ def search(oracle: Oracle, method: str, budget: int, seed: int) -> dict[str, Any
         asked.append(chosen.ask(state))
         answers.append(oracle.table(asked[-1]))
         state = chosen.step(state, answers[-1])
-    archs, scores = np.concatenate(asked)[:budget], _first(join(answers), budget)
+    archs, scores = np.concatenate(asked)[:budget], take(join(answers), slice(budget))
     feasible, best = oracle.goal.feasible(scores), _incumbents(oracle, scores)
     test = oracle.accuracy(scores)
     last = archs[best[-1]][None]
@@ -114,10 +113,6 @@ def search(oracle: Oracle, method: str, budget: int, seed: int) -> dict[str, Any
         "asked": len(archs),
         "seconds": time.perf_counter() - start,
     }
-
-
-def _first(scores: Scores, number: int) -> Scores:
-    return {name: Finished(s.value[:, :number], s.status[:, :number], {}) for name, s in scores.items()}
 
 
 def _incumbents(oracle: Oracle, scores: Scores) -> np.ndarray:
@@ -177,6 +172,16 @@ def _interval(values: np.ndarray) -> tuple[float, float]:
     drawn = np.random.default_rng(0).choice(values, (RESAMPLES, len(values)))
     low, high = np.quantile(drawn.mean(1), (0.025, 0.975))
     return float(low), float(high)
+
+
+def _write(config: QuerySearch, results: dict[str, Any], path: Path) -> None:
+    """Write the record of the tables so far, and draw them."""
+    command = f"python -m bench.query_search --table {config.table} --budget {config.budget} --seeds {config.seeds}"
+    command += f" --methods {' '.join(config.methods)}"
+    options = {method: [asdict(each) for each in OPTIONS[method]] for method in config.methods}
+    record = {"case": "query_search", "command": command, "options": options, **provenance(), "results": results}
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    _draw(results, path.with_suffix(".png"))
 
 
 def _draw(results: dict[str, Any], path: Path) -> None:

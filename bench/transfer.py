@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tyro
 
-from bench.__main__ import file_name
+from bench.__main__ import file_name, make_folder
 from bench.machine import provenance
 from bench.transfer_data import Data, Measured
 from bench.transfer_plot import draw
@@ -89,6 +89,8 @@ def bench(options: Options) -> None:
             raise unknown("case", name, CASES)
     if min(options.labels) < 0 or options.seeds < 1:
         raise UserError("--labels must be at least 0, --seeds at least 1")
+    if options.out is not None:
+        make_folder(options.out)
     for name in options.names:
         *_, record = (kept(record, options.out) for record in measured(name, options))
         if options.out is None:

@@ -57,6 +57,7 @@ class Data:
         space = spaces.get(self.space)
         table = Table.read(DATA / self.table, space, None)
         extra = published() if self.proxies else read_scores(scores / self.space)[0].select("arch")
+        table = with_value(table, self.column)
         table = joined(table, extra, [space.decode(arch) for arch in table.archs])
         known = Architectures.join(space, [table.archs])
         counts = {"params": space.params(known.archs), "flops": space.flops(known.archs)}
@@ -69,6 +70,12 @@ class Data:
             pool = make_pool(space, known.archs, {**own, **counts}, silent=frozenset(counts))
         classes = np.unique(space.canonical(known.archs), axis=0, return_inverse=True)[1].reshape(-1)
         return Measured(pool, known.labels(table, 0, self.column, 1).values, counts, classes)
+
+
+def with_value(table: Table, column: str) -> Table:
+    """Return the rows of a table that have a number in the column."""
+    known = np.isfinite(table.numbers(column))
+    return Table(table.path, table.frame.filter(pl.Series(known)), table.archs[known])
 
 
 def published() -> pl.DataFrame:

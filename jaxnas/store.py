@@ -13,7 +13,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,23 @@ class Store:
         with _readable_errors(self.path, f"write {name} in"):
             _write(self.path / name, content)
 
+    def append(self, name: str, record: Mapping[str, Any]) -> None:
+        """Add a record to a file of JSON lines; it is on the disk when this returns.
+
+        It begins a line rather than ending one, so what a kill tore stays on a line of its own.
+        """
+        with _readable_errors(self.path, f"write {name} in"), (self.path / name).open("ab") as file:
+            file.write(b"\n" * bool(file.tell()) + json.dumps(record).encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def records(self, name: str) -> list[dict[str, Any]]:
+        """Return the records that `append` added to a file, without one that a kill tore."""
+        path = self.path / name
+        with _readable_errors(self.path, f"read {name} in"):
+            lines = path.read_bytes().splitlines() if path.exists() else []
+        return [record for record in map(_parsed, lines) if isinstance(record, dict)]
+
 
 def read_scores(path: str | Path) -> tuple[pl.DataFrame, dict[str, Any]]:
     """Return the score table, sorted by `row`, and the manifest of a run directory.
@@ -166,6 +183,13 @@ def _read_part(path: Path) -> pl.DataFrame:
             f"{path} is damaged; delete it and run the command that made it again, which scores only that part"
         )
     return frame
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
 
 
 def _encode(manifest: dict[str, Any]) -> bytes:

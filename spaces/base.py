@@ -85,6 +85,10 @@ class Space(ABC):
         """Return `[N, A]` one architecture for all of an isomorphism class, where the benchmark has such classes."""
         return archs
 
+    def as_listed(self, archs: np.ndarray) -> np.ndarray:
+        """Return `[N, A]` the one that the benchmark lists for each, where it lists a single one of each class."""
+        return archs
+
     def contains(self, archs: np.ndarray) -> np.ndarray:
         """Return `[N]`: the space has this architecture; one that is `encode`d or drawn always is."""
         return np.ones(len(archs), bool)

@@ -140,7 +140,7 @@ class CellSpace(RowSpace):
         """Return `[N, E]` the first architecture, in enumeration order, of each one's isomorphism class."""
         if self.size > LISTABLE:
             return archs
-        return self.enumerate()[self._representatives[self.index(archs)]]
+        return self._at(self._representatives[self.index(archs)])
 
     def isomorphism_class(self, arch: np.ndarray) -> str:
         """Return a string that isomorphic architectures share: the output node's expression over the input.

@@ -148,6 +148,9 @@ class NASBench101(Space):
         """Return `[N, 26]` the architecture of `enumerate()` that is isomorphic to each one."""
         return _unpack(dag.canonical(_pack(archs)))
 
+    def as_listed(self, archs: np.ndarray) -> np.ndarray:
+        return self.canonical(archs)
+
     def is_disconnected(self, archs: np.ndarray) -> np.ndarray:
         return dag.prune(_pack(archs)) == 0
 

@@ -46,6 +46,9 @@ class Subspace(Space):
     def enumerate(self) -> np.ndarray:
         return self.archs
 
+    def as_listed(self, archs: np.ndarray) -> np.ndarray:
+        return self.space.as_listed(archs)
+
     def contains(self, archs: np.ndarray) -> np.ndarray:
         return self.rows(archs) >= 0
 

@@ -192,6 +192,25 @@ def test_cells_are_searched_one_after_the_other():
     assert len(state.archs) == 32
 
 
+def test_the_prior_s_best_pair_of_cells_is_asked_for():
+    space = spaces.get("darts")
+
+    def prior(archs):
+        return (space.split(archs)[0] == 2).sum((1, 2)).astype(float)[:, None]
+
+    method = agnet.make(task(space=space, budget=32, prior=prior, pool=64), UNTRAINED)
+    best, asked = method.task.first(1)[0], method.ask(method.init())
+    np.testing.assert_array_equal(asked[0, 2:], best[2:])
+    assert len(np.unique(np.split(asked[:, 2:], 2, 1)[1], axis=0)) == 1
+
+
+def test_a_table_of_two_cells_is_refused():
+    space = spaces.get("darts")
+    some = Subspace(space, space.sample(jax.random.key(0), 40))
+    with pytest.raises(UserError, match="say another --method, or an --oracle that is a function"):
+        agnet.make(task(space=some, budget=32), UNTRAINED)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -3,14 +3,16 @@
 import json
 
 import numpy as np
+import polars as pl
 import pytest
 
-from bench import transfer
+from bench import transfer, transfer_data
 from bench.transfer import Options, main, measured
 from bench.transfer_data import Measured
 from bench.transfer_plot import draw
 from jaxnas import spaces
 from jaxnas.learn.features import make_pool
+from jaxnas.store import Store
 
 SPACE = spaces.get("transnas101_micro")
 
@@ -51,6 +53,21 @@ def test_figures_of_a_perfect_and_of_a_constant_prediction():
     assert constant["spearman"]["mean"] == constant["kendall"]["mean"] == 0
 
 
+def test_rows_without_a_value_are_left_out_of_the_pool_too(tmp_path):
+    archs = SPACE.enumerate()[::200]
+    strings, sizes = [SPACE.decode(arch) for arch in archs], SPACE.params(archs).astype(float)
+    there = np.arange(len(archs)) % 3 > 0
+    table = pl.DataFrame({"arch": strings, "value": pl.Series(np.where(there, sizes, np.nan)).fill_nan(None)})
+    table.write_csv(tmp_path / "table.csv")
+    scorers = {name: {"sign": 1} for name in transfer_data.SCORES}
+    store = Store.open(tmp_path / SPACE.name, {"settings": {"space": SPACE.name}, "part_size": 1, "scorers": scorers})
+    scores = dict.fromkeys([*transfer_data.SCORES, "params", "flops"], -sizes)
+    store.write(0, pl.DataFrame({"row": range(len(archs)), "arch": strings, **scores}))
+    data = transfer_data.Data(SPACE.name, str(tmp_path / "table.csv"), "value").read(tmp_path)
+    assert len(data.values) == len(data.pool.ranks) == there.sum()
+    np.testing.assert_array_equal(data.values, data.counts["params"])
+
+
 def test_ridge_on_published_proxies_has_the_published_figures(shared_data, monkeypatch, tmp_path):
     monkeypatch.setattr("bench.transfer_data.DATA", shared_data)
     monkeypatch.setattr(
@@ -72,6 +89,15 @@ def test_ridge_on_published_proxies_has_the_published_figures(shared_data, monke
 def test_bad_options(capsys, words, says):
     assert main(words) == 2
     assert says in capsys.readouterr().err
+
+
+def test_the_folder_of_out_is_made_before_the_work(tmp_path, monkeypatch):
+    def record(name, options):
+        assert options.out.is_dir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(transfer, "measured", record)
+    assert main(["proxies", "--out", str(tmp_path / "new" / "folder")]) == 130
 
 
 def test_without_names_the_cases_are_listed(capsys):

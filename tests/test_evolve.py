@@ -45,6 +45,10 @@ class Digits:
         return child
 
     @staticmethod
+    def as_listed(archs):
+        return archs
+
+    @staticmethod
     def draws(key):
         return np.random.default_rng(np.asarray(jax.random.key_data(key)))
 
@@ -65,6 +69,10 @@ class Everyone:
         self.parents.append(int(arch[0]))
         self.count += 1
         return np.array([self.count - 1], np.int32)
+
+    @staticmethod
+    def as_listed(archs):
+        return archs
 
 
 def method(space, signs=ONE, seed=0, population=8, children=40, tournament=3, brood=1):

@@ -12,10 +12,12 @@ import pytest
 import jaxnas.search.__main__ as program
 from jaxnas import spaces
 from jaxnas.errors import UserError
+from jaxnas.learn import models
+from jaxnas.learn.training import Training
 from jaxnas.search.base import Goal, Task
 from jaxnas.search.local import Local, LocalOptions, make
 from jaxnas.search.loop import Log, run
-from jaxnas.search.oracle import Table
+from jaxnas.search.oracle import ANSWERS, Table
 from jaxnas.spaces.subspace import Subspace
 from jaxnas.store import Store
 from jaxnas.types import Finished, Status
@@ -215,8 +217,112 @@ def test_function_that_fails_for_some(capsys, tmp_path):
     ]
     assert statuses.count(Status.failed) == 10
     assert (tmp_path / "mine.py").exists()
-    assert program.main([*words[:3], "nothing", *words[4:], "--out", str(tmp_path / "other")]) == 2
-    assert "unknown number of --oracle 'nothing'" in capsys.readouterr().err
+
+
+MINE = """
+from pathlib import Path
+
+HERE, calls = Path(__file__).parent, []
+
+
+def first(name):
+    new = not (HERE / name).exists()
+    (HERE / name).touch()
+    return new
+
+
+def score(arch):
+    calls.append(arch)
+    BODY
+    with (HERE / "asked").open("a") as file:
+        print(arch, file=file)
+    return {"acc": len(set(arch)), "ms": 1, "checkpoint": "a.pt"}
+"""
+STOP = "if len(calls) == 12 and first('stop'): raise KeyboardInterrupt"
+
+
+def searching(folder, body):
+    """Write a function that notes what it answered for, and return the words of a search of 30 by it."""
+    (folder / "mine.py").write_text(MINE.replace("BODY", body))
+    words = ["--oracle", f"{folder / 'mine.py'}:score", "--maximize", "acc", "--record", "ms"]
+    return [*words, "--method", "random", "--budget", "30", "--out", str(folder / "run")]
+
+
+def test_a_stopped_round_asks_for_nothing_again(capsys, tmp_path):
+    words = searching(tmp_path, STOP)
+    assert program.main(words) == 130
+    with (tmp_path / "run" / ANSWERS).open("a") as file:
+        file.write('\n{"arch": "torn')
+    found = result(capsys, *words)
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert len(asked) == len(set(asked)) == found["evaluations"] == 30
+    kept = [json.loads(line) for line in (tmp_path / "run" / ANSWERS).read_text().splitlines() if "torn" not in line]
+    assert [record["arch"] for record in kept] == asked
+    assert max(record["answer"]["acc"] for record in kept) == found["scores"]["acc"]
+
+
+def test_what_failed_in_a_stopped_round_is_asked_again(capsys, tmp_path):
+    words = searching(tmp_path, f"if len(calls) == 3 and first('fail'): raise OSError('disk full')\n    {STOP}")
+    assert program.main(words) == 130
+    assert "OSError: disk full" in capsys.readouterr().err
+    assert result(capsys, *words)["evaluations"] == 30
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert len(asked) == len(set(asked)) == 30
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ("{'acc': 94}", "unknown number of --oracle 'ms'"),
+        ("{'acc': 94, 'ms': 'fast'}", "could not convert string to float: 'fast'"),
+        ("float('nan')", "it returned nan; return a dictionary with acc, ms"),
+    ],
+)
+def test_an_answer_of_the_wrong_form_fails_its_architecture_alone(capsys, tmp_path, answer, why):
+    words = searching(tmp_path, f"if len(calls) % 2: return {answer}")
+    assert program.main([*words, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err.count("note: the oracle failed for ") == captured.err.count(why) == 15
+    assert json.loads(captured.out)["scores"]["ms"] == 1
+
+
+def test_where_nothing_succeeded_the_error_says_why(capsys, tmp_path):
+    words = searching(tmp_path, "return 'no number'")
+    for _ in range(2):  # the second time nothing is asked
+        assert program.main(words) == 2
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert "none of the 30 architectures has all the scores" in last
+        assert "it returned 'no number'; return a dictionary with acc, ms" in last
+
+
+def test_several_rows_of_an_architecture_are_refused(capsys, tmp_path, table):
+    archs, paths = table
+    devices = pl.DataFrame({"idx": [*range(400), 7], "device": ["cpu"] * 400 + ["gpu"], "energy": range(401)})
+    devices.write_csv(tmp_path / "energy.csv")
+    words = ["--oracle", f"{paths},{tmp_path / 'energy.csv'}", "--maximize", "accuracy", "--method", "random"]
+    assert program.main([*words, "--out", str(tmp_path / "run")]) == 2
+    assert f"several rows for {SPACE.decode(archs[7])}" in capsys.readouterr().err
+
+
+CHEAP = {
+    "agnet": ["--agnet.batch", "8", "--agnet.candidates", "16", "--agnet.pretrain", "64", "--agnet.layers", "1"],
+    "predictor": ["--predictor.batch", "8", "--predictor.members", "1"],
+}
+
+
+@pytest.mark.parametrize("method", CHEAP)
+def test_methods_that_learn_take_a_limit_and_a_prior(capsys, monkeypatch, tmp_path, table, method):
+    monkeypatch.setattr(models, "Training", lambda: Training(width=8, layers=1, steps=20, batch=8))
+    words = ["--oracle", table[1], "--maximize", "accuracy", "--at-most", "latency=60", "--prior", "params"]
+    words += ["--warm-start", "20", "--method", method, "--budget", "16", *CHEAP[method]]
+    words += ["--out", str(tmp_path / "run")]
+    found = result(capsys, *words)
+    assert found["evaluations"] == 16
+    assert found["scores"]["feasible"] is True
+    assert found["scores"]["latency"] <= 60
+    assert len(found["rounds"]) == 2
+    assert found["settings"]["prior"]["scorers"]
+    assert result(capsys, *words) == found
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,13 @@ import pytest
 from jaxnas import correlate, spaces
 from jaxnas.learn import models, transfer
 from jaxnas.learn.training import Training
-from jaxnas.predict import main
+from jaxnas.predict import fitting, main
 from jaxnas.store import Store
 
 SPACE = spaces.get("nasbench201")
 N, M = 40, 60
 COLUMNS = {"arch", "predicted", "measured", "params", "flops"}
+GRAPH = ["--source", "a.csv", "--source-target", "b", "--model", "graph"]
 
 
 @pytest.fixture(autouse=True)
@@ -109,6 +110,39 @@ def test_transfer_from_another_column(files, capsys, mode):
     assert found["agreements"]["held-out"]["spearman"] > 0.3
 
 
+@pytest.fixture
+def micro(files):
+    """The words for a source of another space, and a directory of its scores."""
+    space = spaces.get("transnas101_micro")
+    archs = space.sample(jax.random.key(1), 50)
+    strings = [space.decode(arch) for arch in archs]
+    pl.DataFrame({"arch": strings, "miou": -space.params(archs) / 1e6}).write_csv(files / "micro.csv")
+    manifest = {"settings": {"space": space.name}, "part_size": 50, "scorers": {"ntk": {"sign": -1}}}
+    scored = pl.DataFrame({"row": range(50), "arch": strings, "ntk": -space.params(archs), "params": 0, "flops": 0})
+    Store.open(files / "micro", manifest).write(0, scored)
+    source = ["--source", str(files / "micro.csv"), "--source-target", "miou", "--source-lower-is-better"]
+    return [*source, "--source-space", space.name, "--model", "graph", "--predict", "random:20"]
+
+
+@pytest.mark.parametrize("mode", ["zero-shot", "finetune"])
+def test_transfer_from_another_space(files, capsys, micro, mode):
+    scores = ["--scores", str(files / "run"), "--source-scores", str(files / "micro")]
+    found = result(capsys, files, *micro, *scores, "--transfer", mode)
+    assert found["settings"]["source_space"] == "transnas101_micro"
+    assert found["agreements"]["held-out"]["spearman"] > 0.3
+
+
+def test_a_source_of_another_kind_is_refused_before_the_training(files, capsys, monkeypatch, micro):
+    monkeypatch.setattr(fitting, "learn_source", None)
+    assert run(files, *micro, "--scores", str(files / "run")) == 2
+    assert "the source has the scores params, flops, the target ntk, params, flops" in capsys.readouterr().err
+    darts = spaces.get("darts")
+    archs = darts.sample(jax.random.key(0), 4)
+    pl.DataFrame({"arch": [darts.decode(a) for a in archs], "miou": [1, 2, 3, 4]}).write_csv(files / "micro.csv")
+    assert run(files, *micro, "--source-space", "darts") == 2
+    assert "have 2 cells, the target's 1" in capsys.readouterr().err
+
+
 def test_real_table(shared_data, tmp_path, capsys):
     table = pl.read_parquet(shared_data / "nasbench201" / "accuracies.parquet").sample(200, seed=0)
     table.write_parquet(tmp_path / "few.parquet")
@@ -127,6 +161,10 @@ def test_real_table(shared_data, tmp_path, capsys):
         (["--seed", "-1"], "--seed is -1"),
         (["--source", "a.csv"], "go together"),
         (["--source", "a.csv", "--source-target", "b"], "--source needs the model graph"),
+        (["--source-space", "darts"], "give both or neither"),
+        (["--source-scores", "a"], "goes with --source-space"),
+        ([*GRAPH, "--source-space", SPACE.name], "is the --space itself"),
+        ([*GRAPH, "--source-space", "dart", "--predict", "random:5"], "did you mean 'darts'"),
         (["--predict", "random:x"], "--predict random:x"),
         (["--predict", "nothing.csv"], "no such file"),
         (["--scores", "nowhere"], "nowhere is not a directory"),

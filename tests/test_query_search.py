@@ -51,6 +51,22 @@ def test_the_record_has_every_run_and_a_figure(shared_data, monkeypatch, tmp_pat
     assert "random" in capsys.readouterr().out
 
 
+def test_finished_tables_are_written_though_a_later_one_fails(oracle, shared_data, monkeypatch, tmp_path, capsys):
+    def all_methods(config, name, oracle):
+        if name == "second":
+            raise KeyboardInterrupt
+        return original(config, name, oracle)
+
+    original, out = query_search._all_methods, tmp_path / "new" / "record.json"
+    monkeypatch.setenv("JAXNAS_DATA", str(shared_data))
+    monkeypatch.setattr(query_search, "_all_methods", all_methods)
+    monkeypatch.setattr(query_search, "_oracles", lambda *_: {"first": oracle, "second": oracle})
+    argv = ["--methods", "random", "--budget", "32", "--seeds", "1", "--out", str(out)]
+    assert query_search.main(argv) == 130
+    assert [*json.loads(out.read_text())["results"]] == ["first"]
+    assert out.with_suffix(".png").exists()
+
+
 @pytest.mark.parametrize("argv", [["--methods", "agnat"], ["--table", "nasbench21"]])
 def test_unknown_names_are_refused(shared_data, monkeypatch, capsys, argv):
     monkeypatch.setenv("JAXNAS_DATA", str(shared_data))

@@ -61,6 +61,14 @@ def test_a_run_resumes_and_ranks_into_a_table_of_scores(tmp_path, table, capsys)
     assert "was made with epochs=2" in capsys.readouterr().err
 
 
+def test_nothing_is_trained_where_all_to_rank_are_landmarks(tmp_path, table, capsys):
+    pl.read_parquet(table)[:30].write_parquet(table)
+    argv = [*SMALL, "--out", str(tmp_path / "run"), "--landmarks", str(table), "--target", "accuracy"]
+    assert main([*argv, "--archs", str(table)]) == 2
+    assert "every one of them is a landmark" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

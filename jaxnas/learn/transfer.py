@@ -61,20 +61,22 @@ def repeated(source: Source, times: int) -> Source:
     return source._replace(params=jax.tree.map(lambda part: jnp.repeat(part, times, 0), source.params))
 
 
-def carried(source: Source, pool: Pool, *, seed: int) -> nnx.State:
-    """Return the source's parameters for the target's `pool`.
-
-    Raises:
-      UserError: the two have not the same scores, or not the same number of cells.
-    """
-    (old, _), (new, _) = source.pool.graphs_or_refuse(), pool.graphs_or_refuse()
-    if source.pool.names != pool.names:
+def check_alike(source: Pool, target: Pool) -> None:
+    """Raise a `UserError` unless both pools have graphs of as many cells, and the same scores."""
+    (old, _), (new, _) = source.graphs_or_refuse(), target.graphs_or_refuse()
+    if source.names != target.names:
         raise UserError(
-            f"the source has the scores {', '.join(source.pool.names)}, the target {', '.join(pool.names)}; "
+            f"the source has the scores {', '.join(source.names)}, the target {', '.join(target.names)}; "
             "give both the same ones in the same order"
         )
     if old.cells != new.cells:
         raise UserError(f"the source's architectures have {old.cells} cells, the target's {new.cells}; choose another")
+
+
+def carried(source: Source, pool: Pool, *, seed: int) -> nnx.State:
+    """Return the source's parameters for the target's `pool`; `UserError` unless they are alike."""
+    check_alike(source.pool, pool)
+    (old, _), (new, _) = source.pool.graphs_or_refuse(), pool.graphs_or_refuse()
     if old.classes == new.classes:
         return source.params
     params: Any = jax.tree.map(lambda part: part, source.params)  # a copy: the source stays as it is

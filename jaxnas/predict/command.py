@@ -13,11 +13,12 @@ from jaxnas.errors import UserError, unknown
 from jaxnas.learn.models import MODELS
 from jaxnas.learn.transfer import TRANSFERS
 from jaxnas.predict import report
-from jaxnas.predict.examples import Architectures, Table, asked_for
+from jaxnas.predict.examples import Architectures, Examples, Table, asked_for
 from jaxnas.predict.fitting import Problem, fit
 
 Column = Annotated[str | None, tyro.conf.arg(metavar="COLUMN")]
 File = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]
+Name = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +46,13 @@ class Predict:
     """Comma-separated numeric columns of --train, --predict FILE and --source that serve as scores, too; higher is
     taken for better."""
     source: File = None
-    """CSV or Parquet file of another task of the space, to learn from first; with the model `graph`."""
+    """CSV or Parquet file of another task, to learn from first; with the model `graph`."""
     source_target: Column = None
     """Column of --source to learn from."""
+    source_space: Name = None
+    """Search space of --source, if it is another one; with as many cells as --space, and the same scores."""
+    source_scores: str = ""
+    """What --scores is for --space, for --source-space: directories with the same scores in the same order."""
     source_lower_is_better: bool = False
     """The source's target is an error, a loss or a perplexity."""
     transfer: str = "finetune"
@@ -95,23 +100,49 @@ def _check(config: Predict) -> None:
         raise UserError("--source TABLE and --source-target COLUMN go together; give both or neither")
     if config.source is not None and config.model != "graph":
         raise UserError(f"--source needs the model graph, not {config.model}; leave out one of the two")
+    if config.source_space is not None and config.source is None:
+        raise UserError("--source-space says of which space the --source is; give both or neither")
+    if config.source_space == config.space:
+        raise UserError(f"--source-space {config.space} is the --space itself; leave it out")
+    if config.source_scores and config.source_space is None:
+        raise UserError("--source-scores goes with --source-space; those of a source of the same space are in --scores")
 
 
 def _read(config: Predict) -> Problem:
     """Read the tables and join them."""
-    space = spaces.get(config.space)
-    train = Table.read(config.train, space, config.key)
-    asked, listed = asked_for(space, config.predict, config.seed, config.key)
-    source = None if config.source is None else Table.read(config.source, space, config.key)
+    space, key = spaces.get(config.space), config.key
+    train = Table.read(config.train, space, key)
+    asked, listed = asked_for(space, config.predict, config.seed, key)
+    source = None if config.source is None or config.source_space else Table.read(config.source, space, key)
     known = Architectures.join(space, [asked, train.archs, *([] if source is None else [source.archs])])
     tables = {place: table for place, table in enumerate((listed, train, source)) if table is not None}
-    sign = -1 if config.lower_is_better else 1
+    sign = _sign(config.lower_is_better)
     labels = known.labels(train, 1, config.target, sign)
-    from_source = None
+    pool = known.pool(_paths(config.scores), tables, _items(config.features))
+    examples = None
     if source is not None and config.source_target is not None:
-        from_source = known.labels(source, 2, config.source_target, -1 if config.source_lower_is_better else 1)
-    pool = known.pool([Path(path) for path in _items(config.scores)], tables, _items(config.features))
-    return Problem(known, known.places[0], pool, labels, sign, from_source)
+        examples = Examples(pool, known.labels(source, 2, config.source_target, _sign(config.source_lower_is_better)))
+    elif config.source is not None:
+        examples = _elsewhere(config)
+    return Problem(known, known.places[0], pool, labels, sign, examples)
+
+
+def _elsewhere(config: Predict) -> Examples:
+    """Read a source of another space."""
+    assert config.source is not None and config.source_space is not None and config.source_target is not None
+    space = spaces.get(config.source_space)
+    table = Table.read(config.source, space, config.key)
+    known = Architectures.join(space, [table.archs])
+    labels = known.labels(table, 0, config.source_target, _sign(config.source_lower_is_better))
+    return Examples(known.pool(_paths(config.source_scores), {0: table}, _items(config.features)), labels)
+
+
+def _sign(lower_is_better: bool) -> int:
+    return -1 if lower_is_better else 1
+
+
+def _paths(text: str) -> list[Path]:
+    return [Path(item) for item in _items(text)]
 
 
 def _items(text: str) -> list[str]:

@@ -43,6 +43,13 @@ class Table(NamedTuple):
         return self.frame[column].cast(pl.Float64).fill_null(np.nan).to_numpy()
 
 
+class Examples(NamedTuple):
+    """Labels, and the pool whose rows they are of."""
+
+    pool: Pool
+    labels: Labels
+
+
 @dataclass(frozen=True)
 class Architectures:
     """The different architectures of several lists.
@@ -93,10 +100,10 @@ class Architectures:
         for path in directories:
             scored, manifest = read_scores(path)
             if (other := manifest["settings"].get("space")) != self.space.name:
-                raise UserError(f"--scores {path} is of the space {other}, not of {self.space.name}")
+                raise UserError(f"{path} has scores of the space {other}, not of {self.space.name}")
             own = {name: sign for name, sign in signs(manifest, scored.columns).items() if name not in BASELINES}
             if twice := sorted(found.keys() & own.keys()):
-                raise UserError(f"--scores {path}: an earlier directory has {twice[0]}, too; give one of them")
+                raise UserError(f"{path}: an earlier directory of scores has {twice[0]}, too; give one of them")
             joined = strings.join(scored.unique("arch"), on="arch", how="left", maintain_order="left")
             found |= {n: s * joined[n].cast(pl.Float64).fill_null(np.nan).to_numpy() for n, s in own.items()}
         return found

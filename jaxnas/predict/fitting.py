@@ -9,8 +9,8 @@ from jaxnas.correlate.comparison import BASELINES
 from jaxnas.errors import UserError
 from jaxnas.learn.features import Pool
 from jaxnas.learn.models import MODELS, Model
-from jaxnas.learn.transfer import TRANSFERS, learn_source, repeated
-from jaxnas.predict.examples import Architectures, Labels
+from jaxnas.learn.transfer import TRANSFERS, check_alike, learn_source, repeated
+from jaxnas.predict.examples import Architectures, Examples, Labels
 from jaxnas.ranks import Agreement, compare
 
 MEMBERS = 5  # graph networks whose predictions are averaged
@@ -27,7 +27,7 @@ class Problem(NamedTuple):
       pool: what the models see of the architectures.
       labels: of the target.
       sign: of the target, +1 where higher is better.
-      source: labels of another task, if there is one.
+      source: of another task or space, if there is one.
     """
 
     known: Architectures
@@ -35,7 +35,7 @@ class Problem(NamedTuple):
     pool: Pool
     labels: Labels
     sign: int
-    source: Labels | None
+    source: Examples | None
 
 
 class Fitted(NamedTuple):
@@ -78,8 +78,10 @@ def padded(labels: Labels, lists: list[np.ndarray]) -> tuple[np.ndarray, np.ndar
 def across(problem: Problem, transfer: str, lists: int, members: int, seed: int) -> Model:
     """Return the predictor that first learns from the source, a network for each member."""
     assert problem.source is not None
-    rows, values = (np.tile(part, (members, 1)) for part in problem.source)
-    source = learn_source(problem.pool, rows, values, seed=seed)
+    pool, labels = problem.source
+    check_alike(pool, problem.pool)
+    rows, values = (np.tile(part, (members, 1)) for part in labels)
+    source = learn_source(pool, rows, values, seed=seed)
     return partial(TRANSFERS[transfer], repeated(source, lists))
 
 

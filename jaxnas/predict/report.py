@@ -105,4 +105,5 @@ def title(settings: Mapping[str, Any]) -> str:
     """Return what made the predictions."""
     if settings["source"] is None:
         return f"Predictions by {settings['model']}" + f" ({MEMBERS} networks)" * (settings["model"] == "graph")
-    return f"Predictions by {settings['transfer']} from {settings['source_target']} ({MEMBERS} networks)"
+    where = f" on {settings['source_space']}" * (settings["source_space"] is not None)
+    return f"Predictions by {settings['transfer']} from {settings['source_target']}{where} ({MEMBERS} networks)"

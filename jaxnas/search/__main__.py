@@ -20,7 +20,7 @@ from jaxnas.options import provenance
 from jaxnas.runner import summarise
 from jaxnas.scorers import NTK
 from jaxnas.search.agnet import AgnetOptions
-from jaxnas.search.base import Found, Goal, Method, Task
+from jaxnas.search.base import Evaluate, Found, Goal, Method, NothingFoundError, Task
 from jaxnas.search.evolve import EvolveOptions
 from jaxnas.search.local import LocalOptions
 from jaxnas.search.loop import Log, run
@@ -60,8 +60,8 @@ class Search(ObjectiveOptions):
     learns from those that were scored (AG-Net). `predictor`: a graph network, trained again after every round,
     proposes. `random`: the best of random ones. All but `prune` go by any objectives."""
     budget: int | None = None
-    """Architectures to evaluate in all; by default 450 for `evolve`, 500 for `random`, 192 for the others. `prune` has
-    none."""
+    """Architectures to evaluate in all (`evolve`: to bear, those that come up again included); by default 450 for
+    `evolve`, 500 for `random`, 192 for the others. `prune` has none."""
     ntk: SearchNTK = field(default_factory=SearchNTK)
     prune: PruneOptions = field(default_factory=PruneOptions)
     agnet: AgnetOptions = field(default_factory=AgnetOptions)
@@ -94,11 +94,11 @@ def search(config: Search) -> None:
     name = Path(config.space).name.replace(".py:", "-")  # own_space-space of examples/own_space.py:space
     path = config.out or f"runs/search-{name}-{config.method}-seed{config.seed}"
     store = Store.open(path, {"settings": settings, "part_size": method.batch, **about})
+    if by.function is not None:
+        by.function.keep(store)
     log = Log(store)
     before = log.evaluations
-    with _progress(config.method, method.rounds) as tell:
-        state = run(method, evaluate, log, tell)
-    found = method.result(state)
+    state, found = _searched(config.method, method, by, evaluate, log)
     result = {
         "space": space.name,
         "method": config.method,
@@ -156,6 +156,18 @@ def _method(config: Search, by: Objectives) -> Method:
         pool=config.warm_start,
     )
     return make(task, *([getattr(config, config.method)] if hasattr(config, config.method) else []))
+
+
+def _searched(name: str, method: Method, by: Objectives, evaluate: Evaluate, log: Log) -> tuple[Any, Found]:
+    """Return the last state and what was found; where nothing was, say why the user's function failed."""
+    try:
+        with _progress(name, method.rounds) as tell:
+            state = run(method, evaluate, log, tell)
+        return state, method.result(state)
+    except NothingFoundError as error:
+        if by.function is None or not by.function.failure:
+            raise
+        raise UserError(f"{error}; the last failure of the oracle: {by.function.failure}") from None
 
 
 @contextmanager

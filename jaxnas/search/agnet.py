@@ -2,8 +2,9 @@
 
 After a first round of random architectures, every round retrains generator and surrogate on all that was scored,
 weighted by rank, draws new architectures from the generator, and asks for those with the best predictions. Spaces of
-two cells are searched one cell after the other, each with half of the budget: the other cell is a random one at first,
-then the best one found. Where the generator finds too few new architectures, random ones fill the round.
+two cells are searched one cell after the other, each with half of the budget: the other cell is at first that of the
+first architecture, then that of the best one found. Where the generator finds too few new architectures, random ones
+fill the round.
 
 Under a limit everyone who breaks it comes after everyone who does not; where what is limited is an objective, too, its
 rank counts as well (the authors' equation 4), otherwise it does not (their equation 5).
@@ -30,9 +31,10 @@ from jaxnas.learn.pretrain import Pretraining, code_of, pretrained
 from jaxnas.learn.scale import Scale, padded
 from jaxnas.learn.weighted import Known, Learner, Models
 from jaxnas.scorers.counts import mean_ranks
-from jaxnas.search.base import Budgeted, Method, Scores, Task, check_budget, is_new, join
+from jaxnas.search.base import Budgeted, Method, Scores, Task, check_budget, is_new, join, take
 from jaxnas.search.proposals import Cell, Proposals, propose
 from jaxnas.spaces.graph_code import GraphCode
+from jaxnas.spaces.subspace import Subspace
 from jaxnas.types import Finished
 
 REFERENCE = 100  # random architectures by which the prior's scores are standardised
@@ -103,10 +105,10 @@ class AgNet(Budgeted):
         return {"budget": self.task.budget, "warm_start": self.task.pool, **vars(self.how)}
 
     def init(self) -> Learned:
-        base = self.task.space.sample(jax.random.key(self.task.seed), 1)[0]
-        none = np.empty((0, len(base)), np.int32)
-        state = Learned(none, 0, {}, 0, 0, base, self._start[1], ())
-        return self._asking(state, self._cell(state).of(self.task.first(self.how.batch)), {})
+        first = self.task.first(self.how.batch)
+        none = np.empty((0, first.shape[1]), np.int32)
+        state = Learned(none, 0, {}, 0, 0, first[0], self._start[1], ())
+        return self._asking(state, self._cell(state).of(first), {})
 
     def step(self, state: Learned, scores: Scores) -> Learned:
         scores = join([state.scores, scores]) if state.scored else scores
@@ -189,7 +191,7 @@ class AgNet(Budgeted):
         space = self.task.space
         key = jax.random.fold_in(jax.random.key(self.task.seed + 1), len(seen))
         drawn = self._cell(state).of(space.sample(key, min(count + len(seen), space.size))).astype(np.int32)
-        return drawn[is_new(drawn, seen)][:count]
+        return drawn[is_new(self.task.space, drawn, seen)][:count]
 
     def _next_cell(self, state: Learned) -> Learned:
         """Return the state in which the best architecture so far is the base and the search of the next cell begins."""
@@ -215,7 +217,7 @@ class AgNet(Budgeted):
         """Return the learner after `ticks` times all that was scored in the search of this cell."""
         rows = slice(state.first, state.scored)
         archs = state.archs[rows]
-        scores = {n: Finished(s.value[:, rows], s.status[:, rows], {}) for n, s in state.scores.items()}
+        scores = take(state.scores, rows)
         ranks = places(self.task.goal.ranks(scores))
         weights = weighted.rank_weights(np.where(self._code.fits(archs), ranks, np.nan))
         if not weights.any():
@@ -268,5 +270,10 @@ def make(task: Task, options: AgnetOptions) -> Method:
         )
     method = AgNet(task, options)
     cells = code_of(task.space).cells
+    if cells > 1 and isinstance(task.space, Subspace):
+        raise UserError(
+            f"--method agnet changes one of the {cells} cells of {task.space.name} at a time, and a table has hardly "
+            "any two rows that agree in the other; say another --method, or an --oracle that is a function"
+        )
     check_budget(task, cells * options.batch, f"a first round of {options.batch} for each of {cells} cells")
     return method

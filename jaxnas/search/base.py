@@ -29,6 +29,10 @@ Prior = Callable[[np.ndarray], np.ndarray]
 """From architectures `[N, A]` to cheap scores `[N, F]`, higher is better, NaN where there is none."""
 
 
+class NothingFoundError(UserError):
+    """No architecture has all the scores."""
+
+
 class Found(NamedTuple):
     """The chosen architecture `[A]`, its scores `[R, 1]`, and other numbers about it."""
 
@@ -153,17 +157,16 @@ class Goal:
         accurate one that keeps it.
 
         Raises:
-          UserError: every one lacks a score; the message suggests `more`.
+          NothingFoundError: every one lacks a score; the message suggests `more`.
         """
         ranks = self._deciding.ranks(scores)
         if not np.isfinite(ranks).any():
-            raise UserError(f"none of the {len(archs)} architectures has all the scores; ask for more {more}")
+            raise NothingFoundError(f"none of the {len(archs)} architectures has all the scores; ask for more {more}")
         best = int(np.nanargmin(ranks))
-        alone = {name: Finished(s.value[:, [best]], s.status[:, [best]], {}) for name, s in scores.items()}
         extra = {"rank_sum": float(ranks[best])}
         if self.limited:
             extra["feasible"] = bool(self.feasible(scores)[best])
-        return Found(archs[best], alone, extra)
+        return Found(archs[best], take(scores, [best]), extra)
 
 
 @dataclass(frozen=True)
@@ -236,13 +239,18 @@ class Budgeted:
         raise NotImplementedError
 
 
-def is_new(archs: np.ndarray, known: np.ndarray) -> np.ndarray:
+def keys(space: Space, archs: np.ndarray) -> list[bytes]:
+    """Return what tells architectures `[N, A]` of the space apart; those that it lists as one have the same."""
+    return [arch.tobytes() for arch in np.asarray(space.as_listed(archs), np.int32)]
+
+
+def is_new(space: Space, archs: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Return `[N]`: this one of `archs` `[N, A]` is neither in `known` `[M, A]` nor an earlier one's copy."""
-    seen = {arch.tobytes() for arch in np.asarray(known, np.int32)}
+    seen = {*keys(space, known)}
     new = np.zeros(len(archs), bool)
-    for row, arch in enumerate(np.asarray(archs, np.int32)):
-        new[row] = arch.tobytes() not in seen
-        seen.add(arch.tobytes())
+    for row, key in enumerate(keys(space, archs)):
+        new[row] = key not in seen
+        seen.add(key)
     return new
 
 
@@ -258,6 +266,11 @@ def check_budget(task: Task, least: int, because: str) -> None:
 def best_value(values: np.ndarray, sign: int) -> float | None:
     """Return the best of `values` `[N]`, or None if there is none."""
     return float(sign * (sign * values).max()) if len(values) else None
+
+
+def take(scores: Scores, rows: slice | list[int]) -> Scores:
+    """Return the scores of some rows."""
+    return {name: Finished(s.value[:, rows], s.status[:, rows], {}) for name, s in scores.items()}
 
 
 def join(rounds: Sequence[Scores]) -> Scores:

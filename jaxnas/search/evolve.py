@@ -27,7 +27,8 @@ import numpy as np
 
 from jaxnas.errors import UserError
 from jaxnas.runner import summarise
-from jaxnas.search.base import Found, Method, Scores, Task, as_text, best_value, join
+from jaxnas.search.base import Found, Method, Scores, Task, as_text, best_value, join, keys
+from jaxnas.spaces import Space
 
 
 class Round(NamedTuple):
@@ -93,7 +94,7 @@ class Evolve:
 
     def init(self) -> Lives:
         first = self.task.first(self.population)
-        return Lives(*_bear(first[:0], (), first), {})
+        return Lives(*_bear(self.task.space, first[:0], (), first), {})
 
     def ask(self, state: Lives) -> np.ndarray:
         return state.archs[state.rounds[-1].scored if state.rounds else 0 :]
@@ -104,7 +105,7 @@ class Evolve:
         archs, births = state.archs, state.births
         end = Round(len(archs), len(births))
         while len(archs) == end.scored and end.births < self.task.budget:
-            archs, births = _bear(archs, births, self._next(archs, births, ranks))
+            archs, births = _bear(self.task.space, archs, births, self._next(archs, births, ranks))
             if len(archs) == end.scored:
                 end = Round(len(archs), len(births))
         return Lives(archs, births, scores, (*state.rounds, end))
@@ -173,9 +174,11 @@ def make(task: Task, options: EvolveOptions) -> Method:
 
 
 def _bear(
-    archs: np.ndarray, births: tuple[int, ...], brood: Iterable[np.ndarray]
+    space: Space, archs: np.ndarray, births: tuple[int, ...], brood: Iterable[np.ndarray]
 ) -> tuple[np.ndarray, tuple[int, ...]]:
     """Return `archs` `[M, A]` with what is new in `brood`, and the births with those of the brood."""
-    rows = {tuple(arch): row for row, arch in enumerate(archs.tolist())}
-    born = [rows.setdefault(tuple(arch.tolist()), len(rows)) for arch in brood]
-    return np.array([*rows], archs.dtype), (*births, *born)
+    everyone = np.concatenate([archs, np.stack([*brood])]).astype(archs.dtype)
+    rows: dict[bytes, int] = {}
+    born = [rows.setdefault(key, len(rows)) for key in keys(space, everyone)]
+    _, first = np.unique(born, return_index=True)
+    return everyone[first], (*births, *born[len(archs) :])

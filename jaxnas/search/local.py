@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from jaxnas.errors import UserError
-from jaxnas.search.base import Budgeted, Method, Scores, Task, check_budget, is_new, join
+from jaxnas.search.base import Budgeted, Method, Scores, Task, check_budget, is_new, join, keys
 
 TRIES = 100  # mutations in search of one that was not scored before
 
@@ -98,15 +98,17 @@ class Local(Budgeted):
 
     def _neighbours(self, archs: np.ndarray, incumbent: int) -> list[np.ndarray]:
         """Return up to `brood` mutations of the incumbent that were not scored; the draws depend on the walk so far."""
-        known = {arch.tobytes() for arch in archs}
+        space = self.task.space
+        known = {*keys(space, archs)}
         key = jax.random.fold_in(jax.random.key(self.task.seed), len(archs))
         found: list[np.ndarray] = []
         for number in range(TRIES):
             if len(found) == self.brood:
                 break
-            child = np.asarray(self.task.space.mutate(jax.random.fold_in(key, number), archs[incumbent]), np.int32)
-            if child.tobytes() not in known:
-                known.add(child.tobytes())
+            child = np.asarray(space.mutate(jax.random.fold_in(key, number), archs[incumbent]), np.int32)
+            (name,) = keys(space, child[None])
+            if name not in known:
+                known.add(name)
                 found.append(child)
         return found
 
@@ -114,7 +116,7 @@ class Local(Budgeted):
         """Return a random architecture that was not scored."""
         key = jax.random.fold_in(jax.random.key(self.task.seed + 1), len(archs))
         drawn = self.task.space.sample(key, min(len(archs) + 1, self.task.space.size))
-        return drawn[is_new(drawn, archs).argmax()]
+        return drawn[is_new(self.task.space, drawn, archs).argmax()]
 
 
 def make(task: Task, options: LocalOptions) -> Method:

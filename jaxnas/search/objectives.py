@@ -27,7 +27,8 @@ class ObjectiveOptions(Options):
     oracle: str | None = None
     """What to ask instead of the scorers: a table of measurements (.csv or .parquet; several, joined on the columns
     that they share, by commas), or a function of yours, path/to/file.py:function, from an architecture's string to a
-    number or a dictionary of numbers."""
+    number or a dictionary of numbers. What a function answers is kept at once: a search that was stopped asks again
+    only for what is missing of its last round, and for what failed there."""
     maximize: str | None = None
     """Of the oracle: comma-separated numbers of which more is better; several objectives count by the sum of their
     ranks."""
@@ -57,6 +58,7 @@ class Objectives:
       settings: what the answers depend on.
       connect: from the largest number of architectures asked for at a time to what evaluates them.
       prior: cheap scores to look at before.
+      function: that of the user, where it answers.
     """
 
     space: Space
@@ -65,6 +67,7 @@ class Objectives:
     settings: Mapping[str, Any]
     connect: Callable[[int], Evaluate]
     prior: Prior | None = None
+    function: Function | None = None
 
 
 def objectives(options: ObjectiveOptions, space: Space, source: Source) -> Objectives:
@@ -111,11 +114,8 @@ def _by_oracle(options: ObjectiveOptions, space: Space, source: Source) -> Objec
     if len(goal.signs) < len(up) + len(down):
         raise UserError("--maximize and --minimize name the same number; say once in which direction it is better")
     names = list(dict.fromkeys([*goal.signs, *sorted(goal.limited), *beside]))
-    oracle: Table | Function
-    if ".py:" in options.oracle:
-        oracle = Function(space, options.oracle, names)
-    else:
-        oracle = Table(space, [Path(path) for path in _names(options.oracle)], names)
+    function = Function(space, options.oracle, names) if ".py:" in options.oracle else None
+    oracle = function or Table(space, [Path(path) for path in _names(options.oracle)], names)
     settings: dict[str, Any] = {
         "space": options.space,
         "seed": options.seed,
@@ -132,7 +132,7 @@ def _by_oracle(options: ObjectiveOptions, space: Space, source: Source) -> Objec
         signs = {name: scorer.sign for name, scorer in chosen.items()}
         prior = CachedPrior(_scorers(scored, space, chosen, source, None), Goal(signs))
         settings["prior"] = scored.settings(chosen, source)
-    return Objectives(oracle.space, goal, LARGE, settings, lambda most: oracle, prior)
+    return Objectives(oracle.space, goal, LARGE, settings, lambda most: oracle, prior, function)
 
 
 def _scorers(

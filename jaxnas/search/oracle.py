@@ -17,11 +17,13 @@ from jaxnas.errors import UserError, unknown
 from jaxnas.search.base import Scores
 from jaxnas.spaces import Space
 from jaxnas.spaces.subspace import Subspace
+from jaxnas.store import Store
 from jaxnas.tables import read_architectures, read_table
 from jaxnas.types import Finished, Status
 from jaxnas.user_file import fingerprint, load_variable
 
 ROW = "_row"  # of the first table; no column is called like that
+ANSWERS = "answers.jsonl"  # of a function, in the run's directory
 
 
 class Table:
@@ -48,7 +50,13 @@ class Table:
         for name in names:
             if name not in numeric:
                 raise unknown(f"numeric column of {', '.join(map(str, paths))}", name, numeric)
-        self.space = Subspace(space, archs[table[ROW].to_numpy()])
+        rows = table[ROW].to_numpy()
+        if len(several := table[ROW].filter(table[ROW].is_duplicated())):
+            raise UserError(
+                f"{', '.join(map(str, paths))}: joined, they have several rows for {space.decode(archs[several[0]])}, "
+                "perhaps one for each device; give tables with a single one"
+            )
+        self.space = Subspace(space, archs[rows])
         self._columns = {name: table[name].cast(pl.Float64).fill_null(math.nan).to_numpy() for name in names}
 
     def __call__(self, archs: np.ndarray) -> Scores:
@@ -60,6 +68,9 @@ class Table:
 class Function:
     """A function of the user, from the string of an architecture to a number, or to several by name.
 
+    Attributes:
+      failure: why the last architecture without an answer has none; empty if all have one.
+
     Args:
       space: of the architectures.
       spec: `path/to/file.py:function`.
@@ -70,30 +81,64 @@ class Function:
         self.space, self._names = space, tuple(names)
         self._function: Callable[[str], Any] = load_variable(spec, "--oracle", "function", callable)
         self.fingerprint = fingerprint(spec.rpartition(":")[0])
+        self.failure = ""
+        self._known: dict[str, Mapping[str, float]] = {}
+        self._store: Store | None = None
+
+    def keep(self, store: Store) -> None:
+        """Write every answer into a run's directory as it comes, and take over those that are there.
+
+        So a search that was stopped asks again for what failed or is missing of the last round, and for nothing else.
+        """
+        self._store = store
+        for record in store.records(ANSWERS):
+            if "failed" in record:
+                self.failure = record["failed"]
+            else:
+                answer = record["answer"].items()
+                self._know(record["arch"], {name: math.nan if value is None else value for name, value in answer})
 
     def __call__(self, archs: np.ndarray) -> Scores:
-        """Return the values `[1, N]` of architectures `[N, A]`, one after the other."""
-        answers = [self._ask(self.space.decode(arch)) for arch in archs]
+        """Return the values `[1, N]` of architectures `[N, A]`, asked for one after the other."""
+        answers = [self._answer(self.space.decode(arch)) for arch in archs]
         return {name: _finished(np.array([answer[name] for answer in answers], float)) for name in self._names}
 
-    def _ask(self, arch: str) -> Mapping[str, float]:
-        """Return the numbers for one architecture; none of them if the function raises an exception."""
+    def _answer(self, arch: str) -> Mapping[str, float]:
+        """Return the numbers for one architecture; NaN where there is none, all of them if the function fails."""
+        if arch in self._known:
+            return self._known[arch]
         try:
-            answer = self._function(arch)
-            found = {str(k): float(v) for k, v in answer.items()} if isinstance(answer, Mapping) else float(answer)
+            answer = self._numbers(self._function(arch))
         except Exception as error:
-            print(f"note: the oracle failed for {arch}: {type(error).__name__}: {error}", file=sys.stderr)
+            self.failure = f"{type(error).__name__}: {error}"
+            print(f"note: the oracle failed for {arch}: {self.failure}", file=sys.stderr)
+            self._write({"arch": arch, "failed": self.failure})
             return dict.fromkeys(self._names, math.nan)
-        if isinstance(found, float):
+        self._know(arch, answer)
+        self._write({"arch": arch, "answer": {k: v if math.isfinite(v) else None for k, v in answer.items()}})
+        return answer
+
+    def _numbers(self, answer: Any) -> dict[str, float]:
+        """Return the numbers that are asked for, whatever else is in the answer; an exception if there are none."""
+        if not isinstance(answer, Mapping):
             if len(self._names) > 1:
-                raise UserError(
-                    f"--oracle returns a single number, and {', '.join(self._names)} are asked for; name one"
-                )
-            return {self._names[0]: found}
+                raise TypeError(f"it returned {answer!r}; return a dictionary with {', '.join(self._names)}")
+            answer = {self._names[0]: answer}
         for name in self._names:
-            if name not in found:
-                raise unknown("number of --oracle", name, found)
-        return found
+            if name not in answer:
+                raise unknown("number of --oracle", name, map(str, answer))
+        numbers = {name: float(answer[name]) for name in self._names}
+        return {name: number if math.isfinite(number) else math.nan for name, number in numbers.items()}
+
+    def _know(self, arch: str, answer: Mapping[str, float]) -> None:
+        self._known[arch] = answer
+        for name, number in answer.items():
+            if math.isnan(number):
+                self.failure = f"its {name} is no finite number"
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        if self._store is not None:
+            self._store.append(ANSWERS, record)
 
 
 def _finished(values: np.ndarray) -> Finished:

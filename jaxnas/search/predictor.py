@@ -89,7 +89,7 @@ class Predictor(Budgeted):
         candidates = self._candidates(archs, ranks, rng) if self.listed is None else self.listed
         predicted = self._predict(archs, -ranks, candidates)
         order = np.argsort(-predicted, kind="stable")
-        order = order[is_new(candidates[order], archs)]
+        order = order[is_new(self.task.space, candidates[order], archs)]
         best = order[: -(-count // 2)]
         share = max(len(candidates) >> (len(archs) // self.batch), NARROW)
         rest = order[len(best) : max(share, count)]

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxnas.learn.generator import NOISE, Logits
 from jaxnas.learn.sampling import draw
+from jaxnas.search.base import keys
 from jaxnas.spaces import Space
 from jaxnas.spaces.graph_code import GraphCode, Graphs
 
@@ -80,7 +81,7 @@ def propose(
       enough: the largest number of proposals.
       seed: of the draws.
     """
-    known, drawn, valid = {arch.tobytes() for arch in seen}, 0, 0
+    known, drawn, valid = {*keys(space, seen)}, 0, 0
     archs, soft = list[np.ndarray](), list[np.ndarray]()
     while len(archs) <= enough and drawn < CHUNK * CHUNKS:
         rng = np.random.default_rng([*seed, drawn])
@@ -89,9 +90,9 @@ def propose(
         there[there] = space.contains(new[there])
         vectors = np.asarray(drew.vectors)
         drawn, valid = drawn + CHUNK, valid + int(there.sum())
-        for row in np.flatnonzero(there):
-            if new[row].tobytes() not in known:
-                known.add(new[row].tobytes())
+        for row, key in zip(np.flatnonzero(there), keys(space, new[there]), strict=True):
+            if key not in known:
+                known.add(key)
                 archs.append(new[row])
                 soft.append(vectors[row])
     chosen = np.random.default_rng([*seed, drawn]).permutation(len(archs))[:enough]

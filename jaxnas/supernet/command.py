@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from jaxnas import cli, devices, plots, spaces
+from jaxnas.errors import UserError
 from jaxnas.options import provenance
 from jaxnas.score.table import describe, read_archs
 from jaxnas.scorers import COUNTS
@@ -59,11 +60,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _without(space: Space, archs: np.ndarray, landmarks: np.ndarray | None) -> np.ndarray:
-    """Return the architectures that are no landmarks, nor isomorphic to one."""
+    """Return the architectures that are no landmarks, nor isomorphic to one; `UserError` if none is left."""
     if landmarks is None:
         return archs
     known = {arch.tobytes() for arch in space.canonical(landmarks).astype(np.int32)}
-    return archs[[arch.tobytes() not in known for arch in space.canonical(archs).astype(np.int32)]]
+    others = archs[[arch.tobytes() not in known for arch in space.canonical(archs).astype(np.int32)]]
+    if not len(others):
+        raise UserError("--archs: every one of them is a landmark or isomorphic to one; give others to rank")
+    return others
 
 
 def _train(config: Supernet, trainer: Trainer, store: Store, bar: Progress) -> tuple[State, Curves]:
