@@ -62,6 +62,7 @@ def test_golden_losses(golden_fit):
 
 
 def test_reference(reference, golden_inputs, nested_weights):
+    """Two steps: at the third, ReLUs whose inputs are rounding errors move the reference itself by .001."""
     shapes = golden_inputs.regression_shapes(4, 1, (6, 5, 4))
     flat = golden_inputs.golden_weights(shapes, 1)
     images, maps, noise = golden_inputs.golden_regression(2, batch=4, steps=3, targets=(6, 5, 4))
@@ -73,11 +74,11 @@ def test_reference(reference, golden_inputs, nested_weights):
         ours = jax.jit(
             lambda version=version: fit(
                 lambda p, x, r: network.taps(p, jnp.asarray(arch), x, r),
-                params, heads_of(flat), problem, steps=3, version=version,
+                params, heads_of(flat), problem, steps=2, version=version,
             )
         )()  # fmt: skip
-        theirs = reference.regression(flat, arch, images, maps, noise, train_weights=weights, steps=3)
-        assert ours == pytest.approx(theirs, rel=1e-4)
+        theirs = reference.regression(flat, arch, images, maps, noise, train_weights=weights, steps=2)
+        assert ours == pytest.approx(theirs, rel=5e-5)
 
 
 def test_batch_mates_change_nothing(golden_fit):
