@@ -99,7 +99,7 @@ def test_rounds_are_new_architectures_up_to_the_budget(searched):
 
 
 def test_the_generator_fills_the_rounds(searched):
-    """At the published rate single rounds leave few graphs valid (here down to .004); random ones fill up what lacks."""
+    """At the published rate single rounds leave few graphs valid (here down to .004); random ones fill up."""
     method, state, _ = searched
     records = method.report(state)[1:]
     assert sum(record["proposed"] >= QUICK.batch for record in records) >= 3
