@@ -111,7 +111,8 @@ def whole(record: Record) -> list[str]:
 
 def transfer(record: Record) -> list[str]:
     """Return a row for each way to predict: Spearman's rho by number of labels, with the 95 % interval of the mean."""
-    target = f"{record['target']['space']}, {record['target']['column']}"
+    case = record["case"].removeprefix("transfer_")
+    target = f"{case} | {record['target']['space']}, {record['target']['column']}"
 
     def cell(found: dict[str, Any] | None) -> str:
         rho = (found or {}).get("spearman")
@@ -141,7 +142,7 @@ TABLES = {
         "case | machine | command | networks | cold s (range) | warm s (range) | networks/s, cold | peak MiB | run",
         whole,
     ),
-    "transfer": Table("transfer", " | ".join(["target", "predicted by", *(f"{n} labels" for n in NUMBERS)]), transfer),
+    "transfer": Table("transfer", " | ".join(["case", "target", "predicted by", *(f"{n} labels" for n in NUMBERS)]), transfer),
 }
 
 
