@@ -142,7 +142,9 @@ TABLES = {
         "case | machine | command | networks | cold s (range) | warm s (range) | networks/s, cold | peak MiB | run",
         whole,
     ),
-    "transfer": Table("transfer", " | ".join(["case", "target", "predicted by", *(f"{n} labels" for n in NUMBERS)]), transfer),
+    "transfer": Table(
+        "transfer", " | ".join(["case", "target", "predicted by", *(f"{n} labels" for n in NUMBERS)]), transfer
+    ),
 }
 
 
