@@ -58,6 +58,10 @@ class Space(ABC):
     def decode(self, arch: np.ndarray) -> str:
         """Return the official string, one line, of an architecture `[A]`."""
 
+    def other_strings(self, arch: np.ndarray) -> dict[str, str]:
+        """Return by name what else an architecture `[A]` is written as; a line each."""
+        return {}
+
     def from_table(self, columns: Mapping[str, Any]) -> np.ndarray:
         """Return the architectures `[N, A]` of a table's rows, given its columns by name, each `[N]`.
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxnas.errors import UserError
 from jaxnas.spaces.darts_network import SupernetNetwork
-from jaxnas.spaces.genotype import CELLS
+from jaxnas.spaces.genotype import CELLS, to_call
 from jaxnas.spaces.nds_network import INPUTS, SETTINGS, THIN, Group, TwoCellNetwork, common
 from jaxnas.spaces.supernet import Preset, Supernet
 from jaxnas.spaces.two_cells import PUBLISHED, TwoCells
@@ -42,6 +42,10 @@ class Darts(TwoCells):
             ),
             keep=2,
         )
+
+    def other_strings(self, arch: np.ndarray) -> dict[str, str]:
+        """Return the `genotype`, as DARTS's code reads it."""
+        return {"genotype": to_call(self.genotype(arch))}
 
     def groups(self, archs: np.ndarray, purpose: str) -> list[Hashable]:
         return [MASKS] * len(archs) if np.ndim(archs) == 3 else super().groups(archs, purpose)

@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,8 +29,6 @@ from jaxnas.search.objectives import ObjectiveOptions, Objectives, objectives
 from jaxnas.search.predictor import PredictorOptions
 from jaxnas.search.prune_method import PruneOptions
 from jaxnas.spaces import Space
-from jaxnas.spaces.darts import Darts
-from jaxnas.spaces.genotype import to_call
 from jaxnas.store import Store
 from jaxnas.types import Status
 
@@ -99,11 +97,12 @@ def search(config: Search) -> None:
     log = Log(store)
     before = log.evaluations
     state, found = _searched(config.method, method, by, evaluate, log)
+    others = space.other_strings(found.arch)
     result = {
         "space": space.name,
         "method": config.method,
         "arch": space.decode(found.arch),
-        **({"genotype": to_call(space.genotype(found.arch))} if isinstance(space, Darts) else {}),
+        **others,
         "scores": _scores(space, found),
         "evaluations": log.evaluations,
         "seconds": round(log.seconds, 3),
@@ -119,7 +118,7 @@ def search(config: Search) -> None:
     if config.json:
         print(text)
     else:
-        _show(result, method.table(state), store.path, new=log.evaluations - before)
+        _show(result, others.values(), method.table(state), store.path, new=log.evaluations - before)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -223,15 +222,15 @@ def _number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _show(result: dict[str, Any], rows: list[dict[str, str]], path: Path, *, new: int) -> None:
+def _show(result: dict[str, Any], others: Iterable[str], rows: list[dict[str, str]], path: Path, *, new: int) -> None:
     if rows:  # none where a supernet has nothing to prune
         table = Table(*rows[0])
         for row in rows[-SHOWN:]:
             table.add_row(*row.values())
         Console().print(table)
     print(f"chosen: {result['arch']}")
-    if "genotype" in result:
-        print(f"  {result['genotype']}")
+    for string in others:
+        print(f"  {string}")
     scores = result["scores"]
     for name in [name for name in scores if f"{name}_status" in scores]:
         value, deviation = ("-" if scores[n] is None else f"{scores[n]:.5g}" for n in (name, f"{name}_std"))

@@ -16,7 +16,7 @@ import numpy as np
 from jaxnas.errors import UserError
 from jaxnas.learn.features import Pool, make_pool
 from jaxnas.learn.models import MODELS
-from jaxnas.search.base import Budgeted, Method, Scores, Task, check_budget, is_new, join
+from jaxnas.search.base import Budgeted, Method, Scores, Task, check_budget, is_new, join, keys
 
 LISTED = 10**5  # architectures up to which all of a space are candidates
 DRAWN = 1000  # candidates of a larger space: half random, half mutations of the best
@@ -110,7 +110,7 @@ class Predictor(Budgeted):
             rows = np.arange(self.task.budget)
         else:
             pool = self._all
-            rows = np.pad([self._places[arch.tobytes()] for arch in archs], (0, room))
+            rows = np.pad([self._places[key] for key in keys(self.task.space, archs)], (0, room))
         values = np.pad(labels, (0, room), constant_values=np.nan)
         model = MODELS["ridge" if pool.graphs is None else "graph"]
         found = model(pool, *(np.tile(each, (self.members, 1)) for each in (rows, values)), seed=self.task.seed)
@@ -124,9 +124,9 @@ class Predictor(Budgeted):
 
     @cached_property
     def _places(self) -> dict[bytes, int]:
-        """The rows of the listed architectures."""
+        """The rows of the listed architectures, by their keys."""
         assert self.listed is not None
-        return {arch.tobytes(): row for row, arch in enumerate(self.listed)}
+        return {key: row for row, key in enumerate(keys(self.task.space, self.listed))}
 
     def _pool(self, archs: np.ndarray) -> Pool:
         space, prior = self.task.space, self.task.prior
