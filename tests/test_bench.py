@@ -27,6 +27,7 @@ FIELDS = {
     "command": {"rounds", "command_line", "networks", "seconds", "networks_per_second", "peak_rss_bytes"},
     "curves": {"rounds", "settings", "by_archs", "by_batch", "breakdown"},
     "transfer": {"target", "sources", "scores", "source_labels", "test", "figures", "seconds"},
+    "spaces": {"results"},
 }
 MODULES = (
     "harness",
@@ -374,7 +375,7 @@ def test_results_are_records():
     for path in RESULTS:
         record = json.loads(path.read_text())
         kind = record["kind"]
-        assert set(record) == FIELDS[kind] | (ABOUT - {"rounds"} if kind == "transfer" else ABOUT), path
+        assert set(record) == FIELDS[kind] | (ABOUT - {"rounds"} if kind in ("transfer", "spaces") else ABOUT), path
 
 
 def test_tables_replace_only_themselves(bench, tmp_path):
