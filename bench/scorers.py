@@ -78,7 +78,7 @@ def figures(case: ScorerCase) -> dict[str, Any]:
         "dtype": str(jnp.result_type(float)),
         "archs": len(rows),
         "batch": latest[0].program().batch,
-        "mode": latest[0].mode,
+        "mode": latest[0].setup.mode,
         "repeats": 1,
         "rounds": case.rounds,
         "settings": {"space": SPACE.name, "data": source.name, "seed": SEED, "scorer": asdict(case.scorer)},

@@ -35,6 +35,7 @@ from jaxnas.ranks import (
 )
 from jaxnas.scorers.counts import mean_ranks
 from jaxnas.spaces.nasbench201 import NASBENCH201 as SPACE
+from jaxnas.spaces.subspace import Subspace
 from jaxnas.supernet.arms import Arm, Landmarks, Plain, Teacher
 from jaxnas.supernet.batches import Images
 from jaxnas.supernet.guides import Labels, draw_landmarks, read_teacher, uniform
@@ -165,10 +166,9 @@ def common(config: Bench) -> Ground:
     everything = np.empty(SPACE.size)
     everything[SPACE.index(archs)] = table[TARGET].to_numpy() / 100
     landmarks = {seed: draw_landmarks(SPACE, Labels(path, TARGET), config.landmarks, seed) for seed in SEEDS}
-    known = {arch.tobytes() for archs in landmarks.values() for arch in SPACE.canonical(archs).astype(np.int32)}
     drawn = uniform(SPACE)(jax.random.key(POOL_SEED), 2 * config.pool)
-    fresh = [arch.tobytes() not in known for arch in SPACE.canonical(drawn).astype(np.int32)]
-    archs = drawn[fresh][: config.pool]
+    known = Subspace(SPACE, np.concatenate([*landmarks.values()]))
+    archs = drawn[~known.contains(drawn)][: config.pool]
     return Ground(archs, everything[SPACE.index(archs)], everything, landmarks)
 
 

@@ -1,7 +1,8 @@
 """The one exception for bad input, and the wording it shares."""
 
 import difflib
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 
 
 class UserError(ValueError):
@@ -17,3 +18,11 @@ def unknown(what: str, name: str, allowed: Iterable[str]) -> UserError:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ";"
     return UserError(f"unknown {what} {name!r}{hint} choose from: {', '.join(names)}")
+
+
+def check_least(options: object, least: Mapping[str, float], prefix: str = "") -> None:
+    """Raise a `UserError` about the first of the `options` below its least value, or infinite; None is no value."""
+    for name, low in least.items():
+        value = getattr(options, name)
+        if value is not None and not low <= value < math.inf:
+            raise UserError(f"--{prefix}{name.replace('_', '-')} is {value}; it must be at least {low}")

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxnas import data, devices, scorers
 from jaxnas.data import Source
-from jaxnas.errors import UserError
+from jaxnas.errors import UserError, check_least
 from jaxnas.labelled import Labelled
 from jaxnas.runner import Evaluator
 from jaxnas.scorers import NTK, Measured, Regions, Regression, Scorer, Sequences
@@ -50,8 +50,7 @@ class Options:
 
     def select(self) -> dict[str, Scorer]:
         """Return the scorers with their options, or raise a `UserError` if these make no sense."""
-        if self.repeats < 1:
-            raise UserError(f"--repeats is {self.repeats}; it must be at least 1")
+        check_least(self, {"repeats": 1})
         if not 0 <= self.seed < 2**32:
             raise UserError(f"--seed is {self.seed}; it must lie in 0 to {2**32 - 1}")
         chosen = scorers.select(self.scorers, (self.ntk, self.regions, self.regression, self.sequence))
@@ -68,8 +67,7 @@ class Options:
         Args:
           most: the largest number of architectures that they will get at a time, if that is known.
         """
-        if self.batch_size is not None and self.batch_size < 1:
-            raise UserError(f"--batch-size is {self.batch_size}; it must be at least 1")
+        check_least(self, {"batch_size": 1})
         on = devices.available(self.devices)
         devices.cache_programs()
         batch = self.batch_size or (most and -(-most // len(on)))

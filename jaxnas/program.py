@@ -6,7 +6,8 @@ size, the order of the architectures, their neighbours in a batch, the device, t
 
 import contextlib
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import jax
@@ -24,6 +25,19 @@ Mode = Literal["loop", "dispatch"]
 AXIS = "archs"
 TINY = 2**20  # floats
 HELD = 2**28  # bytes
+
+
+@dataclass(frozen=True)
+class Setup:
+    """On what, how often and where a scorer is run; `Evaluator` says what each of these is."""
+
+    source: Source
+    repeats: int
+    seed: int
+    batch: int | None
+    devices: tuple[jax.Device, ...]
+    mode: Mode
+
 
 Drawn = list[tuple[Any, Any, jax.Array]]
 """Parameters, inputs and key of each repeat."""
@@ -57,8 +71,7 @@ class Program:
     Args:
       network: takes the architectures.
       scorer: a measured scorer with its options.
-      source: images.
-      repeats, seed, batch, devices, mode: as `Evaluator`.
+      setup: how it is run.
       draws: keeps what this program and others drew.
 
     Attributes:
@@ -66,27 +79,13 @@ class Program:
       compiled: the jitted function.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        scorer: Measured,
-        source: Source,
-        *,
-        repeats: int,
-        seed: int,
-        batch: int | None,
-        devices: Sequence[jax.Device],
-        mode: Mode,
-        draws: Draws,
-    ):
-        self.network, self.scorer, self.source = network, scorer, source
-        self.repeats, self.seed, self.devices, self.mode = repeats, seed, tuple(devices), mode
-        self.batch = batch or batch_size(scorer, network, self.devices[0], mode)
-        self._mesh = Mesh(np.array(self.devices), (AXIS,))
-        self._draws = draws
+    def __init__(self, network: Network, scorer: Measured, setup: Setup, draws: Draws):
+        self.network, self.scorer, self.setup, self._draws = network, scorer, setup, draws
+        self.batch = setup.batch or batch_size(scorer, network, setup.devices[0], setup.mode)
+        self._mesh = Mesh(np.array(setup.devices), (AXIS,))
         self.compiled = jax.jit(
             jax.shard_map(
-                self._loop if mode == "loop" else self._dispatch,
+                self._loop if setup.mode == "loop" else self._dispatch,
                 mesh=self._mesh,
                 in_specs=(P(), P(AXIS), P(AXIS), P(), P()),
                 out_specs=P(AXIS),
@@ -98,11 +97,11 @@ class Program:
     @property
     def step(self) -> int:
         """Architectures in a call."""
-        return self.batch * len(self.devices)
+        return self.batch * len(self.setup.devices)
 
-    def redraw(self, scorer: Measured, seed: int) -> None:
-        """Draw anew from another seed, for a scorer that differs in what it draws alone; nothing is compiled again."""
-        self.scorer, self.seed = scorer, seed
+    def redraw(self, scorer: Measured, setup: Setup) -> None:
+        """Draw anew, for a scorer and a setup that differ in what they draw alone; nothing is compiled again."""
+        self.scorer, self.setup = scorer, setup
         self._draws.drop(self)
 
     def launch(self, archs: np.ndarray) -> Callable[[], list[np.ndarray]]:
@@ -126,10 +125,10 @@ class Program:
             parts = [self._start(archs[first : first + step]) for first in range(0, len(archs), step)]
             return lambda: [np.concatenate(repeats) for repeats in zip(*(part() for part in parts), strict=True)]
         batch = max(self.batch, 2)  # for a batch of one XLA compiles other arithmetic
-        places = deal(len(archs), len(self.devices), batch)
-        hands = np.repeat(archs[:1], len(self.devices) * batch, 0)
+        places = deal(len(archs), len(self.setup.devices), batch)
+        hands = np.repeat(archs[:1], len(self.setup.devices) * batch, 0)
         hands[places] = archs
-        numbers = np.bincount(places // batch, minlength=len(self.devices)).astype(np.int32)
+        numbers = np.bincount(places // batch, minlength=len(self.setup.devices)).astype(np.int32)
 
         def run() -> list[jax.Array]:
             return [self.compiled(params, hands, numbers, inputs, key) for params, inputs, key in self._draws.of(self)]
@@ -151,8 +150,9 @@ class Program:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise error
         if batch == 2:
+            kind = self.setup.devices[0].device_kind
             raise UserError(
-                f"{self.scorer.name}: the memory of {self.devices[0].device_kind} does not hold two architectures;"
+                f"{self.scorer.name}: the memory of {kind} does not hold two architectures;"
                 " use fewer images, or a device with more memory"
             ) from error
         self.batch = min(self.batch, batch // 2)
@@ -160,7 +160,7 @@ class Program:
     def _compiler_options(self) -> dict[str, Any]:
         """Keep the ops of a tiny network on one thread: on a CPU, handing them to several takes longer than they do."""
         tiny = self.scorer.floats(self.network) < TINY
-        return {"xla_cpu_multi_thread_eigen": False} if tiny and self.mode == "loop" else {}
+        return {"xla_cpu_multi_thread_eigen": False} if tiny and self.setup.mode == "loop" else {}
 
     def _loop(self, params: Any, archs: jax.Array, number: jax.Array, inputs: Any, key: jax.Array) -> jax.Array:
         """Return the raw scores `[B, ...]` of the first `number` `[1]` architectures, zeros for the others.
@@ -183,13 +183,13 @@ class Program:
     def draw(self) -> Drawn:
         """Draw parameters, inputs and key of each repeat, on every device."""
         stream = zlib.crc32(self.scorer.name.encode())
-        root = jax.random.fold_in(jax.random.key(self.seed), stream)
+        root = jax.random.fold_in(jax.random.key(self.setup.seed), stream)
         draws: Drawn = []
-        for repeat in range(self.repeats):
+        for repeat in range(self.setup.repeats):
             weights_key, key = jax.random.split(jax.random.fold_in(root, repeat))
             reuse = repeat and self.scorer.shared_weights
             params = draws[0][0] if reuse else self.network.init(weights_key)
-            inputs = self.scorer.draw(self.source, np.random.default_rng([self.seed, stream, repeat]))
+            inputs = self.scorer.draw(self.setup.source, np.random.default_rng([self.setup.seed, stream, repeat]))
             draws.append(jax.device_put((params, inputs, key), NamedSharding(self._mesh, P())))
         return draws
 

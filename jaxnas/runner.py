@@ -1,12 +1,13 @@
 """Scoring architectures of a space: which of them run, on which network, and what became of each."""
 
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 
 import jax
 import numpy as np
 
 from jaxnas.data import Source
-from jaxnas.program import Draws, Mode, Program
+from jaxnas.program import Draws, Mode, Program, Setup
 from jaxnas.scorers import Count, Measured
 from jaxnas.spaces import Space
 from jaxnas.types import Finished, Status
@@ -39,10 +40,9 @@ class Evaluator:
         devices: Sequence[jax.Device] | None = None,
         mode: Mode | None = None,
     ):
-        self.space, self.scorer, self.source = space, scorer, source
-        self.repeats, self.seed, self._batch = repeats, seed, batch
-        self.devices = tuple(devices or jax.local_devices())
-        self.mode: Mode = mode or ("loop" if self.devices[0].platform == "cpu" else "dispatch")
+        on = tuple(devices or jax.local_devices())
+        mode = mode or ("loop" if on[0].platform == "cpu" else "dispatch")
+        self.space, self.scorer, self.setup = space, scorer, Setup(source, repeats, seed, batch, on, mode)
         self._programs: dict[Hashable, Program] = {}
         self._draws = Draws()
 
@@ -62,8 +62,9 @@ class Evaluator:
         started = [(rows, self.program(group).launch(archs[rows])) for group, rows in self._by_group(archs, found)]
 
         def wait() -> Finished:
-            value = np.full((self.repeats, len(archs)), np.nan)
-            status = np.full((self.repeats, len(archs)), int(Status.disconnected))
+            shape = self.setup.repeats, len(archs)
+            value = np.full(shape, np.nan)
+            status = np.full(shape, int(Status.disconnected))
             info: dict[str, np.ndarray] = {}
             for rows, fetch in started:
                 for repeat, raw in enumerate(fetch()):
@@ -71,7 +72,7 @@ class Evaluator:
                     value[repeat, rows], status[repeat, rows] = scores.value, scores.status
                     for name, array in scores.info.items():
                         if name not in info:
-                            info[name] = np.full((self.repeats, len(archs), *array.shape[1:]), np.nan)
+                            info[name] = np.full((*shape, *array.shape[1:]), np.nan)
                         info[name][repeat, rows] = array
             return Finished(value, status, info)
 
@@ -79,25 +80,15 @@ class Evaluator:
 
     def redraw(self, scorer: Measured, seed: int) -> None:
         """Draw anew from another seed, for a scorer that differs in what it draws alone; nothing is compiled again."""
-        self.scorer, self.seed = scorer, seed
+        self.scorer, self.setup = scorer, replace(self.setup, seed=seed)
         for program in self._programs.values():
-            program.redraw(scorer, seed)
+            program.redraw(scorer, self.setup)
 
     def program(self, group: Hashable = None) -> Program:
         """Return the program of a group of architectures (see `Space.groups`), compiled when it is first used."""
         if group not in self._programs:
             network = self.space.network(self.scorer.purpose, group, **self.scorer.config())
-            self._programs[group] = Program(
-                network,
-                self.scorer,
-                self.source,
-                repeats=self.repeats,
-                seed=self.seed,
-                batch=self._batch,
-                devices=self.devices,
-                mode=self.mode,
-                draws=self._draws,
-            )
+            self._programs[group] = Program(network, self.scorer, self.setup, self._draws)
         return self._programs[group]
 
     def step(self, archs: np.ndarray) -> int:

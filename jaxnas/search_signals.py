@@ -20,7 +20,7 @@ from rich.progress import track
 
 from jaxnas import cli, data, devices, spaces
 from jaxnas.correlate.pairs import TARGET, Pair, read_target
-from jaxnas.errors import UserError
+from jaxnas.errors import UserError, check_least
 from jaxnas.options import own_files, provenance
 from jaxnas.runner import Evaluator
 from jaxnas.scorers.any_task import AnyTask
@@ -149,10 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _scorer(config: SearchSignals) -> AnyTask:
     """Return the scorer, with some task to start from, or raise a `UserError` if the options make no sense."""
-    for option, least in {"population": 1, "children": 0, "batch_size": 1}.items():
-        number = getattr(config, option)
-        if number is not None and number < least:
-            raise UserError(f"--{option.replace('_', '-')} is {number}; it must be at least {least}")
+    check_least(config, {"population": 1, "children": 0, "batch_size": 1})
     if not 0 <= config.seed < 2**32:
         raise UserError(f"--seed is {config.seed}; it must lie in 0 to {2**32 - 1}")
     scorer = AnyTask(

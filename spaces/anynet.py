@@ -134,7 +134,7 @@ class AnyNet(Space):
         """Return one architecture as an ordinary Flax NNX module, to train, export or inspect."""
         arch = self.encode(arch) if isinstance(arch, str) else np.asarray(arch)
         network = self.network(purpose, *self.groups(arch[None], purpose))
-        return ArchitectureModule(network, network.module(network.init(rngs.params())), arch)
+        return ArchitectureModule(network, network.init(rngs.params()), arch)
 
     def params(self, archs: np.ndarray, purpose: str = "benchmark") -> np.ndarray:
         """Return `[N]` the parameters of the ImageNet network, or with `purpose="cifar10"` of that for CIFAR-10."""

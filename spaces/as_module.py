@@ -8,12 +8,14 @@ from flax import nnx
 from jaxnas.kernels.layout import from_nhwc, to_nhwc
 from jaxnas.layers import ConvNorm, Head, Identity, Op, Params, Zero
 from jaxnas.modules import ModuleOp
-from jaxnas.network import HEAD, Network, Path, Place, SharedNetwork
+from jaxnas.network import HEAD, Network, Path, Place
 from jaxnas.spaces.standalone import ConvBatchNorm, Skip, with_head
 
 
 class ArchitectureModule(nnx.Module):
-    """Images `[B, H, W, C]` to logits `[B, classes]`; `train()` and `eval()` switch the batch normalisations.
+    """Images `[B, H, W, C]` to logits `[B, classes]`, with its share of the network's `params`.
+
+    `train()` and `eval()` switch the batch normalisations.
 
     Attributes:
       network: whose wiring this is.
@@ -21,9 +23,9 @@ class ArchitectureModule(nnx.Module):
       modules: by path, the parts joined by `/`; of a choice only the chosen one.
     """
 
-    def __init__(self, network: Network, shared: SharedNetwork, arch: np.ndarray):
+    def __init__(self, network: Network, params: nnx.State, arch: np.ndarray):
         self.network, self.arch = network, tuple(map(int, arch))
-        modules = {}
+        modules, shared = {}, network.module(params)
         for path, ops in network.places().items():
             weights = shared.weights(path)
             if isinstance(ops, dict):

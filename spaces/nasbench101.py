@@ -29,9 +29,10 @@ from jaxnas.spaces.draws import generator
 from jaxnas.spaces.graph_code import GraphCode
 from jaxnas.spaces.graph_hash import module_hashes
 from jaxnas.spaces.nasbench101_code import graph_code
-from jaxnas.spaces.nasbench101_module import StandAlone, stand_alone
+from jaxnas.spaces.nasbench101_module import stand_alone
 from jaxnas.spaces.nasbench101_network import OPS, NASBench101Network, edge, feeds_output, vertex_channels
 from jaxnas.spaces.nasbench101_table import COLUMNS, from_table, numbers_of
+from jaxnas.spaces.standalone import StandAlone
 from jaxnas.spaces.table_rows import no_column, refuse_repeats
 
 KERNEL_AREA = np.array([9, 1, 0, 0])  # of the ops' convolutions; the last one is that of an absent vertex, -1

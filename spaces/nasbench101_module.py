@@ -12,7 +12,7 @@ from jaxnas.layers import ConvNorm, Params
 from jaxnas.network import HEAD, Path, SharedNetwork
 from jaxnas.spaces.dag import EDGES
 from jaxnas.spaces.nasbench101_network import MAX_POOL, OPS, OUTPUT, NASBench101Network, edge, vertex_channels
-from jaxnas.spaces.standalone import ConvBatchNorm, blank
+from jaxnas.spaces.standalone import ConvBatchNorm, StandAlone, with_head
 
 
 class MaxPool(nnx.Module):
@@ -61,18 +61,6 @@ class CellModule(nnx.Module):
         return [u for u, v in self.edges if v == target and u]
 
 
-class StandAlone(nnx.Module):
-    """Images `[B, H, W, C]` to logits `[B, classes]`; `train()` and `eval()` switch the batch normalisations."""
-
-    def __init__(self, blocks: list[nnx.Module], classifier: nnx.Linear):
-        self.blocks, self.classifier = nnx.List(blocks), classifier
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        for block in self.blocks:
-            x = block(x)
-        return self.classifier(x.mean((1, 2)))
-
-
 def stand_alone(network: NASBench101Network, params: nnx.State, arch: np.ndarray) -> StandAlone:
     """Return the module of `arch` `[26]` with its share of the network's `params`."""
     config, module = network.config, network.module(params)
@@ -88,10 +76,7 @@ def stand_alone(network: NASBench101Network, params: nnx.State, arch: np.ndarray
         for cell in range(config.cells):
             blocks.append(_cell(module, ("stacks", stack, cell), arch, before, after))
             before = after
-    head = module.weights(HEAD)
-    classifier = nnx.Linear(*head["kernel"].shape, **blank())
-    classifier.kernel, classifier.bias = nnx.Param(head["kernel"]), nnx.Param(head["offset"])
-    return StandAlone(blocks, classifier)
+    return with_head(blocks, module.weights(HEAD))
 
 
 def _cell(module: SharedNetwork, path: Path, arch: np.ndarray, before: int, after: int) -> CellModule:

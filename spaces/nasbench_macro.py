@@ -230,7 +230,7 @@ class NASBenchMacro(RowSpace):
         """
         arch = self.encode(arch) if isinstance(arch, str) else np.asarray(arch)
         network = self.network(purpose)
-        return ArchitectureModule(network, network.module(network.init(rngs.params())), arch)
+        return ArchitectureModule(network, network.init(rngs.params()), arch)
 
     def params(self, archs: np.ndarray) -> np.ndarray:
         return _params_cost().total(np.asarray(archs))

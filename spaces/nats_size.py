@@ -71,7 +71,7 @@ class NATSSize(RowSpace):
         arch = self.encode(arch) if isinstance(arch, str) else np.asarray(arch)
         channels = NETWORKS[purpose].channels if purpose in NETWORKS else 0
         network = self.network(purpose, tuple(int(k + 1) * channels // CHOICES for k in arch))
-        return ArchitectureModule(network, network.module(network.init(rngs.params())), arch)
+        return ArchitectureModule(network, network.init(rngs.params()), arch)
 
     def params(self, archs: np.ndarray) -> np.ndarray:
         return _total(_params_tables(), archs)

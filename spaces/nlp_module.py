@@ -1,7 +1,7 @@
 """One recurrent cell of NAS-Bench-NLP as ordinary Flax NNX modules, without the benchmark's dropout."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,16 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxnas.spaces.nlp_graph import Graph
-from jaxnas.spaces.rnn import BLEND, LEAKY, LINEAR, MAX_HIDDEN, NEW, PREV, PROD, SIGM, SLOPE, SLOT_NAMES, SUM, TANH, X
-
-ELEMENTWISE: Mapping[int, Callable[..., jax.Array]] = {
-    BLEND: lambda a, b, c: a * b + (1 - a) * c,
-    PROD: lambda a, b: a * b,
-    SUM: lambda a, b: a + b,
-    TANH: jnp.tanh,
-    SIGM: jax.nn.sigmoid,
-    LEAKY: lambda a: jax.nn.leaky_relu(a, SLOPE),
-}
+from jaxnas.spaces.rnn import ELEMENTWISE, LINEAR, MAX_HIDDEN, NEW, PREV, SLOT_NAMES, X
 
 
 class RecurrentLayer(nnx.Module):

@@ -6,7 +6,9 @@ from the last to the first, and all weights' gradients after it as products over
 would keep a copy of the buffer and of the weights per row.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -33,6 +35,14 @@ SLOT_NAMES = (
 X, PREV, NODE, NEW, SLOTS = 0, 1, 1 + MAX_HIDDEN, 1 + MAX_HIDDEN + MAX_NODES, len(SLOT_NAMES)
 PAD, COLUMNS = -1, 2 + INPUTS
 SLOPE = 0.01  # of the leaky ReLU
+ELEMENTWISE: Mapping[int, Callable[..., jax.Array]] = {  # in the order of `OPS`; of at least the inputs that it takes
+    BLEND: lambda a, b, c: a * b + (1 - a) * c,
+    PROD: lambda a, b, *_: a * b,
+    SUM: lambda a, b, *_: a + b,
+    TANH: lambda a, *_: jnp.tanh(a),
+    SIGM: lambda a, *_: jax.nn.sigmoid(a),
+    LEAKY: lambda a, *_: jnp.where(a > 0, a, SLOPE * a),
+}
 
 Params = dict[str, Any]
 
@@ -162,14 +172,9 @@ def _forward(layer: Params, rows: jax.Array, x: jax.Array) -> jax.Array:
         def node(i: jax.Array, buffer: jax.Array) -> jax.Array:
             inputs = rows[i, 2:]
             a, b, c = (buffer[source] for source in inputs)
-            branches = [
+            branches: list[Callable[[], jax.Array]] = [
                 lambda: _linear(layer, ordinals[i], inputs, now, (a, b, c)),
-                lambda: a * b + (1 - a) * c,
-                lambda: a * b,
-                lambda: a + b,
-                lambda: jnp.tanh(a),
-                lambda: jax.nn.sigmoid(a),
-                lambda: jnp.where(a > 0, a, SLOPE * a),
+                *(partial(op, a, b, c) for op in ELEMENTWISE.values()),
             ]
             return buffer.at[rows[i, 0]].set(jax.lax.switch(rows[i, 1], branches))
 

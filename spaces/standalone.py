@@ -81,13 +81,13 @@ class Reduction(nnx.Module):
 class StandAlone(nnx.Module):
     """Images `[B, H, W, C]` to logits `[B, classes]`; `train()` and `eval()` switch the batch normalisations."""
 
-    def __init__(self, blocks: list[nnx.Module], norm: nnx.BatchNorm, classifier: nnx.Linear):
+    def __init__(self, blocks: list[nnx.Module], norm: nnx.BatchNorm | None, classifier: nnx.Linear):
         self.blocks, self.norm, self.classifier = nnx.List(blocks), norm, classifier
 
     def __call__(self, x: jax.Array) -> jax.Array:
         for block in self.blocks:
             x = block(x)
-        return self.classifier(jax.nn.relu(self.norm(x)).mean((1, 2)))
+        return self.classifier((x if self.norm is None else jax.nn.relu(self.norm(x))).mean((1, 2)))
 
 
 def stand_alone(network: CellNetwork, params: nnx.State, arch: np.ndarray) -> StandAlone:
@@ -118,10 +118,11 @@ def stand_alone(network: CellNetwork, params: nnx.State, arch: np.ndarray) -> St
 
 
 def with_head(blocks: list[nnx.Module], head: Params) -> StandAlone:
-    """Return the module of `blocks` and a head with these weights."""
+    """Return the module of `blocks` and a head with these weights, those of a normalisation among them or not."""
     classifier = nnx.Linear(*head["kernel"].shape, **blank())
     classifier.kernel, classifier.bias = nnx.Param(head["kernel"]), nnx.Param(head["offset"])
-    return StandAlone(blocks, _norm(len(head["scale"]), head), classifier)
+    norm = _norm(len(head["scale"]), head) if "scale" in head else None
+    return StandAlone(blocks, norm, classifier)
 
 
 def _norm(features: int, weights: dict[str, Any]) -> nnx.BatchNorm:

@@ -104,7 +104,7 @@ class MicroSpace(CellSpace):
             return super().build(arch, rngs=rngs, purpose=purpose)
         network = micro_network(purpose)
         arch = self.encode(arch) if isinstance(arch, str) else np.asarray(arch)
-        return ArchitectureModule(network, network.module(network.init(rngs.params())), arch)
+        return ArchitectureModule(network, network.init(rngs.params()), arch)
 
     def params(self, archs: np.ndarray) -> np.ndarray:
         return _micro_counts(archs)[:, 0]
@@ -182,7 +182,7 @@ class MacroSpace(Space):
         (walk,) = self.groups(arch[None], purpose)
         slots = plain_modules(arch, len(str(walk))).tolist()
         network = macro_network(purpose, str(walk), tuple(slots))
-        return ArchitectureModule(network, network.module(network.init(rngs.params())), arch)
+        return ArchitectureModule(network, network.init(rngs.params()), arch)
 
     def params(self, archs: np.ndarray) -> np.ndarray:
         return self._counts(archs)[:, 0]

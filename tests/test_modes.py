@@ -126,7 +126,7 @@ for scorer in (Toy(), scorers.Regions(batches=1, samples=100), scorers.NTK(image
     for count in (1, 2, 3, 8):
         on = jax.devices()[:count]
         evaluator = Evaluator(space, scorer, source, repeats=2, batch=3, devices=on)
-        assert len(evaluator.devices) == count
+        assert len(evaluator.setup.devices) == count
         found = [evaluator(some) for some in (archs, archs[:2], archs[:1])]
         results.append([part for one in found for part in (one.value, one.status)])
     assert np.isfinite(results[0][0]).any() and len(np.unique(results[0][0])) > 3

@@ -102,11 +102,10 @@ def test_bad_strings_are_one_clear_line(string, words):
 @pytest.mark.parametrize("changes", [{}, {"stages": 1}], ids=["three stages", "one"])
 def test_the_built_module_is_the_network_with_that_index(changes):
     network = SPACE.network("ntk", **changes)
-    shared = network.module(network.init(jax.random.key(5)))
+    params = network.init(jax.random.key(5))
     x = np.random.default_rng(0).standard_normal((4, 32, 32, 3), np.float32)
-    apply = nnx.jit(lambda shared, arch, x: shared(x, arch))
-    module = ArchitectureModule(network, shared, EVERY_BLOCK)
-    logits = apply(shared, jnp.asarray(EVERY_BLOCK), x)
+    module = ArchitectureModule(network, params, EVERY_BLOCK)
+    logits = jax.jit(network.apply)(params, jnp.asarray(EVERY_BLOCK), x)
     actual = nnx.jit(lambda module, x: module(x))(module, x)
     np.testing.assert_allclose(actual, logits, rtol=0, atol=1e-5 * np.abs(logits).max())
 

@@ -12,7 +12,7 @@ from flax import nnx
 
 from jaxnas import data, spaces
 from jaxnas.errors import UserError
-from jaxnas.program import Draws, Program
+from jaxnas.program import Draws, Program, Setup
 from jaxnas.runner import Evaluator
 from jaxnas.scorers.sequence import Sequences, sequence_regression
 from jaxnas.scorers.signals import Signal, Task, load_task, sequences
@@ -576,8 +576,7 @@ def test_cells_are_scored_in_batches_of_one_program(compiles):
 
     def program(batch):
         scorer = Sequences(samples=2, steps=2)
-        options = {"repeats": 2, "seed": 0, "devices": jax.devices()[:1], "mode": "loop", "draws": Draws()}
-        return Program(network, scorer, data.load("synthetic"), batch=batch, **options)
+        return Program(network, scorer, Setup(data.load("synthetic"), 2, 0, batch, jax.devices()[:1], "loop"), Draws())
 
     archs = SPACE.sample(jax.random.key(5), 5)
     large = program(4)

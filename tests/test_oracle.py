@@ -16,7 +16,6 @@ from jaxnas.learn import models
 from jaxnas.learn.training import Training
 from jaxnas.search.base import Goal, Task
 from jaxnas.search.local import Local, LocalOptions, make
-from jaxnas.search.loop import Log, run
 from jaxnas.search.oracle import ANSWERS, Table
 from jaxnas.spaces.subspace import Subspace
 from jaxnas.store import Store
@@ -119,23 +118,11 @@ def test_table_answers_with_its_rows(table):
 
 
 def test_local_search_climbs_and_starts_again():
-    def evaluate(archs):
-        return scores_of({"size": SPACE.params(archs)})
-
-    task = Task(SPACE, Goal({"size": 1}), seed=0, batch=1, budget=400)
-    method, asked = Local(task, patience=24, brood=1), []
-
-    class Forgets(Log):
-        def __init__(self):
-            pass
-
-        def read(self, number, asked):
-            return None
-
-        def write(self, number, archs, scores, seconds):
-            asked.append(archs)
-
-    state = run(method, evaluate, Forgets())
+    method = Local(Task(SPACE, Goal({"size": 1}), seed=0, batch=1, budget=400), patience=24, brood=1)
+    state, asked = method.init(), []
+    while not method.done(state):
+        asked.append(method.ask(state))
+        state = method.step(state, scores_of({"size": SPACE.params(asked[-1])}))
     rows = np.concatenate(asked)
     assert len(rows) == len(np.unique(rows, axis=0)) == 400
     assert state.starts > 1

@@ -286,7 +286,7 @@ def with_little_memory(most, message="RESOURCE_EXHAUSTED: Out of memory allocati
         raise jax.errors.JaxRuntimeError(message)
 
     def limited(params, archs, *others):
-        asked.append(len(archs) // len(evaluator.devices))
+        asked.append(len(archs) // len(evaluator.setup.devices))
         if asked[-1] <= most:
             return program(params, archs, *others)
         return Later(run_out) if late else run_out()

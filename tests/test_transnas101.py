@@ -242,7 +242,7 @@ def test_taps(network, shapes):
 def test_network_of_cells_is_its_stand_alone_module():
     network, arch = Cells().network("regression", image=(16, 16, 3)), MICRO.encode("64-41414-1_02_333")
     x, params = pixels(network, 2), network.init(jax.random.key(0))
-    module = ArchitectureModule(network, network.module(params), arch)
+    module = ArchitectureModule(network, params, arch)
     logits = nnx.jit(lambda module, x: module(x))(module, x)
     np.testing.assert_allclose(logits, jax.jit(network.apply)(params, arch, x), rtol=1e-3, atol=1e-4)
 
@@ -254,7 +254,7 @@ def test_absent_modules_leave_outputs_and_ntk_alone():
     x, params = pixels(network, 3), network.init(jax.random.key(0))
     leaves = dict(nnx.to_flat_state(params))
     own = nnx.from_flat_state([(path, leaves[path]) for path, _ in nnx.to_flat_state(exact.init(jax.random.key(0)))])
-    module = ArchitectureModule(exact, network.module(params), arch)
+    module = ArchitectureModule(exact, own, arch)
     logits, ntk = logits_and_ntk(network)(params, arch, x)
     np.testing.assert_allclose(nnx.jit(lambda module, x: module(x))(module, x), logits, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(logits_and_ntk(exact)(own, arch, x)[1], ntk, rtol=1e-3)

@@ -74,8 +74,7 @@ def check_alike(source: Pool, target: Pool) -> None:
 
 
 def carried(source: Source, pool: Pool, *, seed: int) -> nnx.State:
-    """Return the source's parameters for the target's `pool`; `UserError` unless they are alike."""
-    check_alike(source.pool, pool)
+    """Return the source's parameters for the target's `pool`, which is `check_alike`d before the source is trained."""
     (old, _), (new, _) = source.pool.graphs_or_refuse(), pool.graphs_or_refuse()
     if old.classes == new.classes:
         return source.params

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from jaxnas import cli, spaces
-from jaxnas.errors import UserError, unknown
+from jaxnas.errors import UserError, check_least, unknown
 from jaxnas.learn.models import MODELS
 from jaxnas.learn.transfer import TRANSFERS
 from jaxnas.predict import report
@@ -92,8 +92,7 @@ def _check(config: Predict) -> None:
         raise unknown("model", config.model, MODELS)
     if config.transfer not in TRANSFERS:
         raise unknown("transfer", config.transfer, TRANSFERS)
-    if config.folds < 2:
-        raise UserError(f"--folds is {config.folds}; it must be at least 2")
+    check_least(config, {"folds": 2})
     if config.seed < 0:
         raise UserError(f"--seed is {config.seed}; give 0 or more")
     if (config.source is None) != (config.source_target is None):

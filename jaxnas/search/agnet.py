@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnas.errors import UserError
+from jaxnas.errors import UserError, check_least
 from jaxnas.learn import weighted
 from jaxnas.learn.pretrain import Pretraining, code_of, pretrained
 from jaxnas.learn.scale import Scale, padded
@@ -261,9 +261,7 @@ def places(ranks: np.ndarray) -> np.ndarray:
 def make(task: Task, options: AgnetOptions) -> Method:
     """Return the method for `task`, or raise a `UserError` about the first number that is not possible."""
     least = {"batch": 1, "ticks": 1, "candidates": options.batch, "layers": 1, "pretrain": 32}
-    for name, most in least.items():
-        if getattr(options, name) < most:
-            raise UserError(f"--agnet.{name} is {getattr(options, name)}; it must be at least {most}")
+    check_least(options, least, "agnet.")
     if not 0 <= options.alpha <= 1 or options.rate <= 0:
         raise UserError(
             f"--agnet.alpha must lie in 0 to 1 and --agnet.rate above 0, not {options.alpha}, {options.rate}"

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxnas.errors import UserError
+from jaxnas.errors import check_least
 from jaxnas.search.base import Budgeted, Method, Scores, Task, check_budget, is_new, join, keys
 
 TRIES = 100  # mutations in search of one that was not scored before
@@ -121,8 +121,6 @@ class Local(Budgeted):
 
 def make(task: Task, options: LocalOptions) -> Method:
     """Return the method for `task`, or raise a `UserError` about the first number that is not possible."""
-    for name, number in (("patience", options.patience), ("brood", options.brood)):
-        if number < 1:
-            raise UserError(f"--local.{name} is {number}; it must be at least 1")
+    check_least(options, {"patience": 1, "brood": 1}, "local.")
     check_budget(task, 1, "a single one")
     return Local(task, options.patience, options.brood)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxnas.data import Source
-from jaxnas.errors import UserError, unknown
+from jaxnas.errors import UserError, check_least, unknown
 from jaxnas.options import Options, own_files
 from jaxnas.program import loop_batch
 from jaxnas.scorers import COUNTS, Count, Measured
@@ -72,8 +72,7 @@ class Objectives:
 
 def objectives(options: ObjectiveOptions, space: Space, source: Source) -> Objectives:
     """Return what the options say, or raise a `UserError` if they do not fit together."""
-    if options.warm_start < 0:
-        raise UserError(f"--warm-start is {options.warm_start}; it must be at least 0")
+    check_least(options, {"warm_start": 0})
     if options.warm_start and options.prior is None:
         raise UserError("--warm-start needs scores to choose by; say --prior ntk,regions or other scorers")
     return _by_scores(options, space, source) if options.oracle is None else _by_oracle(options, space, source)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxnas.errors import UserError
+from jaxnas.errors import check_least
 from jaxnas.learn.features import Pool, make_pool
 from jaxnas.learn.models import MODELS
 from jaxnas.search.base import Budgeted, Method, Scores, Task, check_budget, is_new, join, keys
@@ -137,9 +137,7 @@ class Predictor(Budgeted):
 
 def make(task: Task, options: PredictorOptions) -> Method:
     """Return the method for `task`, or raise a `UserError` about the first number that is not possible."""
-    for name, number in (("batch", options.batch), ("members", options.members)):
-        if number < 1:
-            raise UserError(f"--predictor.{name} is {number}; it must be at least 1")
+    check_least(options, {"batch": 1, "members": 1}, "predictor.")
     check_budget(task, 1, "a single one")
     listed = None
     if task.space.size <= LISTED:

@@ -14,6 +14,7 @@ from jaxnas.options import provenance
 from jaxnas.score.table import describe, read_archs
 from jaxnas.scorers import COUNTS
 from jaxnas.spaces import Space
+from jaxnas.spaces.subspace import Subspace
 from jaxnas.store import Store
 from jaxnas.supernet.arms import Landmarks
 from jaxnas.supernet.batches import Images
@@ -63,8 +64,7 @@ def _without(space: Space, archs: np.ndarray, landmarks: np.ndarray | None) -> n
     """Return the architectures that are no landmarks, nor isomorphic to one; `UserError` if none is left."""
     if landmarks is None:
         return archs
-    known = {arch.tobytes() for arch in space.canonical(landmarks).astype(np.int32)}
-    others = archs[[arch.tobytes() not in known for arch in space.canonical(archs).astype(np.int32)]]
+    others = archs[~Subspace(space, landmarks).contains(archs)]
     if not len(others):
         raise UserError("--archs: every one of them is a landmark or isomorphic to one; give others to rank")
     return others

@@ -10,7 +10,7 @@ import numpy as np
 from tyro.conf import OmitArgPrefixes
 
 from jaxnas import labelled
-from jaxnas.errors import UserError
+from jaxnas.errors import UserError, check_least
 from jaxnas.labelled import Labelled
 from jaxnas.network import Network
 from jaxnas.options import own_files
@@ -84,10 +84,7 @@ class Supernet:
         """Raise a `UserError` if the options make no sense together."""
         self.recipe.check()
         least = {"channels": 1, "cells": 1, "strength": 0, "warmup": 0, "teacher_margin": 0, "save_every": 1}
-        for name, low in least.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value < np.inf:
-                raise UserError(f"--{name.replace('_', '-')} is {value}; it must be at least {low}")
+        check_least(self, least)
         if not 0 <= self.seed < 2**32:
             raise UserError(f"--seed is {self.seed}; it must lie in 0 to {2**32 - 1}")
         if min(self.shares) <= 0 or abs(sum(self.shares) - 1) > 1e-6:
