@@ -1,20 +1,21 @@
 """Convolution and its adjoints, in both layouts, with odd kernels and zero padding `(k - 1) / 2`.
 
-Kernels are `[k, k, C_in, C_out]` (HWIO) in either layout. On `NHWC` a convolution is `lax.conv_general_dilated`. On
-`CHWN` it is a sum of shifted multiply-adds, which XLA fuses into one loop, up to a few channels, and from there a
-matrix product with the stacked shifts. The functions are jitted so that one shape is traced once, however often a
-network uses it.
+Kernels are `[k, k, C_in, C_out]` (HWIO) in either layout. On `NHWC` a convolution is `lax.conv_general_dilated`, and
+kernels and strides may differ down and across. On `CHWN` it is a sum of shifted multiply-adds, which XLA fuses into one
+loop, up to a few channels, and from there a matrix product with the stacked shifts. The functions are jitted so that
+one shape is traced once, however often a network uses it.
 """
 
 import functools
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxnas.kernels.gram import gram
-from jaxnas.kernels.layout import CHWN, NHWC, Layout, from_nhwc, pad_space, shifted
+from jaxnas.kernels.layout import CHWN, NHWC, Layout, Pair, from_nhwc, pad_space, pair, shifted
 
 FUSED = 8  # input channels up to which one fused loop of multiply-adds beats a matrix product on a CPU
 WIDE = 64  # output channels from which a kernel's gradient on `NHWC` is faster as a matrix product for each tap
@@ -22,16 +23,17 @@ _NHWC = ("NHWC", "HWIO", "NHWC")
 
 
 @functools.partial(jax.jit, static_argnames=("stride", "layout"))
-def conv2d(x: jax.Array, kernel: jax.Array, stride: int, layout: Layout) -> jax.Array:
+def conv2d(x: jax.Array, kernel: jax.Array, stride: Pair, layout: Layout) -> jax.Array:
     """Convolve `x` with `kernel`: y[p, o] = sum over offsets k and channels i of x[stride p + k, i] kernel[k, i, o]."""
     return _conv2d(stride, layout, x, kernel)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _conv2d(stride: int, layout: Layout, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    if layout is CHWN:
-        return _conv_chwn(x, kernel, stride)
-    return _conv_nhwc(x, kernel, stride, (kernel.shape[0] - 1) // 2)
+def _conv2d(stride: Pair, layout: Layout, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    if layout is not CHWN:
+        return _conv_nhwc(x, kernel, stride)
+    assert isinstance(stride, int)
+    return _conv_chwn(x, kernel, stride)
 
 
 def _conv2d_forward(stride, layout, x, kernel):
@@ -40,7 +42,7 @@ def _conv2d_forward(stride, layout, x, kernel):
 
 def _conv2d_backward(stride, layout, saved, g):
     x, kernel = saved
-    dkernel = conv2d_kernel_grad(x, g, kernel.shape[0], stride, layout)
+    dkernel = conv2d_kernel_grad(x, g, kernel.shape[:2], stride, layout)
     return conv2d_input_grad(g, kernel, stride, x.shape, layout), dkernel
 
 
@@ -49,38 +51,37 @@ _conv2d.defvjp(_conv2d_forward, _conv2d_backward)
 
 @functools.partial(jax.jit, static_argnames=("stride", "shape", "layout"))
 def conv2d_input_grad(
-    g: jax.Array, kernel: jax.Array, stride: int, shape: tuple[int, ...], layout: Layout
+    g: jax.Array, kernel: jax.Array, stride: Pair, shape: tuple[int, ...], layout: Layout
 ) -> jax.Array:
     """Pull the cotangent `g` of `conv2d`'s output back to its input of `shape`."""
     adjoint = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
     if layout is not CHWN:
-        return (
-            _conv_nhwc(g, adjoint, 1, (kernel.shape[0] - 1) // 2)
-            if stride == 1
-            else _scattered(g, kernel, stride, shape)
-        )
+        strides = pair(stride)
+        return _conv_nhwc(g, adjoint, 1) if strides == (1, 1) else _scattered(g, kernel, strides, shape)
+    assert isinstance(stride, int)
     if stride == 1:
         return _conv_chwn(g, adjoint, 1)
     return _strided_input_grad(g, kernel, stride, shape)
 
 
 @functools.partial(jax.jit, static_argnames=("size", "stride", "layout"))
-def conv2d_kernel_grad(x: jax.Array, g: jax.Array, size: int, stride: int, layout: Layout) -> jax.Array:
+def conv2d_kernel_grad(x: jax.Array, g: jax.Array, size: Pair, stride: Pair, layout: Layout) -> jax.Array:
     """Pull the cotangent `g` back to the kernel `[size, size, C_in, C_out]`, summed over the batch."""
+    sizes = pair(size)
     if layout is CHWN:
         patches = jnp.concatenate(_windows(x, size, (g.shape[1], g.shape[2]), stride, layout))
-        products = _inner(g.reshape(len(g), -1), patches.reshape(size * size * len(x), -1))
-        return products.T.reshape(size, size, len(x), len(g))
+        products = _inner(g.reshape(len(g), -1), patches.reshape(math.prod(sizes) * len(x), -1))
+        return products.T.reshape(*sizes, len(x), len(g))
 
     def by_taps(x: jax.Array, g: jax.Array) -> jax.Array:
         windows = _windows(x, size, (g.shape[1], g.shape[2]), stride, layout)
         taps = [jax.lax.dot_general(window, g, (((0, 1, 2), (0, 1, 2)), ((), ()))) for window in windows]
-        return jnp.stack(taps).reshape(size, size, x.shape[layout.channel], g.shape[layout.channel])
+        return jnp.stack(taps).reshape(*sizes, x.shape[layout.channel], g.shape[layout.channel])
 
     def by_conv(x: jax.Array, g: jax.Array) -> jax.Array:
-        return _lax_conv(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), 1, (size - 1) // 2).transpose(1, 2, 0, 3)
+        return _lax_conv(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), 1, _margins(sizes)).transpose(1, 2, 0, 3)
 
-    wide = stride > 1 or g.shape[layout.channel] >= WIDE
+    wide = pair(stride) != (1, 1) or g.shape[layout.channel] >= WIDE
     return by_taps(x, g) if wide else _unless_mapped(by_conv, by_taps)(x, g)
 
 
@@ -176,7 +177,7 @@ def _inner(a: jax.Array, b: jax.Array) -> jax.Array:
     return jax.lax.dot_general(a, b, (((1,), (1,)), ((), ())))
 
 
-def _conv_nhwc(x: jax.Array, kernel: jax.Array, stride: int, pad: int) -> jax.Array:
+def _conv_nhwc(x: jax.Array, kernel: jax.Array, stride: Pair) -> jax.Array:
     """Convolve `[B, H, W, C]`.
 
     Both adjoints are written as this plain convolution too: inside a loop or a branch XLA's CPU compiler runs the
@@ -184,16 +185,19 @@ def _conv_nhwc(x: jax.Array, kernel: jax.Array, stride: int, pad: int) -> jax.Ar
     """
 
     def by_patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        size, _, channels, features = kernel.shape
-        space = (-(-x.shape[1] // stride), -(-x.shape[2] // stride))
-        patches = jnp.concatenate(_windows(x, size, space, stride, NHWC), -1)
-        return patches @ kernel.reshape(size * size * channels, features)
+        high, wide, _, features = kernel.shape
+        down, across = pair(stride)
+        space = (-(-x.shape[1] // down), -(-x.shape[2] // across))
+        patches = jnp.concatenate(_windows(x, (high, wide), space, stride, NHWC), -1)
+        return patches @ kernel.reshape(-1, features)
 
-    return _unless_mapped(lambda x, kernel: _lax_conv(x, kernel, stride, pad), by_patches)(x, kernel)
+    margins = _margins(kernel.shape[:2])
+    return _unless_mapped(lambda x, kernel: _lax_conv(x, kernel, stride, margins), by_patches)(x, kernel)
 
 
-def _lax_conv(x: jax.Array, kernel: jax.Array, stride: int, pad: int) -> jax.Array:
-    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), ((pad, pad), (pad, pad)), dimension_numbers=_NHWC)
+def _lax_conv(x: jax.Array, kernel: jax.Array, stride: Pair, margins: Sequence[int]) -> jax.Array:
+    pads = [(margin, margin) for margin in margins]
+    return jax.lax.conv_general_dilated(x, kernel, pair(stride), pads, dimension_numbers=_NHWC)
 
 
 def _unless_mapped(
@@ -213,27 +217,32 @@ def _unless_mapped(
     return function
 
 
-def _scattered(g: jax.Array, kernel: jax.Array, stride: int, shape: tuple[int, ...]) -> jax.Array:
+def _scattered(g: jax.Array, kernel: jax.Array, strides: tuple[int, int], shape: tuple[int, ...]) -> jax.Array:
     """`conv2d_input_grad` on `[B, H, W, C]` with a stride: the products of each tap are added where it read its input.
 
     No multiplication meets the zeros of a spread-out g.
     """
-    size, _, channels, features = kernel.shape
-    pad, (batch, height, width, _) = (size - 1) // 2, g.shape
+    high, wide, channels, features = kernel.shape
+    (top, left), (batch, height, width, _) = _margins((high, wide)), g.shape
     products = g.reshape(-1, features) @ kernel.transpose(3, 0, 1, 2).reshape(features, -1)
-    products = products.reshape(batch, height, width, size, size, channels)
-    padded = jnp.zeros((shape[0], shape[1] + 2 * pad, shape[2] + 2 * pad, channels), g.dtype)
-    for i in range(size):
-        for j in range(size):
-            read = slice(i, i + stride * height, stride), slice(j, j + stride * width, stride)
-            padded = padded.at[:, read[0], read[1]].add(products[:, :, :, i, j])
-    return padded[:, pad : pad + shape[1], pad : pad + shape[2]]
+    products = products.reshape(batch, height, width, high, wide, channels)
+    padded = jnp.zeros((shape[0], shape[1] + 2 * top, shape[2] + 2 * left, channels), g.dtype)
+    for i in range(high):
+        for j in range(wide):
+            read = (slice(k, k + s * n, s) for k, s, n in zip((i, j), strides, (height, width), strict=True))
+            padded = padded.at[:, *read].add(products[:, :, :, i, j])
+    return padded[:, top : top + shape[1], left : left + shape[2]]
 
 
-def _windows(x: jax.Array, size: int, space: tuple[int, int], stride: int, layout: Layout) -> list[jax.Array]:
-    """Return the `size**2` shifts of the padded `x`, row by row, each with `space` = (height, width) pixels."""
-    padded = pad_space(x, (size - 1) // 2, layout)
-    return [shifted(padded, (i, j), space, stride, layout) for i in range(size) for j in range(size)]
+def _windows(x: jax.Array, size: Pair, space: tuple[int, int], stride: Pair, layout: Layout) -> list[jax.Array]:
+    """Return the shifts of the padded `x` for each tap, row by row, each with `space` = (height, width) pixels."""
+    high, wide = pair(size)
+    padded = pad_space(x, _margins((high, wide)), layout)
+    return [shifted(padded, (i, j), space, stride, layout) for i in range(high) for j in range(wide)]
+
+
+def _margins(size: Sequence[int]) -> tuple[int, int]:
+    return (size[0] - 1) // 2, (size[1] - 1) // 2
 
 
 def _conv_chwn(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:

@@ -5,6 +5,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+Pair = int | tuple[int, int]
+"""For height and width: one number for both, or one each."""
+
 
 class Layout(NamedTuple):
     """Axis numbers of a rank-4 image tensor."""
@@ -52,19 +55,22 @@ def to_nhwc(x: jax.Array, layout: Layout) -> jax.Array:
     return from_nhwc(x, layout)
 
 
-def shifted(
-    x: jax.Array, offset: tuple[int, int], size: tuple[int, ...], stride: int | tuple[int, int], layout: Layout
-) -> jax.Array:
+def pair(both: Pair) -> tuple[int, int]:
+    """Return a number for each of (height, width), from one for both or one for each."""
+    return (both, both) if isinstance(both, int) else both
+
+
+def shifted(x: jax.Array, offset: tuple[int, int], size: tuple[int, ...], stride: Pair, layout: Layout) -> jax.Array:
     """Slice a window of `size` = (height, width) outputs from `offset` on, at steps of `stride` on each axis."""
     start, limit, strides = [0] * 4, list(x.shape), [1] * 4
-    steps = (stride, stride) if isinstance(stride, int) else stride
-    for axis, first, count, step in zip((layout.height, layout.width), offset, size, steps, strict=True):
+    for axis, first, count, step in zip((layout.height, layout.width), offset, size, pair(stride), strict=True):
         start[axis], limit[axis], strides[axis] = first, first + step * (count - 1) + 1, step
     return jax.lax.slice(x, start, limit, strides)
 
 
-def pad_space(x: jax.Array, pad: int, layout: Layout) -> jax.Array:
+def pad_space(x: jax.Array, pad: Pair, layout: Layout) -> jax.Array:
     """Pad height and width with `pad` zeros on both sides."""
     widths = [(0, 0)] * 4
-    widths[layout.height] = widths[layout.width] = (pad, pad)
-    return jnp.pad(x, widths) if pad else x
+    for axis, zeros in zip((layout.height, layout.width), pair(pad), strict=True):
+        widths[axis] = (zeros, zeros)
+    return jnp.pad(x, widths) if any(pair(pad)) else x

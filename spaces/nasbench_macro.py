@@ -49,7 +49,7 @@ class InvertedResidual(nnx.Module):
         self.convs = nnx.List[nnx.Module]([])
         if expansion:
             self.convs.append(conv(inputs, hidden, 1))
-            self.convs.append(conv(hidden, hidden, size, stride=stride, groups=hidden))
+            self.convs.append(conv(hidden, hidden, size, stride=stride, depthwise=True))
             self.convs.append(conv(hidden, outputs, 1, relu=False))
         elif not self.residual:
             self.convs.append(conv(inputs, outputs, 1, stride=stride, relu=False))

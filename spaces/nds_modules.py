@@ -2,18 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxnas.kernels.channelwise import avg_pool, max_pool
 from jaxnas.kernels.gram import gram
 from jaxnas.kernels.layout import Layout
 from jaxnas.layers import EPSILON, AvgPool, Identity, Op, Params, Zero
 from jaxnas.modules import ModuleOp
 from jaxnas.network import Config, Init
 from jaxnas.spaces.cell_ops import OPS, Conv, Factorized, Part, Pool, Skip
-from jaxnas.spaces.conv_norm import Depthwise
+from jaxnas.spaces.conv_norm import Conv2d, Depthwise
 
 INITS: dict[Init, nnx.Initializer] = {
     "kaiming": nnx.initializers.variance_scaling(2, "fan_in", "normal"),
@@ -25,33 +27,18 @@ class Convolution(nnx.Module):
     """[ReLU,] convolution [, batch normalisation]."""
 
     def __init__(self, part: Conv, inputs: int, outputs: int, stride: int, init: Init, *, rngs: nnx.Rngs):
-        down, across = (stride if taken else 1 for taken in part.strided)
+        strides = (stride if part.strided[0] else 1, stride if part.strided[1] else 1)
+        rest: dict[str, Any] = {"strides": strides, "kernel_init": INITS[init], "rngs": rngs}
         self.relu = part.relu
-        self.conv: nnx.Module
+        self.conv: Conv2d | Depthwise
         if part.depthwise:
-            self.conv = Depthwise(
-                outputs,
-                part.size,
-                strides=(down, across),
-                dilation=part.dilation,
-                kernel_init=INITS[init],
-                rngs=rngs,
-            )
+            self.conv = Depthwise(outputs, part.size, dilation=part.dilation, **rest)
         else:
-            self.conv = nnx.Conv(
-                inputs,
-                outputs,
-                part.size,
-                strides=(down, across),
-                padding=[(size // 2,) * 2 for size in part.size],
-                use_bias=False,
-                kernel_init=INITS[init],
-                rngs=rngs,
-            )
+            self.conv = Conv2d(inputs, outputs, part.size, **rest)
         self.norm = norm(outputs, rngs) if part.norm else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = self.conv(jax.nn.relu(x) if self.relu else x)  # type: ignore[operator]
+        y = self.conv(jax.nn.relu(x) if self.relu else x)
         return y if self.norm is None else self.norm(y)
 
 
@@ -61,8 +48,7 @@ class FactorizedReduction(nnx.Module):
     def __init__(self, inputs: int, outputs: int, init: Init, *, rngs: nnx.Rngs):
         halves = (outputs - outputs // 2, outputs // 2)
         self.convs = nnx.List(
-            nnx.Conv(inputs, half, (1, 1), strides=2, use_bias=False, kernel_init=INITS[init], rngs=rngs)
-            for half in halves
+            Conv2d(inputs, half, (1, 1), strides=(2, 2), kernel_init=INITS[init], rngs=rngs) for half in halves
         )
         self.norm = norm(outputs, rngs)
 
@@ -79,12 +65,7 @@ class Pooling(nnx.Module):
         self.kind, self.size, self.stride = part.kind, part.size, stride
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        window = {
-            "window_shape": (self.size,) * 2,
-            "strides": (self.stride,) * 2,
-            "padding": ((self.size // 2,) * 2,) * 2,
-        }
-        return nnx.max_pool(x, **window) if self.kind == "max" else nnx.avg_pool(x, count_include_pad=False, **window)
+        return (max_pool if self.kind == "max" else avg_pool)(x, self.size, self.stride)
 
 
 class Chain(nnx.Module):
