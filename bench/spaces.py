@@ -25,12 +25,15 @@ from jaxnas.runner import Evaluator
 from jaxnas.scorers import DEFAULTS, Measured
 from jaxnas.spaces import SPACES, Space
 
-DATA = "synthetic"
+DATA, KIND = "synthetic", "spaces"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spaces:
-    """Time every score, at its defaults, on every space that has it. What --out has with the same settings is kept."""
+    """Time every score, at its defaults, on every space that has it.
+
+    What --out has with the same settings, machine and packages is kept: delete it after a change of the code.
+    """
 
     spaces: tuple[str, ...] = tuple(SPACES)
     """Search spaces."""
@@ -57,19 +60,30 @@ def bench(config: Spaces) -> None:
     for name, space in chosen.items():
         archs = space.sample(jax.random.key(SEED), config.archs)
         archs = archs[~space.is_disconnected(archs)]
+        if not len(archs):
+            raise UserError(f"none of {config.archs} random architectures of {name} is connected; give more --archs")
         for scorer in measured:
-            about = {"settings": settings(config, scorer)}
-            found = results.get(name, {}).get(scorer.name, {})
-            if found | about == found:
+            about = settings(config, scorer)
+            if is_known(results.get(name, {}).get(scorer.name), about):
                 continue
             try:
-                found = about | measure(config, name, scorer, archs)
+                found = {"settings": about} | measure(config, name, scorer, archs)
             except UserError as refusal:
                 print(refusal, file=sys.stderr)
                 continue
             results.setdefault(name, {})[scorer.name] = found
             write(config, results, found)
-    print(tables.markdown(TABLE, [{"kind": TABLE.kind, "results": results}]), end="")
+    print(tables.markdown(tables.TABLES[KIND], [{"kind": KIND, "results": results}]), end="")
+
+
+def is_known(found: dict[str, Any] | None, settings: dict[str, Any]) -> bool:
+    """Return whether `found` was measured with these settings, on such a machine and with the same packages."""
+    if found is None:
+        return False
+    here, alike = provenance(), ("device", "devices", "processor")
+    return (found["settings"], found["versions"]) == (settings, here["versions"]) and all(
+        found["machine"][name] == here["machine"][name] for name in alike
+    )
 
 
 def settings(config: Spaces, scorer: Measured) -> dict[str, Any]:
@@ -162,37 +176,8 @@ def steady(score: harness.Scorer, archs: np.ndarray, few: int, config: Spaces) -
 def write(config: Spaces, results: dict[str, Any], newest: dict[str, Any]) -> None:
     """Write the record of the results so far; when, where and with what is that of the `newest`."""
     about = {name: newest[name] for name in ("created", "machine", "versions")}
-    record = {"case": "spaces", "kind": TABLE.kind, "command": command(config), **about, "results": results}
+    record = {"case": "spaces", "kind": KIND, "command": command(config), **about, "results": results}
     config.out.write_text(json.dumps(record, indent=1) + "\n")
-
-
-def rows(record: tables.Record) -> list[str]:
-    """Return a row for each space and score."""
-    return [
-        f"{space} | {scorer} | {row(found)}"
-        for space, own in sorted(record["results"].items())
-        for scorer, found in sorted(own.items())
-    ]
-
-
-def row(found: dict[str, Any]) -> str:
-    """Return the figures of one score on one space."""
-    first, groups = found["first_call_seconds"], found["groups"]
-    whole = "" if groups["space"] is None else f" (of {groups['space']:,})"
-    each = {name: 1000 * value for name, value in found["seconds_per_arch"].items()}
-    return (
-        f"{found['archs_per_second']:.3g} | {tables.seconds(each)} | {first['lower']:.1f} | {first['compile']:.1f}"
-        f" | {groups['sample']:,}{whole} | {found['settings']['archs']:,} in {found['estimated_seconds']:,.0f}"
-        f" | {found['archs']} x {found['rounds']}, {found['created'][:10]}"
-    )
-
-
-TABLE = tables.Table(
-    "spaces",
-    "space | score | architectures/s | ms each (range) | lower s | compile s | groups met (of the space)"
-    " | random ones in s, estimated | run",
-    rows,
-)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

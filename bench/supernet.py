@@ -62,7 +62,7 @@ class Bench:
     """Comma-separated."""
     seeds: tuple[int, ...] = (0,)
     """Of weights, draws and landmarks."""
-    recipe: Recipe = field(default_factory=lambda: Recipe(epochs=50, batch=64))
+    recipe: Recipe = field(default_factory=lambda: Recipe(epochs=120, batch=32, learning_rate=0.1))
     channels: int = 8
     """Of the first stage."""
     cells: int = 1

@@ -124,6 +124,27 @@ def transfer(record: Record) -> list[str]:
     ]
 
 
+def spaces(record: Record) -> list[str]:
+    """Return a row for each space and score."""
+    return [
+        f"{space} | {scorer} | {score_on_space(found)}"
+        for space, own in sorted(record["results"].items())
+        for scorer, found in sorted(own.items())
+    ]
+
+
+def score_on_space(found: dict[str, Any]) -> str:
+    """Return the figures of one score on one space."""
+    first, groups = found["first_call_seconds"], found["groups"]
+    whole = "" if groups["space"] is None else f" (of {groups['space']:,})"
+    each = {name: 1000 * value for name, value in found["seconds_per_arch"].items()}
+    return (
+        f"{found['archs_per_second']:.3g} | {seconds(each)} | {first['lower']:.1f} | {first['compile']:.1f}"
+        f" | {groups['sample']:,}{whole} | {found['settings']['archs']:,} in {found['estimated_seconds']:,.0f}"
+        f" | {found['archs']} x {found['rounds']}, {found['created'][:10]}"
+    )
+
+
 TABLES = {
     "speed": Table(
         "scorer",
@@ -144,6 +165,12 @@ TABLES = {
     ),
     "transfer": Table(
         "transfer", " | ".join(["case", "target", "predicted by", *(f"{n} labels" for n in NUMBERS)]), transfer
+    ),
+    "spaces": Table(
+        "spaces",
+        "space | score | architectures/s | ms each (range) | lower s | compile s | groups met (of the space)"
+        " | random ones in s, estimated | run",
+        spaces,
     ),
 }
 

@@ -23,7 +23,7 @@ from bench.transfer_plot import draw
 from jaxnas import cli
 from jaxnas.errors import UserError, unknown
 from jaxnas.learn.models import MODELS, Model
-from jaxnas.learn.transfer import TRANSFERS, learn_source, zero_shot
+from jaxnas.learn.transfer import TRANSFERS, check_alike, learn_source, zero_shot
 from jaxnas.ranks import KendallTau, ordering, partial_rho, regret, spearman_rho, top_precision
 
 LABELS = (0, 4, 8, 16, 32, 64, 128)
@@ -171,6 +171,7 @@ def figures_of(
     for name in case.models:
         yield SCRATCH + name, by_number(partial(MODELS[name], target.pool), flat(target.pool.zero_label))
     for name, data in sources.items():
+        check_alike(data.pool, target.pool)
         source = learn_source(data.pool, draws.known[name], data.values[draws.known[name]], seed=0)
         start = labelled(partial(zero_shot, source, target.pool), 0, target, draws)
         yield f"{name}: zero-shot", {"0": start}

@@ -15,8 +15,8 @@ class SeparableConv(nnx.Module):
     """ReLU, 3x3 depthwise and 1x1 convolution, batch normalisation."""
 
     def __init__(self, channels: int, rngs: nnx.Rngs):
-        self.depthwise = nnx.Conv(channels, channels, (3, 3), feature_group_count=channels, use_bias=False, rngs=rngs)
-        self.pointwise = nnx.Conv(channels, channels, (1, 1), use_bias=False, rngs=rngs)
+        self.depthwise = own.Depthwise(channels, (3, 3), rngs=rngs)
+        self.pointwise = own.Conv2d(channels, channels, (1, 1), rngs=rngs)
         self.norm = nnx.BatchNorm(channels, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -25,4 +25,5 @@ def check_least(options: object, least: Mapping[str, float], prefix: str = "") -
     for name, low in least.items():
         value = getattr(options, name)
         if value is not None and not low <= value < math.inf:
-            raise UserError(f"--{prefix}{name.replace('_', '-')} is {value}; it must be at least {low}")
+            finite = "" if math.isfinite(value) else "finite and "
+            raise UserError(f"--{prefix}{name.replace('_', '-')} is {value}; it must be {finite}at least {low}")

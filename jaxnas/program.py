@@ -7,7 +7,7 @@ size, the order of the architectures, their neighbours in a batch, the device, t
 import contextlib
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import jax
@@ -27,7 +27,7 @@ TINY = 2**20  # floats
 HELD = 2**28  # bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Setup:
     """On what, how often and where a scorer is run; `Evaluator` says what each of these is."""
 
@@ -99,9 +99,9 @@ class Program:
         """Architectures in a call."""
         return self.batch * len(self.setup.devices)
 
-    def redraw(self, scorer: Measured, setup: Setup) -> None:
-        """Draw anew, for a scorer and a setup that differ in what they draw alone; nothing is compiled again."""
-        self.scorer, self.setup = scorer, setup
+    def redraw(self, scorer: Measured, seed: int) -> None:
+        """Draw anew from another seed, for a scorer that differs in what it draws alone; nothing is compiled again."""
+        self.scorer, self.setup = scorer, replace(self.setup, seed=seed)
         self._draws.drop(self)
 
     def launch(self, archs: np.ndarray) -> Callable[[], list[np.ndarray]]:

@@ -42,7 +42,8 @@ class Evaluator:
     ):
         on = tuple(devices or jax.local_devices())
         mode = mode or ("loop" if on[0].platform == "cpu" else "dispatch")
-        self.space, self.scorer, self.setup = space, scorer, Setup(source, repeats, seed, batch, on, mode)
+        self.space, self.scorer = space, scorer
+        self.setup = Setup(source=source, repeats=repeats, seed=seed, batch=batch, devices=on, mode=mode)
         self._programs: dict[Hashable, Program] = {}
         self._draws = Draws()
 
@@ -82,7 +83,7 @@ class Evaluator:
         """Draw anew from another seed, for a scorer that differs in what it draws alone; nothing is compiled again."""
         self.scorer, self.setup = scorer, replace(self.setup, seed=seed)
         for program in self._programs.values():
-            program.redraw(scorer, self.setup)
+            program.redraw(scorer, seed)
 
     def program(self, group: Hashable = None) -> Program:
         """Return the program of a group of architectures (see `Space.groups`), compiled when it is first used."""

@@ -8,7 +8,7 @@ one shape is traced once, however often a network uses it.
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from jaxnas.kernels.gram import gram
 from jaxnas.kernels.layout import CHWN, NHWC, Layout, Pair, from_nhwc, pad_space, pair, shifted
+from jaxnas.kernels.windows import margins, pulled, total, windows
 
 FUSED = 8  # input channels up to which one fused loop of multiply-adds beats a matrix product on a CPU
 WIDE = 64  # output channels from which a kernel's gradient on `NHWC` is faster as a matrix product for each tap
@@ -61,7 +62,11 @@ def conv2d_input_grad(
     assert isinstance(stride, int)
     if stride == 1:
         return _conv_chwn(g, adjoint, 1)
-    return _strided_input_grad(g, kernel, stride, shape)
+
+    def terms(i: int, j: int, window: jax.Array) -> list[jax.Array]:
+        return [kernel[i, j, :, o][:, None, None, None] * window[o : o + 1] for o in range(len(g))]
+
+    return pulled(terms, (g,), kernel.shape[:2], stride, shape, CHWN)
 
 
 @functools.partial(jax.jit, static_argnames=("size", "stride", "layout"))
@@ -69,17 +74,17 @@ def conv2d_kernel_grad(x: jax.Array, g: jax.Array, size: Pair, stride: Pair, lay
     """Pull the cotangent `g` back to the kernel `[size, size, C_in, C_out]`, summed over the batch."""
     sizes = pair(size)
     if layout is CHWN:
-        patches = jnp.concatenate(_windows(x, size, (g.shape[1], g.shape[2]), stride, layout))
+        patches = jnp.concatenate(windows(x, sizes, stride, layout))
         products = _inner(g.reshape(len(g), -1), patches.reshape(math.prod(sizes) * len(x), -1))
         return products.T.reshape(*sizes, len(x), len(g))
 
     def by_taps(x: jax.Array, g: jax.Array) -> jax.Array:
-        windows = _windows(x, size, (g.shape[1], g.shape[2]), stride, layout)
-        taps = [jax.lax.dot_general(window, g, (((0, 1, 2), (0, 1, 2)), ((), ()))) for window in windows]
+        met = windows(x, sizes, stride, layout)
+        taps = [jax.lax.dot_general(window, g, (((0, 1, 2), (0, 1, 2)), ((), ()))) for window in met]
         return jnp.stack(taps).reshape(*sizes, x.shape[layout.channel], g.shape[layout.channel])
 
     def by_conv(x: jax.Array, g: jax.Array) -> jax.Array:
-        return _lax_conv(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), 1, _margins(sizes)).transpose(1, 2, 0, 3)
+        return _lax_conv(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), 1, sizes).transpose(1, 2, 0, 3)
 
     wide = pair(stride) != (1, 1) or g.shape[layout.channel] >= WIDE
     return by_taps(x, g) if wide else _unless_mapped(by_conv, by_taps)(x, g)
@@ -117,8 +122,7 @@ def conv2d_norm_grads(
         linear = through_moments(g, hat, gain, bias, scale, coupled, layout)
         return NormGrads(linear, conv2d_kernel_grad(x, linear, size, stride, layout), scale, bias)
     features, pixels = len(g), g[0].size
-    windows = _windows(x, size, (g.shape[1], g.shape[2]), stride, layout)
-    rows = jnp.concatenate([*windows, jnp.ones_like(g[:1]), hat]).reshape(-1, pixels)
+    rows = jnp.concatenate([*windows(x, (size, size), stride, layout), jnp.ones_like(g[:1]), hat]).reshape(-1, pixels)
     taps = len(rows) - 1 - features
     own = _inner(g.reshape(features, pixels), rows)
     bias, scale = own[:, taps], jnp.diagonal(own[:, taps + 1 :])
@@ -143,19 +147,16 @@ def through_moments(
 @functools.partial(jax.jit, static_argnames=("size", "stride", "layout"))
 def conv2d_kernel_gram(x: jax.Array, g: jax.Array, size: int, stride: int, layout: Layout) -> jax.Array:
     """Return the Gram matrix `[B, B]` of the kernel's per-sample gradients, valid where samples are independent."""
-    space = (g.shape[layout.height], g.shape[layout.width])
     if layout is CHWN:
         return gram(_sample_kernel_grads(x, g, size, stride), -1)
-    patches = jnp.concatenate(_windows(x, size, space, stride, layout), -1)
+    patches = jnp.concatenate(windows(x, (size, size), stride, layout), -1)
     return gram(jnp.einsum("bhwp,bhwo->bpo", patches, g))
 
 
 @functools.partial(jax.jit, static_argnames=("layout",))
 def sum_pool3x3(x: jax.Array, layout: Layout) -> jax.Array:
     """Sum over 3x3 windows at stride 1, zeros outside; its own adjoint."""
-    space = (x.shape[layout.height], x.shape[layout.width])
-    padded = pad_space(x, 1, layout)
-    return _sum(shifted(padded, (i, j), space, 1, layout) for i in range(3) for j in range(3))
+    return total(windows(x, (3, 3), 1, layout))
 
 
 def window_sizes(x: jax.Array, layout: Layout) -> jax.Array:
@@ -185,18 +186,16 @@ def _conv_nhwc(x: jax.Array, kernel: jax.Array, stride: Pair) -> jax.Array:
     """
 
     def by_patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        high, wide, _, features = kernel.shape
-        down, across = pair(stride)
-        space = (-(-x.shape[1] // down), -(-x.shape[2] // across))
-        patches = jnp.concatenate(_windows(x, (high, wide), space, stride, NHWC), -1)
-        return patches @ kernel.reshape(-1, features)
+        patches = jnp.concatenate(windows(x, kernel.shape[:2], stride, NHWC), -1)
+        return patches @ kernel.reshape(-1, kernel.shape[3])
 
-    margins = _margins(kernel.shape[:2])
-    return _unless_mapped(lambda x, kernel: _lax_conv(x, kernel, stride, margins), by_patches)(x, kernel)
+    size = kernel.shape[:2]
+    return _unless_mapped(lambda x, kernel: _lax_conv(x, kernel, stride, size), by_patches)(x, kernel)
 
 
-def _lax_conv(x: jax.Array, kernel: jax.Array, stride: Pair, margins: Sequence[int]) -> jax.Array:
-    pads = [(margin, margin) for margin in margins]
+def _lax_conv(x: jax.Array, kernel: jax.Array, stride: Pair, size: Sequence[int]) -> jax.Array:
+    """Convolve with the padding of a kernel of `size`."""
+    pads = [(margin, margin) for margin in margins(size)]
     return jax.lax.conv_general_dilated(x, kernel, pair(stride), pads, dimension_numbers=_NHWC)
 
 
@@ -223,7 +222,7 @@ def _scattered(g: jax.Array, kernel: jax.Array, strides: tuple[int, int], shape:
     No multiplication meets the zeros of a spread-out g.
     """
     high, wide, channels, features = kernel.shape
-    (top, left), (batch, height, width, _) = _margins((high, wide)), g.shape
+    (top, left), (batch, height, width, _) = margins((high, wide)), g.shape
     products = g.reshape(-1, features) @ kernel.transpose(3, 0, 1, 2).reshape(features, -1)
     products = products.reshape(batch, height, width, high, wide, channels)
     padded = jnp.zeros((shape[0], shape[1] + 2 * top, shape[2] + 2 * left, channels), g.dtype)
@@ -234,24 +233,12 @@ def _scattered(g: jax.Array, kernel: jax.Array, strides: tuple[int, int], shape:
     return padded[:, top : top + shape[1], left : left + shape[2]]
 
 
-def _windows(x: jax.Array, size: Pair, space: tuple[int, int], stride: Pair, layout: Layout) -> list[jax.Array]:
-    """Return the shifts of the padded `x` for each tap, row by row, each with `space` = (height, width) pixels."""
-    high, wide = pair(size)
-    padded = pad_space(x, _margins((high, wide)), layout)
-    return [shifted(padded, (i, j), space, stride, layout) for i in range(high) for j in range(wide)]
-
-
-def _margins(size: Sequence[int]) -> tuple[int, int]:
-    return (size[0] - 1) // 2, (size[1] - 1) // 2
-
-
 def _conv_chwn(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     """`conv2d` on `[C, H, W, B]`."""
     if kernel.shape[2] > FUSED:
         return _conv_by_rows(x, kernel, stride)
-    size, _, channels, features = kernel.shape
-    space = (-(-x.shape[1] // stride), -(-x.shape[2] // stride))
-    taps = zip(_windows(x, size, space, stride, CHWN), kernel.reshape(-1, channels, features), strict=True)
+    _, _, channels, features = kernel.shape
+    taps = zip(windows(x, kernel.shape[:2], stride, CHWN), kernel.reshape(-1, channels, features), strict=True)
     return sum(weights[c, :, None, None, None] * window[c : c + 1] for window, weights in taps for c in range(channels))
 
 
@@ -270,32 +257,7 @@ def _conv_by_rows(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     padded = jnp.pad(columns, ((0, 0), (0, 0), (pad, pad), (0, 0)))
     taps = [padded[j * features : (j + 1) * features] for j in range(size)]
     space = (height, width)
-    return _sum(shifted(tap, (0, j), space, (1, stride), CHWN) for j, tap in enumerate(taps))
-
-
-def _strided_input_grad(g: jax.Array, kernel: jax.Array, stride: int, shape: tuple[int, ...]) -> jax.Array:
-    """`conv2d_input_grad` on `[C, H, W, B]`, for strides that divide the image.
-
-    Input pixel stride p + a is reached from output p + d through kernel row k where a + pad = k + stride d, so each of
-    the stride^2 phases (a, b) is a small convolution of g, and no multiplication meets the zeros of a spread-out g.
-    """
-    size, pad = kernel.shape[0], (kernel.shape[0] - 1) // 2
-    reach = size // stride + 1
-    padded = jnp.pad(g, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
-
-    def taps(phase: int) -> list[tuple[int, int]]:
-        return [(k, (phase + pad - k) // stride) for k in range(size) if (phase + pad - k) % stride == 0]
-
-    def pixels(a: int, b: int) -> jax.Array:
-        terms = []
-        for i, down in taps(a):
-            for j, right in taps(b):
-                window = shifted(padded, (reach + down, reach + right), g.shape[1:3], 1, CHWN)
-                terms += [kernel[i, j, :, o][:, None, None, None] * window[o : o + 1] for o in range(g.shape[0])]
-        return _sum(terms) if terms else jnp.zeros((kernel.shape[2], *g.shape[1:]), g.dtype)
-
-    rows = [jnp.stack([pixels(a, b) for b in range(stride)], 3) for a in range(stride)]
-    return jnp.stack(rows, 2).reshape(shape)
+    return total(shifted(tap, (0, j), space, (1, stride), CHWN) for j, tap in enumerate(taps))
 
 
 def _sample_kernel_grads(x: jax.Array, g: jax.Array, size: int, stride: int) -> jax.Array:
@@ -311,12 +273,8 @@ def _sample_kernel_grads(x: jax.Array, g: jax.Array, size: int, stride: int) -> 
 
     def taps(i: int) -> jax.Array:
         band = jnp.swapaxes(shifted(padded, (i, 0), whole, (stride, 1), CHWN), 0, 1)[:, :, None]
-        columns = [_sum(band[..., j + stride * w, :] * own[..., w, :] for w in range(width)) for j in range(size)]
+        columns = [total(band[..., j + stride * w, :] * own[..., w, :] for w in range(width)) for j in range(size)]
         return jnp.stack(columns, 1)
 
     rows = jnp.stack([taps(i) for i in range(size)], 1)
-    return _sum(rows[h] for h in range(height))
-
-
-def _sum(terms: Iterable[jax.Array]) -> jax.Array:
-    return functools.reduce(jnp.add, terms)
+    return total(rows[h] for h in range(height))

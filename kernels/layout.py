@@ -68,9 +68,9 @@ def shifted(x: jax.Array, offset: tuple[int, int], size: tuple[int, ...], stride
     return jax.lax.slice(x, start, limit, strides)
 
 
-def pad_space(x: jax.Array, pad: Pair, layout: Layout) -> jax.Array:
-    """Pad height and width with `pad` zeros on both sides."""
+def pad_space(x: jax.Array, pad: Pair, layout: Layout, fill: float = 0) -> jax.Array:
+    """Pad height and width with `pad` times `fill` on both sides."""
     widths = [(0, 0)] * 4
-    for axis, zeros in zip((layout.height, layout.width), pair(pad), strict=True):
-        widths[axis] = (zeros, zeros)
-    return jnp.pad(x, widths) if any(pair(pad)) else x
+    for axis, count in zip((layout.height, layout.width), pair(pad), strict=True):
+        widths[axis] = (count, count)
+    return jnp.pad(x, widths, constant_values=fill) if any(pair(pad)) else x

@@ -4,19 +4,22 @@ Networks draw the weights of `ConvNormReLU` (`ModuleOp.own_init` is false).
 """
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
-from jaxnas.kernels.channelwise import depthwise
+from jaxnas.kernels import channelwise
 from jaxnas.kernels.conv import conv2d
 from jaxnas.kernels.layout import NHWC
 from jaxnas.layers import EPSILON
+
+LECUN = nnx.initializers.lecun_normal()
 
 
 class Conv2d(nnx.Module):
     """Convolution without bias on `[B, H, W, C]`, with odd kernels; the padding keeps the image.
 
-    As `nnx.Conv`, but with the gradients of `kernels.conv`: those that automatic differentiation makes take ten times
-    as long in a loop or a branch (XLA's CPU compiler, jax 0.10.2).
+    Outputs and first derivatives, in reverse, are those of `nnx.Conv`. In a loop or a branch, where scorers run it,
+    XLA's CPU compiler runs what automatic differentiation makes of `nnx.Conv` about ten times slower (jax 0.10.2).
 
     Args:
       inputs, outputs: channels.
@@ -31,15 +34,15 @@ class Conv2d(nnx.Module):
         outputs: int,
         size: tuple[int, int],
         *,
-        strides: tuple[int, int],
-        kernel_init: nnx.Initializer = nnx.initializers.lecun_normal(),  # noqa: B008
+        strides: tuple[int, int] = (1, 1),
+        kernel_init: nnx.Initializer = LECUN,
         rngs: nnx.Rngs,
     ):
         self.strides = strides
         self.kernel = nnx.Param(kernel_init(rngs.params(), (*size, inputs, outputs)))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return conv2d(x, self.kernel[...], self.strides, NHWC)
+        return conv2d(*_alike(x, self.kernel[...]), self.strides, NHWC)
 
 
 class Depthwise(nnx.Module):
@@ -58,16 +61,16 @@ class Depthwise(nnx.Module):
         channels: int,
         size: tuple[int, int],
         *,
-        strides: tuple[int, int],
+        strides: tuple[int, int] = (1, 1),
         dilation: int = 1,
-        kernel_init: nnx.Initializer = nnx.initializers.lecun_normal(),  # noqa: B008
+        kernel_init: nnx.Initializer = LECUN,
         rngs: nnx.Rngs,
     ):
         self.strides, self.dilation = strides, dilation
         self.kernel = nnx.Param(kernel_init(rngs.params(), (*size, 1, channels)))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return depthwise(x, self.kernel[...], self.strides, self.dilation)
+        return channelwise.depthwise(*_alike(x, self.kernel[...]), self.strides, self.dilation)
 
 
 class ConvNormReLU(nnx.Module):
@@ -103,3 +106,9 @@ class ConvNormReLU(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         y = self.norm(self.conv(x))
         return jax.nn.relu(y) if self.relu else y
+
+
+def _alike(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return both as the type that holds both: images may be bytes."""
+    kind = jnp.promote_types(x.dtype, kernel.dtype)
+    return x.astype(kind), kernel.astype(kind)

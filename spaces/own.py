@@ -14,6 +14,8 @@ from jaxnas.network import Config
 from jaxnas.spaces.base import Space
 from jaxnas.spaces.cell import CellSpace
 from jaxnas.spaces.cell_network import Cell
+from jaxnas.spaces.conv_norm import Conv2d as Conv2d  # for modules of one's own, as is the next
+from jaxnas.spaces.conv_norm import Depthwise as Depthwise
 from jaxnas.user_file import load_variable
 
 Maker = Callable[[int, Config], Op]

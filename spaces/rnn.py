@@ -35,7 +35,7 @@ SLOT_NAMES = (
 X, PREV, NODE, NEW, SLOTS = 0, 1, 1 + MAX_HIDDEN, 1 + MAX_HIDDEN + MAX_NODES, len(SLOT_NAMES)
 PAD, COLUMNS = -1, 2 + INPUTS
 SLOPE = 0.01  # of the leaky ReLU
-ELEMENTWISE: Mapping[int, Callable[..., jax.Array]] = {  # in the order of `OPS`; of at least the inputs that it takes
+ELEMENTWISE: Mapping[int, Callable[..., jax.Array]] = {  # of at least the inputs that it takes
     BLEND: lambda a, b, c: a * b + (1 - a) * c,
     PROD: lambda a, b, *_: a * b,
     SUM: lambda a, b, *_: a + b,
@@ -174,7 +174,7 @@ def _forward(layer: Params, rows: jax.Array, x: jax.Array) -> jax.Array:
             a, b, c = (buffer[source] for source in inputs)
             branches: list[Callable[[], jax.Array]] = [
                 lambda: _linear(layer, ordinals[i], inputs, now, (a, b, c)),
-                *(partial(op, a, b, c) for op in ELEMENTWISE.values()),
+                *(partial(ELEMENTWISE[op], a, b, c) for op in range(LINEAR + 1, len(OPS))),
             ]
             return buffer.at[rows[i, 0]].set(jax.lax.switch(rows[i, 1], branches))
 

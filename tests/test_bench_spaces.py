@@ -35,7 +35,7 @@ def test_the_record_has_what_the_space_has_and_is_taken_up_again(timed, tmp_path
     assert "no network for 'sequence'" in printed.err
     *_, row = printed.out.splitlines()
     assert row.startswith("| nasbench_macro | regions | ") and "| 1 (of 1) | 8 in " in row
-    assert row.count("|") == bench.TABLE.header.count("|") + 2
+    assert row.count("|") == bench.tables.TABLES["spaces"].header.count("|") + 2
     record = out.read_text()
     (found,) = json.loads(record)["results"]["nasbench_macro"].values()
     first, each = found["first_call_seconds"], found["seconds_per_arch"]["median"]
@@ -49,6 +49,12 @@ def test_the_record_has_what_the_space_has_and_is_taken_up_again(timed, tmp_path
 
     assert bench.main([*argv, *chosen, "--seconds", "0.02"]) == 0
     assert len(timed) == 2
+
+    elsewhere = json.loads(record)
+    elsewhere["results"]["nasbench_macro"]["regions"]["machine"]["processor"] = "another"
+    out.write_text(json.dumps(elsewhere))
+    assert bench.main([*argv, *chosen]) == 0
+    assert len(timed) == 3
 
 
 def test_what_is_finished_stays_when_interrupted(monkeypatch, tmp_path):

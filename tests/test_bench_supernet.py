@@ -47,8 +47,8 @@ def test_arms_differ_in_what_they_say(bench, ground):
     arms = {name: bench.arm(config, name, 0, ground) for name in bench.ARMS}
     ordered, shuffled = arms["landmarks"][0].archs, arms["shuffled"][0].archs
     assert sorted(ordered.tolist()) == sorted(shuffled.tolist()) and ordered.tolist() != shuffled.tolist()
-    assert {recipe.epochs for name, (_, recipe) in arms.items() if name != "longer"} == {50}
-    assert arms["longer"][1].epochs == 20 + 3 * 30  # no rank loss in the 19 epochs of the warm-up and the one after
+    assert {recipe.epochs for name, (_, recipe) in arms.items() if name != "longer"} == {120}
+    assert arms["longer"][1].epochs == 46 + 3 * 74  # no rank loss in the 45 epochs of the warm-up and the one after
 
 
 def test_figures_of_a_perfect_and_a_reversed_score(bench, ground):

@@ -65,20 +65,6 @@ def test_convolution_and_its_adjoints(layout, widths, size, stride):
     assert_close(conv.conv2d_kernel_gram(own_x, own_g, size, stride, layout), samples_gram)
 
 
-@pytest.mark.parametrize(("size", "strides"), [((1, 3), (1, 2)), ((3, 1), (2, 1)), ((5, 3), (1, 1)), ((1, 1), (2, 2))])
-def test_kernels_and_strides_that_differ_down_and_across(size, strides):
-    x, kernel = normal(BATCH, SIDE, SIDE + 1, 3), normal(*size, 3, 2)
-
-    def by_lax(x, kernel):
-        pads = [(k // 2, k // 2) for k in size]
-        return jax.lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
-    expected, pull = jax.vjp(by_lax, x, kernel)
-    y, own_pull = jax.vjp(lambda x, kernel: conv.conv2d(x, kernel, strides, NHWC), x, kernel)
-    assert_close(y, expected)
-    jax.tree.map(assert_close, own_pull(y), pull(expected))
-
-
 @on_all_cases
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("mapped", [(0, 0), (None, 0), (0, None)], ids=["both", "kernels", "images"])

@@ -576,7 +576,8 @@ def test_cells_are_scored_in_batches_of_one_program(compiles):
 
     def program(batch):
         scorer = Sequences(samples=2, steps=2)
-        return Program(network, scorer, Setup(data.load("synthetic"), 2, 0, batch, jax.devices()[:1], "loop"), Draws())
+        how = {"source": data.load("synthetic"), "repeats": 2, "seed": 0, "devices": jax.devices()[:1], "mode": "loop"}
+        return Program(network, scorer, Setup(**how, batch=batch), Draws())
 
     archs = SPACE.sample(jax.random.key(5), 5)
     large = program(4)
