@@ -57,6 +57,7 @@ def bench(config: Spaces) -> None:
     measured = [s for s in scorers.select(",".join(config.scorers)).values() if isinstance(s, Measured)]
     make_folder(config.out.parent)
     results = json.loads(config.out.read_text())["results"] if config.out.exists() else {}
+    here = provenance()
     for name, space in chosen.items():
         archs = space.sample(jax.random.key(SEED), config.archs)
         archs = archs[~space.is_disconnected(archs)]
@@ -64,7 +65,7 @@ def bench(config: Spaces) -> None:
             raise UserError(f"none of {config.archs} random architectures of {name} is connected; give more --archs")
         for scorer in measured:
             about = settings(config, scorer)
-            if is_known(results.get(name, {}).get(scorer.name), about):
+            if is_known(results.get(name, {}).get(scorer.name), about, here):
                 continue
             try:
                 found = {"settings": about} | measure(config, name, scorer, archs)
@@ -76,13 +77,12 @@ def bench(config: Spaces) -> None:
     print(tables.markdown(tables.TABLES[KIND], [{"kind": KIND, "results": results}]), end="")
 
 
-def is_known(found: dict[str, Any] | None, settings: dict[str, Any]) -> bool:
-    """Return whether `found` was measured with these settings, on such a machine and with the same packages."""
+def is_known(found: dict[str, Any] | None, settings: dict[str, Any], here: dict[str, Any]) -> bool:
+    """Return whether `found` was measured with these settings, on such a machine as `here` and with its packages."""
     if found is None:
         return False
-    here, alike = provenance(), ("device", "devices", "processor")
     return (found["settings"], found["versions"]) == (settings, here["versions"]) and all(
-        found["machine"][name] == here["machine"][name] for name in alike
+        found["machine"][name] == here["machine"][name] for name in ("device", "devices", "processor")
     )
 
 

@@ -1,6 +1,6 @@
 """Convolution and its adjoints, in both layouts, with odd kernels and zero padding `(k - 1) / 2`.
 
-Kernels are `[k, k, C_in, C_out]` (HWIO) in either layout. On `NHWC` a convolution is `lax.conv_general_dilated`, and
+Kernels are `[h, w, C_in, C_out]` (HWIO) in either layout. On `NHWC` a convolution is `lax.conv_general_dilated`, and
 kernels and strides may differ down and across. On `CHWN` it is a sum of shifted multiply-adds, which XLA fuses into one
 loop, up to a few channels, and from there a matrix product with the stacked shifts. The functions are jitted so that
 one shape is traced once, however often a network uses it.
@@ -71,7 +71,7 @@ def conv2d_input_grad(
 
 @functools.partial(jax.jit, static_argnames=("size", "stride", "layout"))
 def conv2d_kernel_grad(x: jax.Array, g: jax.Array, size: Pair, stride: Pair, layout: Layout) -> jax.Array:
-    """Pull the cotangent `g` back to the kernel `[size, size, C_in, C_out]`, summed over the batch."""
+    """Pull the cotangent `g` back to the kernel `[*size, C_in, C_out]`, summed over the batch."""
     sizes = pair(size)
     if layout is CHWN:
         patches = jnp.concatenate(windows(x, sizes, stride, layout))
