@@ -8,7 +8,7 @@ architecture: architectures share them.
 import functools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ from jaxnas.places import Ops as Ops
 from jaxnas.places import Path as Path
 from jaxnas.places import Place as Place
 from jaxnas.places import Run, Trace, each_op
-from jaxnas.weights import Draw, Weights, blank, drawn_at, nested
+from jaxnas.weights import Draw, Weights, blank, drawn_at, nested, rescaled
 from jaxnas.weights import Init as Init
 
 
@@ -115,6 +115,18 @@ class Network(ABC):
         assert isinstance(path[-1], int)
         return path[-1]
 
+    def input_shares(self, arch: jax.Array) -> Mapping[Path, jax.Array]:
+        """Return which share of an op's inputs `arch` has, by path; the others are zeros. Ops not named have all."""
+        return {}
+
+    def tap_masks(self, arch: jax.Array) -> Sequence[jax.Array] | None:
+        """Return which channels `[C]` of each tap `arch` has, the others being zeros; None if it has all."""
+        return None
+
+    def sized(self, params: nnx.State, arch: jax.Array, *, steps: bool) -> nnx.State:
+        """Return the parameters as `arch` would draw them, whose ops have fewer inputs (see `weights.rescaled`)."""
+        return rescaled(params, self.input_shares(arch), steps=steps)
+
     def init(self, key: jax.Array) -> nnx.State:
         """Draw the parameters from `key`."""
         return jax.tree.map(jnp.asarray, nnx.state(SharedNetwork(self, rngs=nnx.Rngs(params=key)), nnx.Param))
@@ -129,7 +141,7 @@ class Network(ABC):
 
     def apply(self, params: nnx.State, arch: jax.Array, x: jax.Array, probe: jax.Array | None = None) -> jax.Array:
         """Return the logits `[B, classes]` of images `[B, H, W, C]`; for `probe` see `layers.run`."""
-        return self.module(params)(x, arch, probe)
+        return self.module(self.sized(params, arch, steps=False))(x, arch, probe)
 
     def taps(
         self, params: nnx.State, arch: jax.Array, x: jax.Array, running: Mapping[str, Moments] | None = None
@@ -139,13 +151,13 @@ class Network(ABC):
         Variances are unbiased, for running averages; `running` moments replace the batch's (evaluation; places with a
         choice always use the batch's).
         """
-        at = self.run(self.module(params), arch, running=running)
+        at = self.run(self.module(self.sized(params, arch, steps=True)), arch, running=running)
         features = self.features(at, arch, from_nhwc(x, self.config.layout))
         return [to_nhwc(f, self.config.layout) for f in features], at.moments
 
     def patterns(self, params: nnx.State, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
         """Return the signs `[U, B]` of what ReLUs read, each tensor once; constant where no chosen op has a ReLU."""
-        layout, module = self.config.layout, self.module(params)
+        layout, module = self.config.layout, self.module(self.sized(params, arch, steps=False))
         at = self.run(module, arch, records=True)
         last = self.features(at, arch, from_nhwc(x, layout))[-1]
         head = self.places()[HEAD]

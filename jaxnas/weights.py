@@ -81,6 +81,26 @@ def drawn_at(places: Mapping[Path, Ops], draw: Callable[[Op, int], Params]) -> d
     return drawn
 
 
+def rescaled(params: nnx.State, shares: Mapping[Path, jax.Array], *, steps: bool) -> nnx.State:
+    """Return the weights at the paths of `shares` times s = 1 / sqrt(share): drawn for that share of the inputs.
+
+    Derivatives with respect to the result are those with respect to `params`; with `steps` they are 1 / s of that, so
+    that a step of gradient descent on `params` is one on the result: s (w - g / s) = s w - g.
+    """
+
+    def own(path: tuple[Any, ...], leaf: nnx.Param) -> Any:
+        share = shares.get(path[:-1])
+        if share is None or str(path[-1]).rpartition("/")[-1] not in ("kernel", "offset"):
+            return leaf
+        factor = jax.lax.rsqrt(share)
+        kept = 1 / factor if steps else 1.0
+        return leaf.replace(kept * leaf[...] + jax.lax.stop_gradient((factor - kept) * leaf[...]))
+
+    if not shares:
+        return params
+    return nnx.from_flat_state([(path, own(path, leaf)) for path, leaf in nnx.to_flat_state(params)])
+
+
 def _taken(stacked: Params, i: int) -> Weights:
     return Weights({name: values[i] for name, values in stacked.items()})
 

@@ -54,7 +54,7 @@ class Darts(TwoCells):
         if group != MASKS:
             return super().network(purpose, group, **changes)
         self.check_purpose(purpose, SETTINGS)
-        return SupernetNetwork(**common(self.ops, self.nodes, purpose, Group(*THIN, self.nodes, self.nodes), **changes))
+        return SupernetNetwork(**common(self.ops, self.nodes, purpose, Group(*THIN), **changes))
 
     def is_disconnected(self, archs: np.ndarray) -> np.ndarray:
         """Return `[N]`; of op masks, whether no path leads through a normal cell and a reduction cell after it."""

@@ -3,23 +3,20 @@
 The network has the widest architecture's weights. Behind every operation a mask of zeros and ones leaves an
 architecture the first channels of each layer, so that all 32,768 are one compiled program; every one costs what the
 widest does. Channels that are left out are zero and get no gradient: logits, batch moments and NTK are exactly those of
-the narrow network. Its weights are scaled to its own number of inputs (`sized`), as it would draw them itself; steps of
-gradient descent, too, are those of the narrow network. GenNAS's heads, which belong to the scorer, have the largest
-width and read the zeros along with the rest.
+the narrow network. Its weights are scaled to its own number of inputs, as it would draw them itself; steps of gradient
+descent, too, are those of the narrow network.
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from jaxnas.kernels.conv import mean_pool2x2
-from jaxnas.layers import ConvNorm, Head, Identity, Moments
+from jaxnas.layers import ConvNorm, Head, Identity, Op
 from jaxnas.network import HEAD, Config, Network, Ops, Path, Place
 
 LAYERS, CHOICES = 5, 8  # layer 0: stem and cell; 1 and 3: reductions; 2 and 4: cells
@@ -72,31 +69,18 @@ class SizeNetwork(Network):
                 features.append(x)
         return features
 
-    def apply(self, params: nnx.State, arch: jax.Array, x: jax.Array, probe: jax.Array | None = None) -> jax.Array:
-        return super().apply(self.sized(params, arch, steps=False), arch, x, probe)
-
-    def taps(
-        self, params: nnx.State, arch: jax.Array, x: jax.Array, running: Mapping[str, Moments] | None = None
-    ) -> tuple[list[jax.Array], dict[str, Moments]]:
-        return super().taps(self.sized(params, arch, steps=True), arch, x, running)
-
-    def sized(self, params: nnx.State, arch: jax.Array, *, steps: bool) -> nnx.State:
-        """Return the weights times s = sqrt(widest / own number of inputs), as both initialisations would have it.
-
-        Derivatives with respect to the result are those with respect to `params`; with `steps` they are 1 / s of
-        that, so that a step of gradient descent on `params` is one on the result: s (w - g / s) = s w - g.
-        """
+    def input_shares(self, arch: jax.Array) -> Mapping[Path, jax.Array]:
         if self.widths:
-            return params
+            return {}
+        shares: dict[Path, jax.Array] = {}
+        for path, ops in self.places().items():
+            if path != ("stem",):
+                share = (arch[_input_layer(path)] + 1) / CHOICES
+                shares |= {path: share} if isinstance(ops, Op) else dict.fromkeys([(*path, op) for op in ops], share)
+        return shares
 
-        def scaled(path: tuple[Any, ...], leaf: nnx.Param) -> Any:
-            if path[0] == "stem" or path[-1] not in ("kernel", "offset"):
-                return leaf
-            factor = jnp.sqrt(CHOICES / (arch[_input_layer(path)] + 1))
-            share = 1 / factor if steps else 1.0
-            return leaf.replace(share * leaf[...] + jax.lax.stop_gradient((factor - share) * leaf[...]))
-
-        return nnx.from_flat_state([(path, scaled(path, leaf)) for path, leaf in nnx.to_flat_state(params)])
+    def tap_masks(self, arch: jax.Array) -> Sequence[jax.Array] | None:
+        return None if self.widths else [self._mask(arch[layer]) for layer in range(0, LAYERS, 2)]
 
     def activations(self, images: int) -> int:
         """Return the floats that a forward pass of `images` images keeps: two for each input of an operation."""
@@ -108,8 +92,10 @@ class SizeNetwork(Network):
     def _masked(self, x: jax.Array, choice: jax.Array) -> jax.Array:
         if self.widths:
             return x
-        mask = jnp.arange(self.config.channels) < (choice + 1) * self.config.channels // CHOICES
-        return x * self.config.layout.per_channel(mask.astype(x.dtype))
+        return x * self.config.layout.per_channel(self._mask(choice).astype(x.dtype))
+
+    def _mask(self, choice: jax.Array) -> jax.Array:
+        return jnp.arange(self.config.channels) < (choice + 1) * self.config.channels // CHOICES
 
     def _reduction(self, at: Place, layer: int, arch: jax.Array, x: jax.Array) -> jax.Array:
         path = ("layers", layer)

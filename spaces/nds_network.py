@@ -4,6 +4,7 @@ An op of a reduction cell halves the image if it is applied to one of the cell's
 """
 
 from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -50,12 +51,10 @@ SETTINGS = {
 
 
 class Group(NamedTuple):
-    """Networks of one size: width, depth, and how many nodes make the output of a normal and of a reduction cell."""
+    """Networks of one size."""
 
     width: int
     depth: int
-    normal: int
-    reduction: int
 
 
 class Entry(NamedTuple):
@@ -80,7 +79,7 @@ class TwoCellNetwork(Network):
     Attributes:
       names: the ops.
       nodes: of a cell, without its inputs.
-      multiples: how many nodes make the output of a normal and of a reduction cell.
+      multiples: how many nodes the output of a normal and of a reduction cell has room for.
       frame: what is around the cells.
       reductions: whether each cell is a reduction cell.
       normed: batch normalisation and ReLU stand before the classifier.
@@ -177,7 +176,8 @@ class GenotypeNetwork(TwoCellNetwork):
     cell's inputs, where it halves the image, than on nodes.
 
     Attributes:
-      loose: the output of a cell is made of those nodes which the architecture's last numbers name; otherwise of all.
+      loose: the output of a cell is made of those nodes which the architecture's last numbers name, the others being
+        zeros; otherwise of all. The ops that read it have the weights that they would draw for those nodes alone.
     """
 
     loose: bool
@@ -207,11 +207,31 @@ class GenotypeNetwork(TwoCellNetwork):
         paths: list[Path] = [("cells", cell, place) for place in range(places)]
         nodes = at.each(paths, turn, jnp.concatenate([jnp.stack(entries), blank]), (pairs, targets))[INPUTS:]
         if self.loose:
-            flags = arch[2 + 4 * places :].reshape(2, self.nodes)[int(reduction)]
-            nodes = nodes[jnp.nonzero(flags, size=self.multiples[reduction])[0]]
+            nodes *= self._outputs(arch)[int(reduction)].reshape(-1, 1, 1, 1, 1).astype(nodes.dtype)
         if reduction:
             nodes = jax.lax.slice(nodes, [0] * 5, [len(nodes), *halved(entries[0].shape, layout)])
         return self.concat(nodes)
+
+    def input_shares(self, arch: jax.Array) -> Mapping[Path, jax.Array]:
+        if not self.loose:
+            return {}
+        of_cell = self._outputs(arch).mean(-1)
+        given = [of_cell[int(reduction)] for reduction in self.reductions]
+        later = range(1, len(given))
+        last = {("entries", cell, 1): given[cell - 1] for cell in later}
+        return last | {("entries", cell, 0): given[cell - 2] for cell in later[1:]} | {HEAD: given[-1]}
+
+    def tap_masks(self, arch: jax.Array) -> Sequence[jax.Array] | None:
+        if not self.loose:
+            return None
+        outputs, shapes = self._outputs(arch), self.shapes
+        of_cells = [jnp.repeat(outputs[int(shape.reduction)], shape.channels) for shape in shapes]
+        of_stem = jnp.ones(self.tap_widths[0], bool)
+        return [of_cells[cell - 1] if cell else of_stem for cell in (*self.before_taps, len(shapes))]
+
+    def _outputs(self, arch: jax.Array) -> jax.Array:
+        """Return which nodes are output, of the normal and of the reduction cell `[2, n]`."""
+        return arch[2 + 8 * self.nodes :].reshape(2, self.nodes) > 0
 
     def op_costs(self, archs: np.ndarray, flops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         ops = np.asarray(archs)[:, 2 : 2 + 8 * self.nodes : 2].reshape(len(archs), 2, -1)
@@ -234,7 +254,7 @@ def common(names: tuple[str, ...], nodes: int, purpose: str, group: Group, **cha
     return {
         "names": names,
         "nodes": nodes,
-        "multiples": (group.normal, group.reduction),
+        "multiples": (nodes, nodes),
         "frame": frame,
         "reductions": (False, True) if thin else tuple(reductions(group.depth)),
         "normed": thin,

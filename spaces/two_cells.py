@@ -12,7 +12,7 @@ of the same code.
 
 import math
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
@@ -156,11 +156,11 @@ class TwoCells(Space):
         return np.where(given == -1, self.default[purpose], given)
 
     def groups(self, archs: np.ndarray, purpose: str) -> list[Hashable]:
-        """Return width, depth, and how many nodes make the output of a normal and of a reduction cell."""
+        """Return width and depth."""
         self.check_purpose(purpose, SETTINGS)
         sizes = SETTINGS[purpose].sizes
         found = np.tile(THIN, (len(archs), 1)) if sizes is None else self.sizes(archs, sizes)
-        return [Group(*row) for row in np.concatenate([found, self.split(archs)[2].sum(-1)], 1).tolist()]
+        return [Group(*size) for size in found.tolist()]
 
     def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> TwoCellNetwork:
         """Return the network of a group; without one that of `example`."""
@@ -173,8 +173,9 @@ class TwoCells(Space):
     def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> TwoCellModule:
         """Return one architecture as an ordinary Flax NNX module, with weights of its own drawn from `rngs`."""
         arch = self.encode(arch) if isinstance(arch, str) else np.asarray(arch)
-        network = self.network(purpose, self.groups(arch[None], purpose)[0])
         ops, sources, outputs = (part[0] for part in self.split(arch[None]))
+        network = self.network(purpose, self.groups(arch[None], purpose)[0])
+        network = replace(network, multiples=tuple(outputs.sum(-1).tolist()))
         return TwoCellModule(network, ops, sources, outputs, rngs=rngs)
 
     def params(self, archs: np.ndarray, purpose: str = "benchmark") -> np.ndarray:

@@ -57,8 +57,8 @@ def test_the_supernet_has_the_weights_of_te_nas():
 def moved(network, params, arch, space):
     """Return the module of `arch` with its share of the network's weights."""
     module = space.build(arch, rngs=nnx.Rngs(0), purpose="ntk")
-    shared = network.module(params)
-    ops, sources, _ = (part[0] for part in space.split(arch[None]))
+    shared = network.module(network.sized(params, jnp.asarray(arch), steps=False))
+    ops, sources, outputs = (part[0] for part in space.split(arch[None]))
 
     def put(target, values):
         leaves = [(path, leaf.replace(values["/".join(map(str, path))])) for path, leaf in flat(target)]
@@ -67,13 +67,21 @@ def moved(network, params, arch, space):
     def flat(target):
         return nnx.to_flat_state(nnx.state(target, nnx.Param))
 
+    def given(cell):
+        """Return which channels the cell outputs."""
+        shape = network.shapes[cell]
+        return np.repeat(outputs[int(shape.reduction)], shape.channels)
+
     def conv_norm(target, values):
         put(target, {"conv/kernel": values["kernel"], "norm/scale": values["scale"], "norm/bias": values["bias"]})
 
     conv_norm(module.stem[0], shared.weights(("stem", 0)))
     for number, (cell, shape) in enumerate(zip(module.cells, network.shapes, strict=True)):
         for i, entry in enumerate(cell.entries):
-            conv_norm(entry.parts[0], shared.weights(("entries", number, i)))
+            weights = shared.weights(("entries", number, i))
+            if (source := number - 2 + i) >= 0:
+                weights |= {"kernel": weights["kernel"][:, :, given(source)]}
+            conv_norm(entry.parts[0], weights)
         own = iter(cell.ops)
         for place, (op, source) in enumerate(zip(ops[number], sources[number], strict=True)):
             name = network.names[op]
@@ -81,9 +89,9 @@ def moved(network, params, arch, space):
                 kept = shape.reduction and source >= INPUTS
                 weights = shared.weights(("cells", number, place))
                 put(next(own), weights.get(f"{name}_on_node" if kept else name, {}))
-    head = shared.weights(("head",))
-    put(module.norm, {"scale": head["scale"], "bias": head["bias"]})
-    put(module.classifier, {"kernel": head["kernel"], "bias": head["offset"]})
+    head, own = shared.weights(("head",)), given(-1)
+    put(module.norm, {"scale": head["scale"][own], "bias": head["bias"][own]})
+    put(module.classifier, {"kernel": head["kernel"][own], "bias": head["offset"]})
     return module
 
 
@@ -103,16 +111,6 @@ def test_taps_are_where_gennas_has_them():
     (arch,) = sized(DARTS, 4, 6)
     network = DARTS.network("regression", DARTS.groups(arch[None], "regression")[0])
     assert network.flow.taps == ((32, 32, 16), (16, 16, 32), (8, 8, 64))
-
-
-def test_groups_are_sizes_and_numbers_of_loose_ends():
-    space = spaces.get("nasnet")
-    archs = space.sample(jax.random.key(0), 300)
-    loose = space.split(archs)[2].sum(-1)
-    assert space.groups(archs, "regression") == [
-        (*a[:2].tolist(), *m) for a, m in zip(archs, loose.tolist(), strict=True)
-    ]
-    assert {group[:2] for group in space.groups(archs, "ntk")} == {(1, 2)}
 
 
 # --- the supernet ----------------------------------------------------------------------------------------------------

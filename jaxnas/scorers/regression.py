@@ -57,6 +57,12 @@ def init_heads(key: jax.Array, widths: Sequence[int], channels: Sequence[int]) -
     return [head(k, w, c) for k, w, c in zip(jax.random.split(key, len(widths)), widths, channels, strict=True)]
 
 
+def fitted(head: Params, mask: jax.Array) -> Params:
+    """Return a head for the channels of `mask` `[C]`, the others being zeros: as it would be drawn for these alone."""
+    factor = jnp.sqrt(mask.size / mask.sum())
+    return {**head, "kernel": head["kernel"] * (mask * factor)[:, None], "offset": head["offset"] * factor}
+
+
 def fit(taps: Taps, params: Any, heads: list[Params], problem: Problem, *, steps: int, version: Version) -> jax.Array:
     """Train `params` and `heads` for `steps` steps and return the score `[]`."""
     optimiser = optax.chain(
@@ -178,6 +184,8 @@ class Regression:
         """Return the error of one architecture, `[]`."""
         head_key, noise_key = jax.random.split(key)
         heads = self._heads(inputs, head_key, network.tap_widths)
+        if (masks := network.tap_masks(arch)) is not None:
+            heads = [fitted(*each) for each in zip(heads, masks, strict=True)]
         problem = self._problem(inputs, noise_key)
 
         def taps(params: Any, x: jax.Array, running: Any) -> tuple[Sequence[jax.Array], Any]:
