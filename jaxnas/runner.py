@@ -58,8 +58,7 @@ class Evaluator:
         """Start scoring and return the function that waits for the scores: the host is free in between."""
         archs = np.asarray(archs, np.int32)
         found = np.flatnonzero(~self.space.is_disconnected(archs))
-        if not self.scorer.counts_dead_ends:
-            archs = self.space.without_dead_ends(archs)
+        archs = self._run_as(archs)
         started = [(rows, self.program(group).launch(archs[rows])) for group, rows in self._by_group(archs, found)]
 
         def wait() -> Finished:
@@ -94,7 +93,14 @@ class Evaluator:
 
     def step(self, archs: np.ndarray) -> int:
         """Return the largest number of architectures that one call takes, for those like `archs` `[N, A]`."""
-        return max(self.program(group).step for group, _ in self._by_group(archs, np.arange(len(archs))))
+        return max(self.program(group).step for group in set(self.groups(archs)))
+
+    def groups(self, archs: np.ndarray) -> list[Hashable]:
+        """Return the group of each of `archs` `[N, A]`; those of one group run in one program."""
+        return self.space.groups(self._run_as(archs), self.scorer.purpose)
+
+    def _run_as(self, archs: np.ndarray) -> np.ndarray:
+        return archs if self.scorer.counts_dead_ends else self.space.without_dead_ends(archs)
 
     def _by_group(self, archs: np.ndarray, rows: np.ndarray) -> list[tuple[Hashable, np.ndarray]]:
         """Return the `rows` of `archs` group by group, in the order in which the groups occur."""

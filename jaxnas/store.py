@@ -21,7 +21,7 @@ import polars as pl
 
 from jaxnas.errors import UserError
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 _PART = re.compile(r"part-(\d{5,})\.parquet")
 _TMP = re.compile(r".+\.tmp-(?P<host>.+)-(?P<pid>\d+)")

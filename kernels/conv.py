@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from jaxnas.kernels.gram import gram
 from jaxnas.kernels.layout import CHWN, NHWC, Layout, Pair, from_nhwc, pad_space, pair, shifted
-from jaxnas.kernels.windows import margins, pulled, total, windows
+from jaxnas.kernels.windows import margins, outputs, pulled, total, windows
 
 FUSED = 8  # input channels up to which one fused loop of multiply-adds beats a matrix product on a CPU
 WIDE = 64  # output channels from which a kernel's gradient on `NHWC` is faster as a matrix product for each tap
@@ -248,8 +248,9 @@ def _conv_by_rows(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     It moves 2 k copies of the image; stacking all k^2 shifts before the product, or summing them after it, moves k^2.
     """
     size, _, channels, features = kernel.shape
-    pad, height, width = (size - 1) // 2, -(-x.shape[1] // stride), -(-x.shape[2] // stride)
+    pad, _ = margins(kernel.shape[:2])
     padded = jnp.pad(x, ((0, 0), (pad, pad), (0, 0), (0, 0)))
+    height, width = outputs(x.shape[1:3], stride)
     whole = (height, x.shape[2])
     rows = jnp.concatenate([shifted(padded, (i, 0), whole, (stride, 1), CHWN) for i in range(size)])
     weights = kernel.transpose(1, 3, 0, 2).reshape(size * features, size * channels)
@@ -267,7 +268,7 @@ def _sample_kernel_grads(x: jax.Array, g: jax.Array, size: int, stride: int) -> 
     reduction with a product inside. Rows lead, so that one row of x and g stays in the cache for all taps and channels.
     """
     height, width = g.shape[1:3]
-    padded = pad_space(x, (size - 1) // 2, CHWN)
+    padded = pad_space(x, margins((size, size)), CHWN)
     whole = (height, padded.shape[2])
     own = jnp.swapaxes(g, 0, 1)[:, None]
 

@@ -206,10 +206,10 @@ class GenotypeNetwork(TwoCellNetwork):
 
         paths: list[Path] = [("cells", cell, place) for place in range(places)]
         nodes = at.each(paths, turn, jnp.concatenate([jnp.stack(entries), blank]), (pairs, targets))[INPUTS:]
-        if self.loose:
-            nodes *= self._outputs(arch)[int(reduction)].reshape(-1, 1, 1, 1, 1).astype(nodes.dtype)
         if reduction:
             nodes = jax.lax.slice(nodes, [0] * 5, [len(nodes), *halved(entries[0].shape, layout)])
+        if self.loose:
+            nodes *= self._outputs(arch)[int(reduction)].reshape(-1, 1, 1, 1, 1).astype(nodes.dtype)
         return self.concat(nodes)
 
     def input_shares(self, arch: jax.Array) -> Mapping[Path, jax.Array]:
@@ -217,9 +217,10 @@ class GenotypeNetwork(TwoCellNetwork):
             return {}
         of_cell = self._outputs(arch).mean(-1)
         given = [of_cell[int(reduction)] for reduction in self.reductions]
-        later = range(1, len(given))
-        last = {("entries", cell, 1): given[cell - 1] for cell in later}
-        return last | {("entries", cell, 0): given[cell - 2] for cell in later[1:]} | {HEAD: given[-1]}
+        shares: dict[Path, jax.Array] = {HEAD: given[-1]}
+        for cell in range(len(given)):
+            shares |= {("entries", cell, i): given[cell - 2 + i] for i in range(INPUTS) if cell - 2 + i >= 0}
+        return shares
 
     def tap_masks(self, arch: jax.Array) -> Sequence[jax.Array] | None:
         if not self.loose:

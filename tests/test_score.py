@@ -1,5 +1,6 @@
 """`jaxnas.score`: the table, resuming, shards, copies of isomorphic architectures, and every kind of bad input."""
 
+import itertools
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from polars.testing import assert_frame_equal
 
 from jaxnas import scorers, spaces
 from jaxnas.score.__main__ import main
+from jaxnas.score.table import PROGRAMS, Work
 from jaxnas.store import read_scores
 from jaxnas.types import Finished, Status
 
@@ -202,6 +204,27 @@ def test_copies_are_marked(toys, table):
         assert joined[column].equals(joined[f"{column}_ran"], null_equal=True, check_names=False)
     canonical = SPACE.canonical(np.stack([SPACE.encode(arch) for arch in copies["arch"]]))
     assert copies["scored_as"].to_list() == [SPACE.decode(arch) for arch in canonical]
+
+
+class Grouped:
+    """Stands for an evaluator with a program for each beginning of an architecture."""
+
+    def groups(self, archs):
+        return list(map(tuple, archs[:, :4].tolist()))
+
+    def step(self, archs):
+        return 512
+
+
+def test_what_one_program_runs_stands_together_in_small_parts():
+    space = spaces.get("transnas101_macro")
+    archs = space.enumerate()[::7]
+    work = Work.plan(space, archs, [Grouped()], dedup=False)
+    np.testing.assert_array_equal(work.representatives[work.owner], archs)
+    groups = Grouped().groups(work.representatives)
+    assert sum(a != b for a, b in itertools.pairwise(groups)) == len(set(groups)) - 1
+    assert work.part_size == PROGRAMS * len(archs) // len(set(groups)) < len(archs) / 2
+    assert Work.plan(space, archs, [], dedup=False).part_size == len(archs)
 
 
 def test_no_dedup_scores_every_architecture(toys, table):

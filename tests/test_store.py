@@ -153,7 +153,7 @@ def test_no_permission(tmp_path, monkeypatch):
         (b"\xff\xfe\x00", "not readable JSON"),
         (b"[]", "not written by jaxnas"),
         (b'{"name": "web app"}', "not written by jaxnas"),
-        (b'{"format": 99, "settings": {}, "part_size": 1}', "has format 99, this version reads format 1"),
+        (b'{"format": 99, "settings": {}, "part_size": 1}', "has format 99, this version reads format 2"),
     ],
 )
 def test_manifest_of_something_else(tmp_path, content, message):

@@ -40,16 +40,17 @@ def score(config: Score) -> None:
     chosen = config.select()
     source = config.source()
     evaluators = config.evaluators(space, chosen, source)
-    work = table.Work.plan(space, table.read_archs(space, config.archs, config.seed), dedup=not config.no_dedup)
+    archs = table.read_archs(space, config.archs, config.seed)
+    work = table.Work.plan(space, archs, evaluators.values(), dedup=not config.no_dedup)
     manifest = {
         "settings": config.settings(chosen, source) | work.settings(),
-        "part_size": min([len(work.representatives), *(e.step(work.representatives) for e in evaluators.values())]),
+        "part_size": work.part_size,
         "scorers": table.describe(chosen),
         **provenance(source),
         "seconds": 0.0,
     }
     store = Store.open(config.out, manifest)
-    everything = range(work.parts(store.part_size))
+    everything = range(-(-len(work.representatives) // store.part_size))
     mine, present = everything[shard::shards], store.parts()
     todo = [part for part in mine if part not in present]
     per_part = np.bincount(work.owner // store.part_size)

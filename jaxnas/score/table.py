@@ -1,7 +1,7 @@
 """From scores to a table on the disk: which architectures, in which parts, with which columns."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from jaxnas.store import Store
 from jaxnas.tables import read_architectures
 from jaxnas.types import Finished, Status
 
+PROGRAMS = 8  # that a part compiles, in the mean, where there are many: minutes of work, which are lost with the part
 ARCHS = "all, random:N, a .csv or .parquet file, an architecture"
 
 
@@ -27,23 +28,29 @@ class Work:
 
     Attributes:
       archs: `[N, E]`, as asked for.
-      representatives: `[M, E]`, what is run: the canonical form of each isomorphism class that occurs, or `archs`.
+      representatives: `[M, E]`, what is run: the canonical form of each isomorphism class that occurs, or `archs`;
+        those that run in one program stand together.
       owner: `[N]`, position of each architecture's representative.
+      part_size: representatives in a part.
     """
 
     archs: np.ndarray
     representatives: np.ndarray
     owner: np.ndarray
+    part_size: int
 
     @classmethod
-    def plan(cls, space: Space, archs: np.ndarray, *, dedup: bool) -> "Work":
+    def plan(cls, space: Space, archs: np.ndarray, evaluators: Iterable[Evaluator], *, dedup: bool) -> "Work":
         canonical = space.canonical(archs) if dedup else archs
         _, first, owner = np.unique(canonical, axis=0, return_index=True, return_inverse=True)
         order = np.argsort(first)
-        return cls(archs, canonical[first[order]], np.argsort(order)[owner])
-
-    def parts(self, size: int) -> int:
-        return -(-len(self.representatives) // size)
+        size = len(order)
+        for evaluator in evaluators:
+            groups = _numbered(evaluator.groups(canonical[first[order]]))
+            order = order[np.argsort(groups, kind="stable")]
+            at_once = max(1, PROGRAMS * len(order) // (1 + groups.max()))
+            size = min(size, evaluator.step(canonical[first]), at_once)
+        return cls(archs, canonical[first[order]], np.argsort(order)[owner], size)
 
     def settings(self) -> dict[str, Any]:
         """Return what tells this work from another: a run resumes only under the same."""
@@ -173,6 +180,12 @@ def _finished(frame: pl.DataFrame, names: tuple[str, ...]) -> dict[str, Finished
         )
         for name in names
     }
+
+
+def _numbered(groups: Sequence[Hashable]) -> np.ndarray:
+    """Return the number of each group, in the order in which they occur `[N]`."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(group, len(numbers)) for group in groups])
 
 
 def _one_repeat(scores: Finished) -> Finished:
