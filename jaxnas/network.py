@@ -123,9 +123,9 @@ class Network(ABC):
         """Return which channels `[C]` of each tap `arch` has, the others being zeros; None if it has all."""
         return None
 
-    def sized(self, params: nnx.State, arch: jax.Array, *, steps: bool) -> nnx.State:
-        """Return the parameters as `arch` would draw them, whose ops have fewer inputs (see `weights.rescaled`)."""
-        return rescaled(params, self.input_shares(arch), steps=steps)
+    def sized(self, params: nnx.State, arch: jax.Array) -> nnx.State:
+        """Return the parameters as `arch` would draw them, whose ops have fewer inputs; scores begin with these."""
+        return params if self.config.init == "kaiming_fan_out" else rescaled(params, self.input_shares(arch))
 
     def init(self, key: jax.Array) -> nnx.State:
         """Draw the parameters from `key`."""
@@ -141,7 +141,7 @@ class Network(ABC):
 
     def apply(self, params: nnx.State, arch: jax.Array, x: jax.Array, probe: jax.Array | None = None) -> jax.Array:
         """Return the logits `[B, classes]` of images `[B, H, W, C]`; for `probe` see `layers.run`."""
-        return self.module(self.sized(params, arch, steps=False))(x, arch, probe)
+        return self.module(params)(x, arch, probe)
 
     def taps(
         self, params: nnx.State, arch: jax.Array, x: jax.Array, running: Mapping[str, Moments] | None = None
@@ -151,13 +151,13 @@ class Network(ABC):
         Variances are unbiased, for running averages; `running` moments replace the batch's (evaluation; places with a
         choice always use the batch's).
         """
-        at = self.run(self.module(self.sized(params, arch, steps=True)), arch, running=running)
+        at = self.run(self.module(params), arch, running=running)
         features = self.features(at, arch, from_nhwc(x, self.config.layout))
         return [to_nhwc(f, self.config.layout) for f in features], at.moments
 
     def patterns(self, params: nnx.State, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
         """Return the signs `[U, B]` of what ReLUs read, each tensor once; constant where no chosen op has a ReLU."""
-        layout, module = self.config.layout, self.module(self.sized(params, arch, steps=False))
+        layout, module = self.config.layout, self.module(params)
         at = self.run(module, arch, records=True)
         last = self.features(at, arch, from_nhwc(x, layout))[-1]
         head = self.places()[HEAD]

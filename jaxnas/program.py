@@ -104,6 +104,11 @@ class Program:
         self.scorer, self.setup = scorer, replace(self.setup, seed=seed)
         self._draws.drop(self)
 
+    def release(self) -> None:
+        """Give up what was compiled and drawn; both come back when the program is used again."""
+        self.compiled.clear_cache()
+        self._draws.drop(self)
+
     def launch(self, archs: np.ndarray) -> Callable[[], list[np.ndarray]]:
         """Start `archs` `[N, ...]` and return the function that waits for their raw scores `[N, ...]` per repeat."""
         order = np.argsort(-self.network.costs(archs), kind="stable")

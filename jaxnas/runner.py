@@ -12,6 +12,8 @@ from jaxnas.scorers import Count, Measured
 from jaxnas.spaces import Space
 from jaxnas.types import Finished, Status
 
+KEPT = 32  # programs of an evaluator: on a CPU each has hundreds of memory maps, of which Linux gives a process 65,530
+
 
 class Evaluator:
     """One scorer on one space, compiled once for each size of network that the space has.
@@ -44,7 +46,7 @@ class Evaluator:
         mode = mode or ("loop" if on[0].platform == "cpu" else "dispatch")
         self.space, self.scorer = space, scorer
         self.setup = Setup(source=source, repeats=repeats, seed=seed, batch=batch, devices=on, mode=mode)
-        self._programs: dict[Hashable, Program] = {}
+        self._programs: dict[Hashable, Program] = {}  # in the order of use
         self._draws = Draws()
 
     def __call__(self, archs: np.ndarray) -> Finished:
@@ -85,11 +87,18 @@ class Evaluator:
             program.redraw(scorer, seed)
 
     def program(self, group: Hashable = None) -> Program:
-        """Return the program of a group of architectures (see `Space.groups`), compiled when it is first used."""
-        if group not in self._programs:
+        """Return the program of a group of architectures (see `Space.groups`), compiled when it is first used.
+
+        The `KEPT` that were used last are kept.
+        """
+        program = self._programs.pop(group, None)
+        if program is None:
             network = self.space.network(self.scorer.purpose, group, **self.scorer.config())
-            self._programs[group] = Program(network, self.scorer, self.setup, self._draws)
-        return self._programs[group]
+            program = Program(network, self.scorer, self.setup, self._draws)
+        self._programs[group] = program
+        if len(self._programs) > KEPT:
+            self._programs.pop(next(iter(self._programs))).release()
+        return program
 
     def step(self, archs: np.ndarray) -> int:
         """Return the largest number of architectures that one call takes, for those like `archs` `[N, A]`."""

@@ -81,24 +81,17 @@ def drawn_at(places: Mapping[Path, Ops], draw: Callable[[Op, int], Params]) -> d
     return drawn
 
 
-def rescaled(params: nnx.State, shares: Mapping[Path, jax.Array], *, steps: bool) -> nnx.State:
-    """Return the weights at the paths of `shares` times s = 1 / sqrt(share): drawn for that share of the inputs.
-
-    Derivatives with respect to the result are those with respect to `params`; with `steps` they are 1 / s of that, so
-    that a step of gradient descent on `params` is one on the result: s (w - g / s) = s w - g.
-    """
-
-    def own(path: tuple[Any, ...], leaf: nnx.Param) -> Any:
-        share = shares.get(path[:-1])
-        if share is None or str(path[-1]).rpartition("/")[-1] not in ("kernel", "offset"):
-            return leaf
-        factor = jax.lax.rsqrt(share)
-        kept = 1 / factor if steps else 1.0
-        return leaf.replace(kept * leaf[...] + jax.lax.stop_gradient((factor - kept) * leaf[...]))
-
+def rescaled(params: nnx.State, shares: Mapping[Path, jax.Array]) -> nnx.State:
+    """Return the weights at the paths of `shares` times 1 / sqrt(share): as if drawn for that share of the inputs."""
     if not shares:
         return params
-    return nnx.from_flat_state([(path, own(path, leaf)) for path, leaf in nnx.to_flat_state(params)])
+    leaves = dict(nnx.to_flat_state(params))
+    kernels = [path for path in leaves if str(path[-1]).rpartition("/")[-1] in ("kernel", "offset")]
+    assert shares.keys() <= {path[:-1] for path in kernels}, "a share of the inputs of what has no weights"
+    for path in kernels:
+        if path[:-1] in shares:
+            leaves[path] = leaves[path].replace(leaves[path][...] * jax.lax.rsqrt(shares[path[:-1]]))
+    return nnx.from_flat_state(list(leaves.items()))
 
 
 def _taken(stacked: Params, i: int) -> Weights:

@@ -63,8 +63,13 @@ class NATSSize(RowSpace):
     def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> SizeNetwork:
         """Return the network of all architectures, with `changes` to its `Config`; `group` = widths: that of one."""
         self.check_purpose(purpose, NETWORKS)
-        widths = group if isinstance(group, tuple) else ()
-        return SizeNetwork(replace(NETWORKS[purpose], **changes), widths)
+        config = replace(NETWORKS[purpose], **changes)
+        if config.channels % CHOICES or config.cells != 1:
+            raise UserError(
+                f"{self.name}: {config.channels} channels, {config.cells} cells per stage; give a multiple of {CHOICES}"
+                " channels, of which the widths are eighths, and one cell"
+            )
+        return SizeNetwork(config, group if isinstance(group, tuple) else ())
 
     def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> ArchitectureModule:
         """Return one architecture, no wider than it is, as an ordinary Flax NNX module."""

@@ -3,8 +3,8 @@
 The network has the widest architecture's weights. Behind every operation a mask of zeros and ones leaves an
 architecture the first channels of each layer, so that all 32,768 are one compiled program; every one costs what the
 widest does. Channels that are left out are zero and get no gradient: logits, batch moments and NTK are exactly those of
-the narrow network. Its weights are scaled to its own number of inputs, as it would draw them itself; steps of gradient
-descent, too, are those of the narrow network.
+the narrow network, and so are steps of gradient descent from weights that are scaled to its own number of inputs, as it
+would draw them itself (`sized`).
 """
 
 import functools
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnas.kernels.conv import mean_pool2x2
-from jaxnas.layers import ConvNorm, Head, Identity, Op
+from jaxnas.layers import ConvNorm, Head, Identity
 from jaxnas.network import HEAD, Config, Network, Ops, Path, Place
 
 LAYERS, CHOICES = 5, 8  # layer 0: stem and cell; 1 and 3: reductions; 2 and 4: cells
@@ -72,12 +72,10 @@ class SizeNetwork(Network):
     def input_shares(self, arch: jax.Array) -> Mapping[Path, jax.Array]:
         if self.widths:
             return {}
-        shares: dict[Path, jax.Array] = {}
-        for path, ops in self.places().items():
-            if path != ("stem",):
-                share = (arch[_input_layer(path)] + 1) / CHOICES
-                shares |= {path: share} if isinstance(ops, Op) else dict.fromkeys([(*path, op) for op in ops], share)
-        return shares
+        shares = [self._mask(choice).mean() for choice in arch]
+        paths = [path for path in self.places() if path != ("stem",)]
+        named = {path: (*path, "nor_conv_1x1") if path[-1] == "3<-0" else path for path in paths}
+        return {named[path]: shares[_input_layer(path)] for path in paths}
 
     def tap_masks(self, arch: jax.Array) -> Sequence[jax.Array] | None:
         return None if self.widths else [self._mask(arch[layer]) for layer in range(0, LAYERS, 2)]

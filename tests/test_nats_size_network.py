@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 from jaxnas import data, scorers
+from jaxnas.errors import UserError
 from jaxnas.runner import Evaluator
 from jaxnas.spaces.nats_size import NATS_SIZE as SPACE
 from jaxnas.spaces.nats_size_network import SizeNetwork
@@ -19,15 +20,19 @@ CHANGES = {"channels": 16, "image": (8, 8, 3)}
 apply = jax.jit(SizeNetwork.apply, static_argnums=0)
 
 
-def narrow(network, params, arch):
-    """Return the network of one architecture and its share of the weights."""
-    alone = SPACE.network("ntk", tuple(int(2 * (k + 1)) for k in arch), bn=network.config.bn, **CHANGES)
-    wide = dict(nnx.to_flat_state(network.sized(params, jnp.asarray(arch), steps=False)))
-    own = []
-    for path, leaf in nnx.to_flat_state(jax.eval_shape(alone.init, jax.random.key(0))):
-        there = (*path[:3], "nor_conv_1x1", *path[3:]) if "3<-0" in path else path
-        own.append((path, leaf.replace(wide[there][...][tuple(map(slice, leaf.shape))])))
-    return alone, nnx.from_flat_state(own)
+def narrow(network, arch):
+    """Return the network of one architecture, and the function that takes its share of the wide network's weights."""
+    purpose = "ntk" if network.config.init == "kaiming" else "regression"
+    alone = SPACE.network(purpose, tuple(int(2 * (k + 1)) for k in arch), bn=network.config.bn, **CHANGES)
+
+    def share(params):
+        wide, own = dict(nnx.to_flat_state(params)), []
+        for path, leaf in nnx.to_flat_state(jax.eval_shape(alone.init, jax.random.key(0))):
+            there = (*path[:3], "nor_conv_1x1", *path[3:]) if "3<-0" in path else path
+            own.append((path, leaf.replace(wide[there][...][tuple(map(slice, leaf.shape))])))
+        return nnx.from_flat_state(own)
+
+    return alone, share
 
 
 @pytest.fixture(scope="module", params=["batch", "frozen"])
@@ -42,9 +47,10 @@ def params(network):
 
 @pytest.mark.parametrize("arch", ARCHS[:1], ids=SPACE.decode)
 def test_logits_and_ntk_are_those_of_the_narrow_network(network, params, arch):
-    alone, own = narrow(network, params, arch)
+    alone, share = narrow(network, arch)
+    own = share(network.sized(params, jnp.asarray(arch)))
     expected = apply(alone, own, jnp.asarray(arch), IMAGES)
-    actual = apply(network, params, jnp.asarray(arch), IMAGES)
+    actual = apply(network, network.sized(params, jnp.asarray(arch)), jnp.asarray(arch), IMAGES)
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
     scorer = scorers.NTK(bn=network.config.bn)
 
@@ -57,9 +63,10 @@ def test_logits_and_ntk_are_those_of_the_narrow_network(network, params, arch):
 
 def test_steps_of_gradient_descent_are_those_of_the_narrow_network():
     network = SPACE.network("regression", **CHANGES)
-    params = network.init(jax.random.key(1))
     arch = jnp.asarray(ARCHS[0])
-    alone, own = narrow(network, params, ARCHS[0])
+    params = network.sized(network.init(jax.random.key(1)), arch)
+    alone, share = narrow(network, ARCHS[0])
+    own = share(params)
 
     def stepped(net, weights):
         def loss(p):
@@ -67,11 +74,34 @@ def test_steps_of_gradient_descent_are_those_of_the_narrow_network():
 
         return jax.jit(lambda p: jax.tree.map(lambda w, g: w - 1e-3 * g, p, jax.grad(loss)(p)))(weights)
 
-    _, actual = narrow(network, stepped(network, params), ARCHS[0])
+    actual = share(stepped(network, params))
     expected = stepped(alone, own)
     for (path, before), (_, wanted), (_, found) in zip(*map(nnx.to_flat_state, (own, expected, actual)), strict=True):
         scale = np.abs(wanted[...] - before[...]).max()
         np.testing.assert_allclose(found[...], wanted[...], rtol=1e-5, atol=1e-3 * scale + 1e-7, err_msg=str(path))
+
+
+def test_weights_are_those_that_the_narrow_network_draws():
+    network = SPACE.network("ntk", image=(8, 8, 3))
+    leaves = dict(nnx.to_flat_state(network.sized(network.init(jax.random.key(0)), jnp.asarray(ARCHS[0]))))
+    assert network.config.init == "kaiming"
+    for path, width, taps in (
+        (("layers", 0, "1<-0"), 4, 9),
+        (("layers", 1, "conv_a"), 4, 9),
+        (("layers", 1, "conv_b"), 2, 9),
+        (("layers", 2, "2<-1"), 7, 9),
+        (("layers", 4, "3<-0", "nor_conv_1x1"), 7, 1),
+        (("head",), 5, 1),
+    ):
+        kernel = np.asarray(leaves[*path, "kernel"][...])
+        fan = taps * width * network.config.channels // 8
+        assert abs(kernel.std() / (2 / fan) ** 0.5 - 1) < 4 / (2 * kernel.size) ** 0.5, path
+
+
+@pytest.mark.parametrize("changes", [{"channels": 12}, {"cells": 2}])
+def test_sizes_that_it_cannot_have_are_refused(changes):
+    with pytest.raises(UserError, match="a multiple of 8 channels, of which the widths are eighths, and one cell"):
+        SPACE.network("regression", **changes)
 
 
 @pytest.mark.parametrize("string", ["8:16:32:48:64", "64:64:8:8:8"])

@@ -1,6 +1,7 @@
 """The networks of two cells: one genotype as data, the module of it, DARTS's supernet, and its pruning."""
 
 import math
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from jaxnas.errors import UserError
 from jaxnas.layers import is_weight
 from jaxnas.runner import Evaluator
 from jaxnas.search import prune_method
-from jaxnas.spaces.darts import MASKS, NONE
+from jaxnas.spaces.darts import EDGES, MASKS, NONE, to_edges
 from jaxnas.spaces.nds_network import INPUTS
 from jaxnas.types import Finished, Status
 
@@ -54,10 +55,13 @@ def test_the_supernet_has_the_weights_of_te_nas():
 # --- one genotype ----------------------------------------------------------------------------------------------------
 
 
-def moved(network, params, arch, space):
-    """Return the module of `arch` with its share of the network's weights."""
-    module = space.build(arch, rngs=nnx.Rngs(0), purpose="ntk")
-    shared = network.module(network.sized(params, jnp.asarray(arch), steps=False))
+def moved(network, params, arch, space, purpose, where):
+    """Return the module of `arch` with its share of the network's weights.
+
+    `where(number, place, name, source)` is the path, and the name there, of an op of cell `number`.
+    """
+    module = space.build(arch, rngs=nnx.Rngs(0), purpose=purpose)
+    shared = network.module(network.sized(params, jnp.asarray(arch)) if arch.ndim == 1 else params)
     ops, sources, outputs = (part[0] for part in space.split(arch[None]))
 
     def put(target, values):
@@ -80,31 +84,57 @@ def moved(network, params, arch, space):
         for i, entry in enumerate(cell.entries):
             weights = shared.weights(("entries", number, i))
             if (source := number - 2 + i) >= 0:
-                weights |= {"kernel": weights["kernel"][:, :, given(source)]}
-            conv_norm(entry.parts[0], weights)
+                kernels = {name: leaf for name, leaf in weights.items() if name.endswith("kernel")}
+                weights |= {name: leaf[:, :, given(source)] for name, leaf in kernels.items()}
+            if shape.entries[i].halve:
+                put(entry, weights)
+            else:
+                conv_norm(entry.parts[0], weights)
         own = iter(cell.ops)
-        for place, (op, source) in enumerate(zip(ops[number], sources[number], strict=True)):
-            name = network.names[op]
-            if name != "none":
-                kept = shape.reduction and source >= INPUTS
-                weights = shared.weights(("cells", number, place))
-                put(next(own), weights.get(f"{name}_on_node" if kept else name, {}))
+        choices = zip(ops[int(shape.reduction)], sources[int(shape.reduction)], strict=True)
+        for place, (op, source) in enumerate(choices):
+            if network.names[op] != "none":
+                path, name = where(number, place, network.names[op], source)
+                put(next(own), shared.weights(path).get(name, {}))
     head, own = shared.weights(("head",)), given(-1)
-    put(module.norm, {"scale": head["scale"][own], "bias": head["bias"][own]})
     put(module.classifier, {"kernel": head["kernel"][own], "bias": head["offset"]})
+    if module.norm is not None:
+        put(module.norm, {"scale": head["scale"][own], "bias": head["bias"][own]})
     return module
 
 
-@pytest.mark.parametrize("name", ["nasnet"])
-def test_the_network_of_a_genotype_is_its_module(name):
-    space = spaces.get(name)
-    arch = space.sample(jax.random.key(1), 1)[0]
-    network = space.network("ntk", space.groups(arch[None], "ntk")[0], image=(8, 8, 3))
+SMALL_DARTS = replace(DARTS, ops=("none", "skip_connect", "max_pool_3x3", "dil_conv_3x3", "avg_pool_3x3"), nodes=2)
+SMALL_ENAS = replace(spaces.get("enas"), ops=("skip_connect", "sep_conv_3x3"), nodes=3)
+
+
+@pytest.mark.parametrize(
+    ("space", "purpose"),
+    [(spaces.get("nasnet"), "ntk"), (SMALL_DARTS, "regression"), (SMALL_ENAS, "regression")],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_the_network_of_a_genotype_is_its_module(space, purpose):
+    (arch,) = sized(space, 4, 4, seed=1)
+    network = space.network(purpose, space.groups(arch[None], purpose)[0], image=(8, 8, 3))
     params = jax.jit(network.init)(jax.random.key(0))
     x = np.random.default_rng(0).standard_normal((4, 8, 8, 3), np.float32)
-    logits = jax.jit(lambda p, a, x: network.apply(p, a, x))(params, jnp.array(arch), x)
-    module = moved(network, params, arch, space)
+
+    def where(number, place, name, source):
+        kept = network.reductions[number] and source >= INPUTS
+        return ("cells", number, place), f"{name}_on_node" if kept else name
+
+    module = moved(network, params, arch, space, purpose, where)
+    weights = network.sized(params, jnp.asarray(arch))
+    logits = jax.jit(lambda p, a, x: network.apply(p, a, x))(weights, jnp.array(arch), x)
     np.testing.assert_allclose(nnx.jit(lambda m, x: m(x))(module, x), logits, rtol=0, atol=1e-4)
+    taps = jax.jit(lambda p, a, x: network.taps(p, a, x)[0])(weights, jnp.array(arch), x)
+    outputs = nnx.jit(lambda m, x: m.taps(x))(module, x)
+    given = space.split(arch[None])[2][0]
+    assert purpose == "ntk" or network.before_taps == (1, 2) and any(e.halve for s in network.shapes for e in s.entries)
+    for cell, tap in zip((*network.before_taps, len(outputs)), taps, strict=True):
+        shape = network.shapes[cell - 1]
+        own = np.repeat(given[int(shape.reduction)], shape.channels)
+        np.testing.assert_allclose(tap[..., own], outputs[cell - 1], rtol=0, atol=1e-4)
+        assert not tap[..., ~own].any()
 
 
 def test_taps_are_where_gennas_has_them():
@@ -130,7 +160,51 @@ def test_masks_are_scored_in_one_program(compiled_programs):
         np.testing.assert_array_equal(again.value, first.value[:, [2, 1]])
 
 
-def test_an_edge_without_ops_outputs_zeros():
+@pytest.fixture(scope="module")
+def supernet():
+    """Return DARTS's supernet on small images, its parameters, images, and its logits by mask."""
+    network = DARTS.network("ntk", MASKS, image=(8, 8, 3))
+    params = jax.jit(network.init)(jax.random.key(0))
+    x = np.random.default_rng(0).standard_normal((4, 8, 8, 3), np.float32)
+    taps = jax.jit(lambda mask: network.taps(params, mask, x)[0][-1])
+    logits = jax.jit(lambda mask: network.apply(params, mask, x))
+    return network, params, x, lambda mask: logits(jnp.asarray(mask)), lambda mask: taps(jnp.asarray(mask))
+
+
+def test_the_supernet_with_one_op_on_an_edge_is_the_genotype(supernet):
+    network, params, x, logits, _ = supernet
+    archs = DARTS.sample(jax.random.key(5), 50)
+    pairs = DARTS.split(archs)[1].reshape(len(archs), -1, 2)
+    arch = archs[(pairs[..., 0] != pairs[..., 1]).all(-1)][0]
+    edges = network.edges
+
+    def where(number, place, name, source):
+        return ("cells", number, edges.index((INPUTS + place // 2, source))), name
+
+    module = moved(network, params, arch, DARTS, "ntk", where)
+    mask = to_edges(arch[None])[0].reshape(len(SUPERNET), -1).astype(np.int32)
+    np.testing.assert_allclose(nnx.jit(lambda m, x: m(x))(module, x), logits(mask), rtol=0, atol=1e-4)
+
+
+def test_an_edge_outputs_the_mean_of_its_ops_and_zeros_without(supernet):
+    *_, features = supernet
+    mask = np.zeros_like(SUPERNET)
+    last = len(EDGES) + EDGES.index((5, 4))  # of the reduction cell
+    skip, pool = DARTS.ops.index("skip_connect"), DARTS.ops.index("avg_pool_3x3")
+    mask[len(EDGES) + EDGES.index((4, 0)), skip] = 1  # node 4 is the first input, halved
+    quarter = features(mask).shape[-1] // 4
+
+    def of_last(*ops):
+        chosen = mask.copy()
+        chosen[last, list(ops)] = 1
+        return np.asarray(features(chosen))[..., -quarter:]
+
+    assert not of_last().any()
+    assert of_last(skip).any()
+    np.testing.assert_allclose(of_last(skip, pool), (of_last(skip) + of_last(pool)) / 2, rtol=0, atol=1e-6)
+
+
+def test_masks_without_a_way_are_disconnected():
     masks = np.stack([SUPERNET, SUPERNET, SUPERNET])
     masks[1, :14] = 0  # no normal cell: the reduction cell sees the stem
     masks[2, 14:] = 0
@@ -175,6 +249,7 @@ def test_an_unknown_preset_is_refused():
         DARTS.supernet.preset("cifar")
 
 
-def test_only_spaces_with_all_nodes_as_output_or_one_cell_have_a_supernet():
+def test_which_spaces_have_a_supernet():
     assert spaces.get("nasbench201").supernet.presets.keys() == {"default"}
-    assert spaces.get("nasnet").supernet is None
+    with_one = {name for name, space in spaces.SPACES.items() if space.supernet is not None}
+    assert with_one == {"nasbench201", "darts", "darts_fix_w_d", "transnas101_micro"}

@@ -2,13 +2,14 @@
 
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnas import data, program, scorers, spaces
+from jaxnas import data, program, runner, scorers, spaces
 from jaxnas.errors import UserError
 from jaxnas.program import batch_size, deal, loop_batch
 from jaxnas.runner import Evaluator, count, summarise
@@ -141,6 +142,25 @@ def test_what_was_dropped_is_drawn_again(archs, whole, monkeypatch, held):
     groups = len(set(archs[whole.status[0] == Status.ok, 0].tolist()))
     assert groups > 1
     assert len(measure._draws._held) == (groups if held else 1)
+
+
+def memory_maps():
+    return len(Path("/proc/self/maps").read_text().splitlines())
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="counts Linux's memory maps")
+def test_programs_that_were_not_used_lately_are_given_up_and_come_back(monkeypatch, compiles):
+    monkeypatch.setattr(runner, "KEPT", 1)
+    space = spaces.get("transnas101_macro")
+    archs = np.stack([space.encode(string) for string in ("64-4111-basic", "64-2311-basic")])
+    measure = Evaluator(space, scorers.Regions(batches=1, samples=20), data.load("synthetic"), devices=jax.devices()[:1])
+    both = measure(archs)
+    held = memory_maps()
+    measure.program(measure.groups(archs[1:])[0]).release()
+    assert memory_maps() < held - 20
+    for arch, value in zip(archs, both.value.T, strict=True):
+        with compiles(1):
+            np.testing.assert_array_equal(measure(arch[None]).value[:, 0], value)
 
 
 def test_repeats_draw_new_weights_unless_shared(archs):

@@ -288,6 +288,12 @@ class Taps:
 
     tap_widths = (4, 8, 16)
 
+    def sized(self, params, arch):
+        return params
+
+    def tap_masks(self, arch):
+        return None
+
     def taps(self, params, arch, x, running):
         maps = []
         for stage, kernel in enumerate(params):

@@ -79,6 +79,7 @@ class Regions:
 
     def measure(self, network: Network, params: Any, arch: jax.Array, inputs: jax.Array, key: jax.Array) -> jax.Array:
         """Return the packed patterns `[W, batches, samples]` of one architecture."""
+        params = network.sized(params, arch)
 
         def words(x: jax.Array) -> jax.Array:
             return pack_bits(*network.patterns(params, arch, x))

@@ -191,7 +191,7 @@ class Regression:
         def taps(params: Any, x: jax.Array, running: Any) -> tuple[Sequence[jax.Array], Any]:
             return network.taps(params, arch, x, running)
 
-        return fit(taps, params, heads, problem, steps=self.steps, version=self.preset)
+        return fit(taps, network.sized(params, arch), heads, problem, steps=self.steps, version=self.preset)
 
     def _heads(self, inputs: Any, key: jax.Array, widths: Sequence[int]) -> list[Params]:
         return init_heads(key, widths, load_task(self.task).channels)
