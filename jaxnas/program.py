@@ -83,7 +83,7 @@ class Program:
         self.network, self.scorer, self.setup, self._draws = network, scorer, setup, draws
         self.batch = setup.batch or batch_size(scorer, network, setup.devices[0], setup.mode)
         self._mesh = Mesh(np.array(setup.devices), (AXIS,))
-        self.compiled = jax.jit(
+        self.compiled: Any = jax.jit(
             jax.shard_map(
                 self._loop if setup.mode == "loop" else self._dispatch,
                 mesh=self._mesh,

@@ -85,7 +85,7 @@ def rescaled(params: nnx.State, shares: Mapping[Path, jax.Array]) -> nnx.State:
     """Return the weights at the paths of `shares` times 1 / sqrt(share): as if drawn for that share of the inputs."""
     if not shares:
         return params
-    leaves = dict(nnx.to_flat_state(params))
+    leaves: dict[Any, Any] = dict(nnx.to_flat_state(params))
     kernels = [path for path in leaves if str(path[-1]).rpartition("/")[-1] in ("kernel", "offset")]
     assert shares.keys() <= {path[:-1] for path in kernels}, "a share of the inputs of what has no weights"
     for path in kernels:

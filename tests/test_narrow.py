@@ -6,12 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from flax import nnx
 
 from jaxnas import data, scorers, spaces
-from jaxnas.runner import Evaluator
 from jaxnas.network import HEAD
+from jaxnas.runner import Evaluator
 from jaxnas.scorers.regression import Regression, fitted, init_heads
 from jaxnas.spaces.nds_network import GenotypeNetwork
 

@@ -129,7 +129,9 @@ def test_the_network_of_a_genotype_is_its_module(space, purpose):
     taps = jax.jit(lambda p, a, x: network.taps(p, a, x)[0])(weights, jnp.array(arch), x)
     outputs = nnx.jit(lambda m, x: m.taps(x))(module, x)
     given = space.split(arch[None])[2][0]
-    assert purpose == "ntk" or network.before_taps == (1, 2) and any(e.halve for s in network.shapes for e in s.entries)
+    assert purpose == "ntk" or (
+        network.before_taps == (1, 2) and any(e.halve for s in network.shapes for e in s.entries)
+    )
     for cell, tap in zip((*network.before_taps, len(outputs)), taps, strict=True):
         shape = network.shapes[cell - 1]
         own = np.repeat(given[int(shape.reduction)], shape.channels)

@@ -153,7 +153,9 @@ def test_programs_that_were_not_used_lately_are_given_up_and_come_back(monkeypat
     monkeypatch.setattr(runner, "KEPT", 1)
     space = spaces.get("transnas101_macro")
     archs = np.stack([space.encode(string) for string in ("64-4111-basic", "64-2311-basic")])
-    measure = Evaluator(space, scorers.Regions(batches=1, samples=20), data.load("synthetic"), devices=jax.devices()[:1])
+    measure = Evaluator(
+        space, scorers.Regions(batches=1, samples=20), data.load("synthetic"), devices=jax.devices()[:1]
+    )
     both = measure(archs)
     held = memory_maps()
     measure.program(measure.groups(archs[1:])[0]).release()
