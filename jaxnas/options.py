@@ -1,5 +1,6 @@
 """What the commands that score share: options for the space, the scorers and the images, and the record of a run."""
 
+import importlib.metadata
 import platform
 import time
 from collections.abc import Mapping
@@ -7,7 +8,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import jax
-import numpy as np
 
 from jaxnas import data, devices, scorers
 from jaxnas.data import Source
@@ -17,6 +17,8 @@ from jaxnas.runner import Evaluator
 from jaxnas.scorers import NTK, Measured, Regions, Regression, Scorer, Sequences
 from jaxnas.spaces import Space
 from jaxnas.user_file import fingerprint
+
+PACKAGES = ("jaxnas", "jax", "numpy")  # whose versions a run records
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +50,13 @@ class Options:
     regression: Regression = field(default_factory=Regression)
     sequence: Sequences = field(default_factory=Sequences)
 
-    def select(self) -> dict[str, Scorer]:
+    def select(self, space: Space) -> dict[str, Scorer]:
         """Return the scorers with their options, or raise a `UserError` if these make no sense."""
         check_least(self, {"repeats": 1})
         if not 0 <= self.seed < 2**32:
             raise UserError(f"--seed is {self.seed}; it must lie in 0 to {2**32 - 1}")
-        chosen = scorers.select(self.scorers, (self.ntk, self.regions, self.regression, self.sequence))
+        regression = self.regression.on(space.task)
+        chosen = scorers.select(self.scorers, (self.ntk, self.regions, regression, self.sequence))
         for scorer in chosen.values():
             if isinstance(scorer, Measured):
                 scorer.check()
@@ -83,7 +86,7 @@ class Options:
 
     def settings(self, chosen: Mapping[str, Scorer], source: Source) -> dict[str, Any]:
         """Return what the scores of an architecture depend on."""
-        tasks = [scorer.task for scorer in chosen.values() if isinstance(scorer, Regression | Sequences)]
+        tasks = [scorer.task or "" for scorer in chosen.values() if isinstance(scorer, Regression | Sequences)]
         return {
             "space": self.space,
             "scorers": {
@@ -103,11 +106,18 @@ def own_files(*names: str) -> dict[str, Any]:
     return {"files": found} if found else {}
 
 
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
 def provenance(source: Source | Labelled) -> dict[str, Any]:
     """Return where, when and with what a run was made; no part of its settings."""
     return {
         "data": source.description,
         "device": f"{len(jax.devices())} x {jax.devices()[0].device_kind} ({jax.default_backend()})",
-        "versions": {"python": platform.python_version(), "jax": jax.__version__, "numpy": np.__version__},
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }

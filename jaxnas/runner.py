@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxnas.data import Source
 from jaxnas.program import Draws, Mode, Program, Setup
-from jaxnas.scorers import Count, Measured
+from jaxnas.scorers import Count, Measured, Regression
 from jaxnas.spaces import Space
 from jaxnas.types import Finished, Status
 
@@ -44,7 +44,8 @@ class Evaluator:
     ):
         on = tuple(devices or jax.local_devices())
         mode = mode or ("loop" if on[0].platform == "cpu" else "dispatch")
-        self.space, self.scorer = space, scorer
+        self.space = space
+        self.scorer = scorer.on(space.task) if isinstance(scorer, Regression) else scorer
         self.setup = Setup(source=source, repeats=repeats, seed=seed, batch=batch, devices=on, mode=mode)
         self._programs: dict[Hashable, Program] = {}  # in the order of use
         self._draws = Draws()

@@ -24,7 +24,7 @@ from jaxnas.errors import UserError, check_least
 from jaxnas.options import own_files, provenance
 from jaxnas.runner import Evaluator
 from jaxnas.scorers.any_task import AnyTask
-from jaxnas.scorers.regression import Version
+from jaxnas.scorers.regression import TASK, Version
 from jaxnas.scorers.signal_genome import CHANNELS
 from jaxnas.scorers.signals import load_task, to_record
 from jaxnas.search.signals import LABELS, Log, Trial, evaluate_with, fitness, propose, stream
@@ -156,7 +156,7 @@ def _scorer(config: SearchSignals) -> AnyTask:
         preset=config.preset,
         images=config.images,
         steps=config.steps,
-        drawn=load_task(AnyTask.task),
+        drawn=load_task(TASK),
         most=max(CHANNELS),
     )
     scorer.check()

@@ -1,6 +1,6 @@
 """The search spaces, by name."""
 
-from jaxnas.errors import unknown
+from jaxnas.errors import UserError, unknown
 from jaxnas.spaces import own
 from jaxnas.spaces.anynet import ANYNETS
 from jaxnas.spaces.base import Space as Space
@@ -38,6 +38,8 @@ def get(name: str) -> Space:
     """
     if ".py:" in name:
         return own.load(name)
+    if name.endswith(".py"):
+        raise UserError(f"--space {name} is a file; say which variable of it is the space, for instance {name}:space")
     if name not in SPACES:
         raise unknown("space", name, SPACES)
     return SPACES[name]

@@ -8,9 +8,9 @@ ImageNet network, or of the CIFAR-10 network of the same code.
 
 import json
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -52,6 +52,13 @@ class AnyNet(Space):
     small_flops: bool = False
 
     string_columns = (*STRINGS, "net")
+    task = "resnet"
+    refusals: ClassVar[Mapping[str, str]] = {
+        **Space.refusals,
+        **dict.fromkeys(
+            ("ntk", "regions"), "TE-NAS measures a cell of few channels, which its architectures do not have"
+        ),
+    }
 
     @property
     def example(self) -> str:  # type: ignore[override]
@@ -132,7 +139,7 @@ class AnyNet(Space):
 
     def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> ArchitectureModule:
         """Return one architecture as an ordinary Flax NNX module, to train, export or inspect."""
-        arch = self.encode(arch) if isinstance(arch, str) else np.asarray(arch)
+        arch = self.array(arch)
         network = self.network(purpose, *self.groups(arch[None], purpose))
         return ArchitectureModule(network, network.init(rngs.params()), arch)
 

@@ -17,6 +17,7 @@ from jaxnas.spaces.graph_code import GraphCode
 from jaxnas.spaces.supernet import Supernet
 from jaxnas.spaces.table_rows import STRINGS, encode_rows, no_column
 
+SCORES = ("ntk", "regions", "regression", "sequence")  # purposes that are scores
 LISTABLE = 10**6  # architectures up to which a space may be written out
 
 
@@ -29,12 +30,14 @@ class Space(ABC):
       string_columns: where a table has the strings of its architectures, the first that is there; the benchmark's last.
       supernet: what pruning needs; None where an architecture is not a choice of ops on edges.
       graph_code: what generative models and graph networks need; None where an architecture is no graph of ops.
+      task: GenNAS's stored task of the regression.
       refusals: why the space has no network for a purpose, where there is more to say.
     """
 
     name: str
     example: str
     string_columns: tuple[str, ...] = STRINGS
+    task: ClassVar[str] = "nb101"
     refusals: ClassVar[Mapping[str, str]] = {"sequence": "its networks read images, not sequences"}
 
     @property
@@ -53,6 +56,10 @@ class Space(ABC):
     @abstractmethod
     def encode(self, string: str) -> np.ndarray:
         """Return the architecture `[A]` of its official string; `UserError` says what is wrong, and where."""
+
+    def array(self, arch: np.ndarray | str) -> np.ndarray:
+        """Return an architecture `[A]` that is given as such or as its string."""
+        return self.encode(arch) if isinstance(arch, str) else np.asarray(arch)
 
     @abstractmethod
     def decode(self, arch: np.ndarray) -> str:
@@ -114,7 +121,9 @@ class Space(ABC):
         if purpose not in known:
             why = f" ({self.refusals[purpose]})" if purpose in self.refusals else ""
             names = ", ".join(sorted(known))
-            raise UserError(f"{self.name} has no network for {purpose!r}{why}; it has networks for {names}")
+            scores = ",".join(name for name in SCORES if name in known)
+            hint = f"; say --scorers {scores}" if purpose in SCORES and scores else ""
+            raise UserError(f"{self.name} has no network for {purpose!r}{why}; it has networks for {names}{hint}")
 
     @abstractmethod
     def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> Network:

@@ -16,7 +16,7 @@ from jaxnas.errors import UserError, unknown
 from jaxnas.network import Config
 from jaxnas.spaces.base import LISTABLE
 from jaxnas.spaces.cell_network import Cell, CellNetwork
-from jaxnas.spaces.draws import distinct, generator
+from jaxnas.spaces.draws import check_number, distinct, generator
 from jaxnas.spaces.graph_code import GraphCode, ops_on_edges
 from jaxnas.spaces.rows import RowSpace
 from jaxnas.spaces.standalone import StandAlone, stand_alone
@@ -101,8 +101,7 @@ class CellSpace(RowSpace):
 
     def sample(self, key: jax.Array, n: int) -> np.ndarray:
         """Draw `n` different architectures `[n, E]` uniformly."""
-        if not 1 <= n <= self.size:
-            raise UserError(f"cannot draw {n} architectures from {self.name}; ask for 1 to {self.size}")
+        check_number(self.name, n, self.size)
         if self.size > LISTABLE:
             rng = generator(key)
             return distinct(
@@ -171,7 +170,7 @@ class CellSpace(RowSpace):
 
         Its weights are those that the space's shared network draws from `rngs`.
         """
-        arch = self.encode(arch) if isinstance(arch, str) else np.asarray(arch)
+        arch = self.array(arch)
         network = self.network(purpose)
         return stand_alone(network, network.init(rngs.params()), arch)
 

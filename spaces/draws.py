@@ -15,6 +15,12 @@ def generator(key: jax.Array) -> np.random.Generator:
     return np.random.default_rng(np.asarray(jax.random.key_data(key)))
 
 
+def check_number(name: str, n: int, most: int) -> None:
+    """Raise a `UserError` unless `n` architectures can be drawn from the space `name`: 1 to `most`."""
+    if not 1 <= n <= most:
+        raise UserError(f"cannot draw {n} architectures from {name}; ask for 1 to {most}")
+
+
 def distinct(name: str, size: int, n: int, propose: Callable[[int], np.ndarray]) -> np.ndarray:
     """Draw `n` different architectures `[n, A]`.
 
@@ -28,8 +34,7 @@ def distinct(name: str, size: int, n: int, propose: Callable[[int], np.ndarray])
       UserError: `n` is below 1 or more than a hundredth of the space.
     """
     most = size // LARGEST_SHARE
-    if not 1 <= n <= most:
-        raise UserError(f"cannot draw {n} architectures from {name}; ask for 1 to {most}")
+    check_number(name, n, most)
     drawn: dict[bytes, np.ndarray] = {}
     while len(drawn) < n:
         for arch in propose(n - len(drawn)):

@@ -25,7 +25,7 @@ from jaxnas.network import Config
 from jaxnas.spaces import dag
 from jaxnas.spaces.base import Space
 from jaxnas.spaces.dag import EDGES, INTERIOR, VERTICES
-from jaxnas.spaces.draws import generator
+from jaxnas.spaces.draws import check_number, generator
 from jaxnas.spaces.graph_code import GraphCode
 from jaxnas.spaces.graph_hash import module_hashes
 from jaxnas.spaces.nasbench101_code import graph_code
@@ -123,8 +123,7 @@ class NASBench101(Space):
         That is, as if seven-vertex matrices with every edge and operation equally likely were drawn and pruned until
         there are `n` different valid ones. It is not uniform over the classes: small cells are drawn more often.
         """
-        if not 1 <= n <= self.size:
-            raise UserError(f"cannot draw {n} architectures from {self.name}; ask for 1 to {self.size}")
+        check_number(self.name, n, self.size)
         classes, draws = _classes()
         return _unpack(generator(key).choice(classes, n, replace=False, p=draws / draws.sum()))
 
@@ -177,7 +176,7 @@ class NASBench101(Space):
 
         Its weights are those that the shared network of its group draws from `rngs`.
         """
-        arch = self.encode(arch) if isinstance(arch, str) else np.asarray(arch)
+        arch = self.array(arch)
         network = self.network(purpose, self.groups(arch[None], purpose)[0])
         return stand_alone(network, network.init(rngs.params()), arch)
 

@@ -4,10 +4,11 @@ A vertex's channels follow from the edges. With k vertices feeding the output, o
 C mod k of them get C // k + 1 and the others C // k; any other vertex gets what the widest vertex that it feeds has. So
 within a cell channels differ by at most one, and k alone decides the shapes: every vertex is computed on the larger
 number, and where it has one channel less, the last one is kept at zero. A zero neither adds to a value nor receives a
-gradient, so values, gradients and NTK are those of the smaller network. Only a kernel's initial spread is always that
-of the larger fan-in.
+gradient, so values, gradients and NTK are those of the smaller network, from weights of its own fan-in (`sized`).
 """
 
+import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jax
@@ -18,7 +19,8 @@ from jaxnas.network import HEAD, Config, Network, Ops, Path, Place
 from jaxnas.spaces.dag import EDGES, INTERIOR, VERTICES
 from jaxnas.spaces.nasbench101_ops import MaxPool, PoolHead, Rectifier, max_pool2x2
 
-OPS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
+CONVS = ("conv3x3-bn-relu", "conv1x1-bn-relu")
+OPS = (*CONVS, "maxpool3x3")
 MAX_POOL = 2
 ABSENT = len(OPS)  # the choice of an absent vertex, -1 in an architecture
 OUTPUT = VERTICES - 1
@@ -87,7 +89,7 @@ class NASBench101Network(Network):
         for stack in range(config.stages):
             for cell in range(config.cells):
                 path, after = ("stacks", stack, cell), config.width(stack)
-                share = -(-after // max(self.feeders, 1))
+                share = self._room(stack)
                 places |= {(*path, "projections", v - 1): self._projection(before, share) for v in self.vertices}
                 places[*path, "output", 0] = self._projection(before, after)
                 places |= {(*path, "vertices", v - 1): self._choices(share) for v in self.vertices}
@@ -98,6 +100,15 @@ class NASBench101Network(Network):
         *_, kind, index = path
         assert isinstance(index, int)
         return {"projections": edge(0, index + 1), "output": edge(0, OUTPUT), "vertices": len(EDGES) + index}[str(kind)]
+
+    def input_shares(self, arch: jax.Array) -> Mapping[Path, jax.Array]:
+        config = self.config
+        shares: dict[Path, jax.Array] = {}
+        for stack, cell in itertools.product(range(config.stages), range(config.cells)):
+            own = jnp.maximum(vertex_channels(arch, config.width(stack)), 1) / self._room(stack)
+            for v, op in itertools.product(self.vertices, CONVS):
+                shares["stacks", stack, cell, "vertices", v - 1, op] = own[v - 1]
+        return shares
 
     def features(self, at: Place, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
         """Return the stacks' outputs, before the pooling."""
@@ -146,6 +157,10 @@ class NASBench101Network(Network):
             share = width // self.feeders + (i < width % self.feeders)
             parts.append(jax.lax.slice_in_dim(chosen, 0, share, axis=axis))
         return jnp.concatenate(parts, axis)
+
+    def _room(self, stack: int) -> int:
+        """Return the channels that every vertex has room for."""
+        return -(-self.config.width(stack) // max(self.feeders, 1))
 
     def _conv(self, size: int, before: int, after: int) -> ConvNorm:
         return ConvNorm(before, after, size, self.config.layout, relu=False, bn=self.config.bn)

@@ -228,7 +228,7 @@ class NASBenchMacro(RowSpace):
 
         Its weights are those that the shared network draws from `rngs`.
         """
-        arch = self.encode(arch) if isinstance(arch, str) else np.asarray(arch)
+        arch = self.array(arch)
         network = self.network(purpose)
         return ArchitectureModule(network, network.init(rngs.params()), arch)
 

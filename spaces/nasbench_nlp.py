@@ -128,7 +128,7 @@ class NASBenchNLP(Space):
 
     def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> nnx.Module:
         """Return one cell's language model or, with `purpose="sequence"`, its network of the sequence regression."""
-        graph = nlp_graph.to_graph(self.encode(arch) if isinstance(arch, str) else arch)
+        graph = nlp_graph.to_graph(self.array(arch))
         if purpose == "benchmark":
             return LanguageModel(graph, VOCABULARY, SIZES, rngs=rngs)
         network = self.network(purpose)

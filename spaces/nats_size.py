@@ -73,7 +73,7 @@ class NATSSize(RowSpace):
 
     def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> ArchitectureModule:
         """Return one architecture, no wider than it is, as an ordinary Flax NNX module."""
-        arch = self.encode(arch) if isinstance(arch, str) else np.asarray(arch)
+        arch = self.array(arch)
         channels = NETWORKS[purpose].channels if purpose in NETWORKS else 0
         network = self.network(purpose, tuple(int(k + 1) * channels // CHOICES for k in arch))
         return ArchitectureModule(network, network.init(rngs.params()), arch)

@@ -14,7 +14,7 @@ class TwoCellModule(nnx.Module):
     """Images `[B, H, W, C]` to logits `[B, classes]`; `train()` and `eval()` switch the batch normalisations.
 
     Args:
-      network: whose sizes it has.
+      network: whose width and depth it has.
       ops, sources: of the two cells `[2, 2 n]`.
       outputs: which nodes are output `[2, n]`.
     """
@@ -27,6 +27,8 @@ class TwoCellModule(nnx.Module):
         for part, op in zip(network.frame.parts, stem_ops(network.frame, network.config), strict=False):
             self.stem.append(Convolution(part, channels, op.out_channels, op.stride, init, rngs=rngs))
             channels = op.out_channels
+        counts = outputs.sum(-1).tolist()
+        shapes = network.shapes_of(counts)
         self.cells = nnx.List(
             CellModule(
                 network,
@@ -36,10 +38,11 @@ class TwoCellModule(nnx.Module):
                 (np.flatnonzero(outputs[int(shape.reduction)]) + INPUTS).tolist(),
                 rngs=rngs,
             )
-            for shape in network.shapes
+            for shape in shapes
         )
-        self.norm = norm(network.features_out, rngs) if network.normed else None
-        self.classifier = nnx.Linear(network.features_out, network.config.classes, kernel_init=INITS[init], rngs=rngs)
+        features = counts[shapes[-1].reduction] * shapes[-1].channels
+        self.norm = norm(features, rngs) if network.normed else None
+        self.classifier = nnx.Linear(features, network.config.classes, kernel_init=INITS[init], rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         last = self.taps(x)[-1]

@@ -79,7 +79,6 @@ class TwoCellNetwork(Network):
     Attributes:
       names: the ops.
       nodes: of a cell, without its inputs.
-      multiples: how many nodes the output of a normal and of a reduction cell has room for.
       frame: what is around the cells.
       reductions: whether each cell is a reduction cell.
       normed: batch normalisation and ReLU stand before the classifier.
@@ -89,7 +88,6 @@ class TwoCellNetwork(Network):
 
     names: tuple[str, ...]
     nodes: int
-    multiples: tuple[int, int]
     frame: Frame
     reductions: tuple[bool, ...]
     normed: bool
@@ -98,20 +96,23 @@ class TwoCellNetwork(Network):
 
     @property
     def shapes(self) -> list[CellShape]:
-        """The cells from the first to the last."""
+        """The cells from the first to the last, with room for all nodes in their outputs."""
+        return self.shapes_of((self.nodes, self.nodes))
+
+    def shapes_of(self, outputs: Sequence[int]) -> list[CellShape]:
+        """Return the same where so many nodes of the normal and of the reduction cell are output."""
         shapes, channels, (before, last) = [], self.config.channels, self._stem_outputs()
         for reduction in self.reductions:
             channels <<= reduction
             halve = before[1] < last[1]
             shapes.append(CellShape(reduction, channels, (Entry(before[0], halve), Entry(last[0], False))))
-            before, last = last, (self.multiples[reduction] * channels, last[1] + reduction)
+            before, last = last, (outputs[reduction] * channels, last[1] + reduction)
         return shapes
 
     @property
     def features_out(self) -> int:
         """Channels that the head gets."""
-        last = self.shapes[-1]
-        return self.multiples[last.reduction] * last.channels
+        return self.nodes * self.shapes[-1].channels
 
     def places(self) -> dict[Path, Ops]:
         places: dict[Path, Ops] = {("stem", i): op for i, op in enumerate(stem_ops(self.frame, self.config))}
@@ -255,7 +256,6 @@ def common(names: tuple[str, ...], nodes: int, purpose: str, group: Group, **cha
     return {
         "names": names,
         "nodes": nodes,
-        "multiples": (nodes, nodes),
         "frame": frame,
         "reductions": (False, True) if thin else tuple(reductions(group.depth)),
         "normed": thin,

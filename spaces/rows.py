@@ -3,9 +3,8 @@
 import jax
 import numpy as np
 
-from jaxnas.errors import UserError
 from jaxnas.spaces.base import LISTABLE, Space
-from jaxnas.spaces.draws import generator
+from jaxnas.spaces.draws import check_number, generator
 
 
 class RowSpace(Space):
@@ -36,8 +35,7 @@ class RowSpace(Space):
 
     def sample(self, key: jax.Array, n: int) -> np.ndarray:
         """Draw `n` different architectures `[n, places]` uniformly."""
-        if not 1 <= n <= self.size:
-            raise UserError(f"cannot draw {n} architectures from {self.name}; ask for 1 to {self.size}")
+        check_number(self.name, n, self.size)
         return self._at(generator(key).choice(self.size, n, replace=False))
 
     def mutate(self, key: jax.Array, arch: np.ndarray) -> np.ndarray:

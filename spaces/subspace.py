@@ -6,10 +6,9 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxnas.errors import UserError
 from jaxnas.network import Network
 from jaxnas.spaces.base import Space
-from jaxnas.spaces.draws import generator
+from jaxnas.spaces.draws import check_number, generator
 from jaxnas.spaces.graph_code import GraphCode
 
 TRIES = 1000  # mutations that lead outside, before one of the architectures is drawn instead
@@ -54,8 +53,7 @@ class Subspace(Space):
 
     def sample(self, key: jax.Array, n: int) -> np.ndarray:
         """Draw `n` different architectures `[n, A]`, all equally likely."""
-        if not 1 <= n <= self.size:
-            raise UserError(f"cannot draw {n} architectures from a table of {self.size}; ask for 1 to {self.size}")
+        check_number("the table", n, self.size)
         return self.archs[generator(key).choice(self.size, n, replace=False)]
 
     def mutate(self, key: jax.Array, arch: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from jaxnas.spaces.as_module import ArchitectureModule
 from jaxnas.spaces.base import Space
 from jaxnas.spaces.cell import CellSpace
 from jaxnas.spaces.cell_network import Cell
-from jaxnas.spaces.draws import generator
+from jaxnas.spaces.draws import check_number, generator
 from jaxnas.spaces.transnas101_network import (
     CELLS_PER_MODULE,
     CHANNELS,
@@ -103,7 +103,7 @@ class MicroSpace(CellSpace):
         if purpose not in MICRO:
             return super().build(arch, rngs=rngs, purpose=purpose)
         network = micro_network(purpose)
-        arch = self.encode(arch) if isinstance(arch, str) else np.asarray(arch)
+        arch = self.array(arch)
         return ArchitectureModule(network, network.init(rngs.params()), arch)
 
     def params(self, archs: np.ndarray) -> np.ndarray:
@@ -150,8 +150,7 @@ class MacroSpace(Space):
         return np.stack([_to_arch(skeleton) for skeleton in _skeletons()])
 
     def sample(self, key: jax.Array, n: int) -> np.ndarray:
-        if not 1 <= n <= self.size:
-            raise UserError(f"cannot draw {n} architectures from {self.name}; ask for 1 to {self.size}")
+        check_number(self.name, n, self.size)
         return self.enumerate()[generator(key).choice(self.size, n, replace=False)]
 
     def mutate(self, key: jax.Array, arch: np.ndarray) -> np.ndarray:
@@ -177,7 +176,7 @@ class MacroSpace(Space):
 
     def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> ArchitectureModule:
         """Return one architecture as an ordinary Flax NNX module, with weights of its own drawn from `rngs`."""
-        arch = self.encode(arch) if isinstance(arch, str) else np.asarray(arch)
+        arch = self.array(arch)
         self.check_purpose(purpose, MACRO)
         (walk,) = self.groups(arch[None], purpose)
         slots = plain_modules(arch, len(str(walk))).tolist()

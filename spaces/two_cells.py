@@ -12,7 +12,7 @@ of the same code.
 
 import math
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import jax
 import numpy as np
@@ -59,6 +59,7 @@ class TwoCells(Space):
     depths: tuple[int, ...] = (6, 10, 14, 18, 22)
 
     string_columns = (*STRINGS, *COLUMNS)
+    task = "darts"
 
     @property
     def example(self) -> str:  # type: ignore[override]
@@ -172,10 +173,9 @@ class TwoCells(Space):
 
     def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> TwoCellModule:
         """Return one architecture as an ordinary Flax NNX module, with weights of its own drawn from `rngs`."""
-        arch = self.encode(arch) if isinstance(arch, str) else np.asarray(arch)
+        arch = self.array(arch)
         ops, sources, outputs = (part[0] for part in self.split(arch[None]))
         network = self.network(purpose, self.groups(arch[None], purpose)[0])
-        network = replace(network, multiples=tuple(outputs.sum(-1).tolist()))
         return TwoCellModule(network, ops, sources, outputs, rngs=rngs)
 
     def params(self, archs: np.ndarray, purpose: str = "benchmark") -> np.ndarray:

@@ -24,6 +24,15 @@ class OwnNodes(GenotypeNetwork):
 
     kept: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
 
+    @property
+    def shapes(self):
+        return self.shapes_of([len(nodes) for nodes in self.kept])
+
+    @property
+    def features_out(self):
+        last = self.shapes[-1]
+        return len(self.kept[last.reduction]) * last.channels
+
     def input_shares(self, arch):
         return {}
 
@@ -64,7 +73,7 @@ def two_cells(purpose, width=4, **changes):
     outputs = SPACE.split(arch[None])[2][0]
     kept = tuple(tuple(np.flatnonzero(cell).tolist()) for cell in outputs)
     fields = {name: getattr(wide, name) for name in wide.__dataclass_fields__}
-    alone = OwnNodes(**fields | {"multiples": tuple(map(len, kept))}, kept=kept)
+    alone = OwnNodes(**fields, kept=kept)
 
     def share(params):
         sized, own = dict(nnx.to_flat_state(params)), []

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnas import spaces
+from jaxnas import data, spaces
 from jaxnas.errors import UserError
+from jaxnas.options import Options
+from jaxnas.runner import Evaluator
 from jaxnas.scorers import regression
 from jaxnas.scorers.regression import Problem, Regression, fit, init_heads
 from jaxnas.scorers.signals import load_task
@@ -130,6 +132,23 @@ def test_heads_follow_pytorch_default_bounds():
     assert abs(head["kernel"]).max() <= 0.25
     assert abs(head["kernel"]).max() > 0.24
     assert head["offset"].shape == (64,)
+
+
+def test_the_task_is_that_of_the_space():
+    source = data.load("synthetic")
+    for name, task in (("nasbench201", "nb101"), ("darts", "darts"), ("resnext_a", "resnet")):
+        assert Evaluator(spaces.get(name), Regression(), source).scorer.task == task
+        assert Evaluator(spaces.get(name), Regression(task="combo"), source).scorer.task == "combo"
+        options = Options(space=name, scorers="regression")
+        settings = options.settings(options.select(spaces.get(name)), source)
+        assert settings["scorers"]["regression"]["task"] == task
+
+
+def test_a_task_with_another_number_of_taps_is_refused():
+    space = spaces.get("nasbench201")
+    measure = Evaluator(space, Regression(task="nlp"), data.load("synthetic"))
+    with pytest.raises(UserError, match="task nlp has 2 taps, the networks of this space have 3"):
+        measure(space.sample(jax.random.key(0), 1))
 
 
 @pytest.mark.parametrize("options", [{"images": 1}, {"steps": 0}, {"task": "nb102"}])

@@ -99,6 +99,11 @@ def test_malformed_strings_say_which_edge_and_what_is_allowed(string, words):
         assert word in message
 
 
+def test_a_file_without_a_variable_says_what_to_add():
+    with pytest.raises(UserError, match=r"own.py is a file; say which variable of it .* own.py:space"):
+        spaces.get("own.py")
+
+
 def test_an_unknown_space_names_the_nearest():
     with pytest.raises(UserError, match="did you mean 'nasbench201'"):
         spaces.get("nasbench210")

@@ -37,7 +37,7 @@ def score(config: Score) -> None:
     started = time.time()
     shard, shards = _shard(config.shard)
     space = spaces.get(config.space)
-    chosen = config.select()
+    chosen = config.select(space)
     source = config.source()
     evaluators = config.evaluators(space, chosen, source)
     archs = table.read_archs(space, config.archs, config.seed)

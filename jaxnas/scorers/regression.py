@@ -6,7 +6,7 @@ images at each. The score is the weighted error in evaluation mode at the end: l
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
@@ -25,6 +25,7 @@ from jaxnas.types import Finished, Score, Status
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.1, 0.9, 4e-5
 RUNNING = 0.1  # share of a new batch in the running moments
 SCORE_WEIGHTS = (0.25, 0.5, 1.0)  # of the taps' errors, shallow to deep
+TASK = "nb101"  # GenNAS's for NAS-Bench-101 and NAS-Bench-201
 Version = Literal["initial", "head"]
 TRAIN_WEIGHTS: dict[Version, tuple[float, ...]] = {"initial": (1.0, 1.0, 1.0), "head": SCORE_WEIGHTS}
 
@@ -150,8 +151,9 @@ class Regression:
     preset: Version = "initial"
     """Published version: `initial` (first commit, of the paper) trains on the sum of the taps' errors, `head` (last
     commit) weights them .25, .5, 1. Both score with .25, .5, 1."""
-    task: str = "nb101"
-    """Stored task: nb101, darts, resnet or combo; or a .json file of the same form."""
+    task: str | None = None
+    """Stored task: nb101, darts, resnet or combo; or a .json file of the same form. By default GenNAS's choice for the
+    space: darts for NDS's cells, resnet for its AnyNets, otherwise nb101."""
     images: int = 16
     """Images in the batch."""
     steps: int = 100
@@ -169,7 +171,7 @@ class Regression:
         """Raise a `UserError` if the options make no sense together."""
         if self.images < 2 or self.steps < 1:
             raise UserError(f"regression: {self.images} images, {self.steps} steps; give at least 2 images and 1 step")
-        load_task(self.task)
+        self._stored()
 
     def config(self) -> dict[str, Any]:
         """Return what the score asks of the space's network."""
@@ -178,11 +180,16 @@ class Regression:
     def draw(self, source: Source, rng: np.random.Generator) -> tuple[Any, ...]:
         """Return one repeat's images `[B, H, W, C]` and targets, one `[B, 8, 8, C_l]` per tap."""
         images = source.images(rng, self.images)
-        return images, targets(load_task(self.task), images, rng)
+        return images, targets(self._stored(), images, rng)
 
     def measure(self, network: Network, params: Any, arch: jax.Array, inputs: Any, key: jax.Array) -> jax.Array:
         """Return the error of one architecture, `[]`."""
         head_key, noise_key = jax.random.split(key)
+        if len(self._stored().taps) != len(network.tap_widths):
+            raise UserError(
+                f"task {self.task} has {len(self._stored().taps)} taps, the networks of this space have"
+                f" {len(network.tap_widths)}; give a task with as many"
+            )
         heads = self._heads(inputs, head_key, network.tap_widths)
         if (masks := network.tap_masks(arch)) is not None:
             heads = [fitted(*each) for each in zip(heads, masks, strict=True)]
@@ -193,12 +200,19 @@ class Regression:
 
         return fit(taps, network.sized(params, arch), heads, problem, steps=self.steps, version=self.preset)
 
+    def on(self, task: str) -> "Regression":
+        """Return the score with `task`, if it names none."""
+        return self if self.task else replace(self, task=task)
+
+    def _stored(self) -> Task:
+        return load_task(self.task or TASK)
+
     def _heads(self, inputs: Any, key: jax.Array, widths: Sequence[int]) -> list[Params]:
-        return init_heads(key, widths, load_task(self.task).channels)
+        return init_heads(key, widths, self._stored().channels)
 
     def _problem(self, inputs: Any, key: jax.Array) -> Problem:
         images, target = inputs
-        return Problem(images, target, _noise(load_task(self.task), key, images.shape))
+        return Problem(images, target, _noise(self._stored(), key, images.shape))
 
     def floats(self, network: Network) -> int:
         """Return about how many floats the measurement of one architecture holds at once."""

@@ -78,12 +78,12 @@ def objectives(options: ObjectiveOptions, space: Space, source: Source) -> Objec
     return _by_scores(options, space, source) if options.oracle is None else _by_oracle(options, space, source)
 
 
-def deciding(options: Options) -> dict[str, Measured | Count]:
+def deciding(options: Options, space: Space) -> dict[str, Measured | Count]:
     """Return the scorers that were asked for, te_nas being the two it is made of."""
     named = [name.strip() for name in options.scorers.split(",")]
     return {
         name: scorer
-        for name, scorer in options.select().items()
+        for name, scorer in options.select(space).items()
         if isinstance(scorer, Measured) or (isinstance(scorer, Count) and name in named)
     }
 
@@ -92,7 +92,7 @@ def _by_scores(options: ObjectiveOptions, space: Space, source: Source) -> Objec
     for name in ("maximize", "minimize", "record", "prior"):
         if getattr(options, name) is not None:
             raise UserError(f"--{name} goes with --oracle; without one the --scorers decide, each in its own direction")
-    chosen = deciding(options)
+    chosen = deciding(options, space)
     goal = Goal({name: scorer.sign for name, scorer in chosen.items()}, *_limits(options))
     for name in sorted(goal.limited):
         if name not in {**COUNTS, **chosen}:
@@ -127,7 +127,7 @@ def _by_oracle(options: ObjectiveOptions, space: Space, source: Source) -> Objec
     prior = None
     if options.prior is not None:
         scored = replace(options, scorers=options.prior)
-        chosen = deciding(scored)
+        chosen = deciding(scored, space)
         signs = {name: scorer.sign for name, scorer in chosen.items()}
         prior = CachedPrior(_scorers(scored, space, chosen, source, None), Goal(signs))
         settings["prior"] = scored.settings(chosen, source)
