@@ -7,12 +7,13 @@ import jax
 import numpy as np
 
 from jaxnas.data import Source
+from jaxnas.devices import memory_maps
 from jaxnas.program import Draws, Mode, Program, Setup
 from jaxnas.scorers import Count, Measured, Regression
 from jaxnas.spaces import Space
 from jaxnas.types import Finished, Status
 
-KEPT = 32  # programs of an evaluator: on a CPU each has hundreds of memory maps, of which Linux gives a process 65,530
+MAPS = 20_000  # memory maps beyond which programs are given up; Linux gives a process 65,530
 
 
 class Evaluator:
@@ -90,15 +91,16 @@ class Evaluator:
     def program(self, group: Hashable = None) -> Program:
         """Return the program of a group of architectures (see `Space.groups`), compiled when it is first used.
 
-        The `KEPT` that were used last are kept.
+        On a CPU a compiled program has hundreds or thousands of memory maps: where there are too many, those that were
+        not used for longest are given up before another one is compiled.
         """
         program = self._programs.pop(group, None)
         if program is None:
+            while self._programs and memory_maps() > MAPS:
+                self._programs.pop(next(iter(self._programs))).release()
             network = self.space.network(self.scorer.purpose, group, **self.scorer.config())
             program = Program(network, self.scorer, self.setup, self._draws)
         self._programs[group] = program
-        if len(self._programs) > KEPT:
-            self._programs.pop(next(iter(self._programs))).release()
         return program
 
     def step(self, archs: np.ndarray) -> int:

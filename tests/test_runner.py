@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from jaxnas import data, program, runner, scorers, spaces
+from jaxnas.devices import memory_maps
 from jaxnas.errors import UserError
 from jaxnas.program import batch_size, deal, loop_batch
 from jaxnas.runner import Evaluator, count, summarise
@@ -144,13 +145,9 @@ def test_what_was_dropped_is_drawn_again(archs, whole, monkeypatch, held):
     assert len(measure._draws._held) == (groups if held else 1)
 
 
-def memory_maps():
-    return len(Path("/proc/self/maps").read_text().splitlines())
-
-
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="counts Linux's memory maps")
 def test_programs_that_were_not_used_lately_are_given_up_and_come_back(monkeypatch, compiles):
-    monkeypatch.setattr(runner, "KEPT", 1)
+    monkeypatch.setattr(runner, "MAPS", 1)
     space = spaces.get("transnas101_macro")
     archs = np.stack([space.encode(string) for string in ("64-4111-basic", "64-2311-basic")])
     measure = Evaluator(

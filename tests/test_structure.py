@@ -39,7 +39,7 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "cli": "errors",
     "devices": "errors user_cache",
     "program": "data errors network scorers",
-    "runner": "data program scorers spaces types",
+    "runner": "data devices program scorers spaces types",
     "options": "data devices errors labelled runner scorers spaces user_file",
     "score": "cli data errors options runner scorers spaces store tables types",
     "search": "cli data errors learn network options plots program ranks runner scorers spaces store tables types "
