@@ -13,7 +13,8 @@ from jaxnas.scorers import Count, Measured, Regression
 from jaxnas.spaces import Space
 from jaxnas.types import Finished, Status
 
-MAPS = 20_000  # memory maps beyond which programs are given up; Linux gives a process 65,530
+MAPS = 20_000  # memory maps of the process beyond which programs are given up; Linux gives it 65,530
+FEW = 5  # programs of an evaluator that are kept nevertheless: the maps may be others'
 
 
 class Evaluator:
@@ -96,7 +97,7 @@ class Evaluator:
         """
         program = self._programs.pop(group, None)
         if program is None:
-            while self._programs and memory_maps() > MAPS:
+            while len(self._programs) >= FEW and memory_maps() > MAPS:
                 self._programs.pop(next(iter(self._programs))).release()
             network = self.space.network(self.scorer.purpose, group, **self.scorer.config())
             program = Program(network, self.scorer, self.setup, self._draws)
