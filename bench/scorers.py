@@ -17,8 +17,7 @@ from bench.machine import installed, machine
 from jaxnas import data
 from jaxnas.runner import Evaluator
 from jaxnas.scorers import Regression
-from jaxnas.scorers.regression import TASK
-from jaxnas.scorers.signals import load_task, noise
+from jaxnas.scorers.signals import noise
 from jaxnas.spaces.nasbench201 import NASBENCH201
 
 Loop = Callable[[ModuleType, Any, Any], Any]  # (bench.competitor, inputs, architecture) -> score
@@ -135,7 +134,7 @@ def draw(scorer: counts.Images, source: data.Source) -> Any:
         return inputs
     images, targets = inputs
     shape = (scorer.steps + 1, *images.shape)
-    return images, targets, np.asarray(noise(load_task(scorer.task or TASK), jax.random.key(SEED), shape))
+    return images, targets, np.asarray(noise(scorer.stored(), jax.random.key(SEED), shape))
 
 
 def ntk_loop(torch_loop: ModuleType, images: Any, arch: Any, *, bn: str) -> float:

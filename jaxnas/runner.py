@@ -1,6 +1,6 @@
 """Scoring architectures of a space: which of them run, on which network, and what became of each."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 
 import jax
@@ -104,9 +104,9 @@ class Evaluator:
         self._programs[group] = program
         return program
 
-    def step(self, archs: np.ndarray) -> int:
-        """Return the largest number of architectures that one call takes, for those like `archs` `[N, A]`."""
-        return max(self.program(group).step for group in set(self.groups(archs)))
+    def step(self, groups: Iterable[Hashable]) -> int:
+        """Return the largest number of architectures that one call takes, for those of `groups`."""
+        return max(self.program(group).step for group in set(groups))
 
     def groups(self, archs: np.ndarray) -> list[Hashable]:
         """Return the group of each of `archs` `[N, A]`; those of one group run in one program."""

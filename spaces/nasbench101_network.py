@@ -89,10 +89,10 @@ class NASBench101Network(Network):
         for stack in range(config.stages):
             for cell in range(config.cells):
                 path, after = ("stacks", stack, cell), config.width(stack)
-                share = self._room(stack)
-                places |= {(*path, "projections", v - 1): self._projection(before, share) for v in self.vertices}
+                room = self._room(stack)
+                places |= {(*path, "projections", v - 1): self._projection(before, room) for v in self.vertices}
                 places[*path, "output", 0] = self._projection(before, after)
-                places |= {(*path, "vertices", v - 1): self._choices(share) for v in self.vertices}
+                places |= {(*path, "vertices", v - 1): self._choices(room) for v in self.vertices}
                 before = after
         return {**places, HEAD: PoolHead(before, config.classes, config.layout)}
 
@@ -104,9 +104,9 @@ class NASBench101Network(Network):
     def input_shares(self, arch: jax.Array) -> Mapping[Path, jax.Array]:
         config = self.config
         shares: dict[Path, jax.Array] = {}
-        for stack, cell in itertools.product(range(config.stages), range(config.cells)):
+        for stack in range(config.stages):
             own = jnp.maximum(vertex_channels(arch, config.width(stack)), 1) / self._room(stack)
-            for v, op in itertools.product(self.vertices, CONVS):
+            for cell, v, op in itertools.product(range(config.cells), self.vertices, CONVS):
                 shares["stacks", stack, cell, "vertices", v - 1, op] = own[v - 1]
         return shares
 

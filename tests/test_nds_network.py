@@ -61,7 +61,7 @@ def moved(network, params, arch, space, purpose, where):
     `where(number, place, name, source)` is the path, and the name there, of an op of cell `number`.
     """
     module = space.build(arch, rngs=nnx.Rngs(0), purpose=purpose)
-    shared = network.module(network.sized(params, jnp.asarray(arch)) if arch.ndim == 1 else params)
+    shared = network.module(network.sized(params, jnp.asarray(arch)))
     ops, sources, outputs = (part[0] for part in space.split(arch[None]))
 
     def put(target, values):

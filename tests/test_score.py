@@ -212,7 +212,7 @@ class Grouped:
     def groups(self, archs):
         return list(map(tuple, archs[:, :4].tolist()))
 
-    def step(self, archs):
+    def step(self, groups):
         return 512
 
 

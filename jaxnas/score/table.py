@@ -46,10 +46,11 @@ class Work:
         order = np.argsort(first)
         size = len(order)
         for evaluator in evaluators:
-            groups = _numbered(evaluator.groups(canonical[first[order]]))
-            order = order[np.argsort(groups, kind="stable")]
-            at_once = max(1, PROGRAMS * len(order) // (1 + groups.max()))
-            size = min(size, evaluator.step(canonical[first]), at_once)
+            groups = evaluator.groups(canonical[first[order]])
+            numbers = _numbered(groups)
+            order = order[np.argsort(numbers, kind="stable")]
+            at_once = max(1, PROGRAMS * len(order) // (1 + numbers.max()))
+            size = min(size, evaluator.step(groups), at_once)
         return cls(archs, canonical[first[order]], np.argsort(order)[owner], size)
 
     def settings(self) -> dict[str, Any]:

@@ -171,7 +171,7 @@ class Regression:
         """Raise a `UserError` if the options make no sense together."""
         if self.images < 2 or self.steps < 1:
             raise UserError(f"regression: {self.images} images, {self.steps} steps; give at least 2 images and 1 step")
-        self._stored()
+        self.stored()
 
     def config(self) -> dict[str, Any]:
         """Return what the score asks of the space's network."""
@@ -180,14 +180,14 @@ class Regression:
     def draw(self, source: Source, rng: np.random.Generator) -> tuple[Any, ...]:
         """Return one repeat's images `[B, H, W, C]` and targets, one `[B, 8, 8, C_l]` per tap."""
         images = source.images(rng, self.images)
-        return images, targets(self._stored(), images, rng)
+        return images, targets(self.stored(), images, rng)
 
     def measure(self, network: Network, params: Any, arch: jax.Array, inputs: Any, key: jax.Array) -> jax.Array:
         """Return the error of one architecture, `[]`."""
         head_key, noise_key = jax.random.split(key)
-        if len(self._stored().taps) != len(network.tap_widths):
+        if len(self.stored().taps) != len(network.tap_widths):
             raise UserError(
-                f"task {self.task} has {len(self._stored().taps)} taps, the networks of this space have"
+                f"task {self.task} has {len(self.stored().taps)} taps, the networks of this space have"
                 f" {len(network.tap_widths)}; give a task with as many"
             )
         heads = self._heads(inputs, head_key, network.tap_widths)
@@ -204,15 +204,16 @@ class Regression:
         """Return the score with `task`, if it names none."""
         return self if self.task else replace(self, task=task)
 
-    def _stored(self) -> Task:
+    def stored(self) -> Task:
+        """Return the task; without a space's, `TASK`."""
         return load_task(self.task or TASK)
 
     def _heads(self, inputs: Any, key: jax.Array, widths: Sequence[int]) -> list[Params]:
-        return init_heads(key, widths, self._stored().channels)
+        return init_heads(key, widths, self.stored().channels)
 
     def _problem(self, inputs: Any, key: jax.Array) -> Problem:
         images, target = inputs
-        return Problem(images, target, _noise(self._stored(), key, images.shape))
+        return Problem(images, target, _noise(self.stored(), key, images.shape))
 
     def floats(self, network: Network) -> int:
         """Return about how many floats the measurement of one architecture holds at once."""
