@@ -2,7 +2,8 @@
 
 Strings are `64-SKELETON-CELL`. A skeleton is a row of modules: 1 plain, 2 twice the channels, 3 half the resolution,
 4 both; a module is two cells, of which the first one changes the shape. #params and FLOPs are those of the network for
-object classification: 256x256 images, 75 classes. Skeletons that change the shape alike share a network, 297 in all.
+object classification: 256x256 images, 75 classes. Skeletons that change the shape alike share a network: there are 297,
+and 3 for `regions`, where nothing halves.
 """
 
 import functools
@@ -164,8 +165,12 @@ class MacroSpace(Space):
         return _to_arch(str(generator(key).choice(neighbours)))
 
     def groups(self, archs: np.ndarray, purpose: str) -> list[Hashable]:
-        """Return for each of `archs` `[N, 6]` the modules that change the shape: `244` for 64-124141-basic."""
-        return [_to_skeleton(arch).replace("1", "") for arch in archs]
+        """Return for each of `archs` `[N, 6]` the modules that change the shape: `244` for 64-124141-basic.
+
+        Where nothing halves the image, as for `regions`, these are the doublings: `222`.
+        """
+        self.check_purpose(purpose, MACRO)
+        return [_to_skeleton(arch).replace("1", "") for arch in MACRO[purpose].modules(np.asarray(archs))]
 
     def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> MacroNetwork:
         """Return the network of a group for `purpose`, with `changes` to its `Config` such as `bn` or `init`."""
@@ -176,12 +181,11 @@ class MacroSpace(Space):
 
     def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> ArchitectureModule:
         """Return one architecture as an ordinary Flax NNX module, with weights of its own drawn from `rngs`."""
-        arch = self.array(arch)
-        self.check_purpose(purpose, MACRO)
-        (walk,) = self.groups(arch[None], purpose)
-        slots = plain_modules(arch, len(str(walk))).tolist()
+        (walk,) = self.groups(self.array(arch)[None], purpose)
+        modules = MACRO[purpose].modules(self.array(arch))
+        slots = plain_modules(modules, len(str(walk))).tolist()
         network = macro_network(purpose, str(walk), tuple(slots))
-        return ArchitectureModule(network, network.init(rngs.params()), arch)
+        return ArchitectureModule(network, network.init(rngs.params()), modules)
 
     def params(self, archs: np.ndarray) -> np.ndarray:
         return self._counts(archs)[:, 0]

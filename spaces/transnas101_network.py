@@ -4,7 +4,7 @@
 follow their recipes elsewhere. `regression`: 32x32 images, a stem of 16 channels at stride 1; the taps are the cells'
 outputs at 16x16, 8x8 and 4x4 pixels, those of a skeleton its last three outputs before the shape changes or the end.
 `ntk` of a skeleton: three channels on 32x32 images. `regions`: one channel, doubled as in the skeleton, of 3x3 inputs
-that nothing halves.
+that nothing halves, so that skeletons with as many doublings share a network.
 """
 
 import itertools
@@ -59,6 +59,10 @@ class Setting(NamedTuple):
         stem = bool(self.frame.stem)
         config = Config(self.channels, cells=1, stem=stem, image=image, classes=self.frame.classes, init=self.init)
         return replace(config, **changes)
+
+    def modules(self, archs: Any) -> Any:
+        """Return modules `[...]` as the network has them: where nothing halves, 3 is plain and 4 is 2."""
+        return archs if self.halving else archs - 2 * (archs > 2)
 
 
 CIFAR = Frame(image=32, classes=10, stem=(2,), stride=1)
@@ -212,7 +216,7 @@ class MacroNetwork(Network):
         """Return the last three of the outputs of the stem and before each change of shape, and at the end."""
         for i in range(len(self.setting.frame.stem)):
             x = at(("stem", i), x)
-        counts, features = plain_modules(arch, len(self.walk)), [x]
+        counts, features = self._plain_modules(arch), [x]
         for stage in range(len(self.slots)):
             if stage:
                 x = self._through_change(at, stage - 1, x)
@@ -228,7 +232,10 @@ class MacroNetwork(Network):
             if isinstance(ops, dict):
                 height, width, _ = inputs[path]
                 flops[int(path[1])] = PLAIN_CONVS * ops["conv"].flops(height * width)
-        return plain_modules(np.asarray(archs), len(self.walk)) @ flops
+        return self._plain_modules(np.asarray(archs)) @ flops
+
+    def _plain_modules(self, archs: Any) -> Any:
+        return plain_modules(self.setting.modules(archs), len(self.walk))
 
     def _conv(self, before: int, after: int, size: int = 3, stride: int = 1) -> ConvNorm:
         return ConvNorm(before, after, size, self.config.layout, stride, bn=self.config.bn)

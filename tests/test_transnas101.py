@@ -226,13 +226,35 @@ def test_skeletons_that_change_the_shape_alike_share_a_network():
     ]
 
 
+def test_skeletons_that_differ_in_halvings_have_the_same_regions():
+    assert set(MACRO.groups(MACRO.enumerate(), "regions")) == {"2", "22", "222"}
+    pairs = [["1412", "1412"], ["34123", "14321"], ["444311", "242111"]]
+    archs = [np.stack([MACRO.encode(f"64-{skeleton}-basic") for skeleton in pair]) for pair in pairs]
+    measure = Evaluator(MACRO, Regions(samples=200, batches=1), data.load("synthetic"), batch=2)
+    values = np.concatenate([measure(pair).value for pair in archs])
+    np.testing.assert_array_equal(values[:, 0], values[:, 1])
+    assert len(np.unique(values)) == len(pairs)
+    assert not np.array_equal(*MACRO.flops(archs[1]))
+
+
+@pytest.mark.parametrize("skeleton", ["1412", "34123"])
+def test_a_skeleton_alone_is_the_network_of_regions_without_the_absent_modules(skeleton):
+    arch = MACRO.encode(f"64-{skeleton}-basic")
+    (walk,) = MACRO.groups(arch[None], "regions")
+    alone, network = MACRO.build(arch, rngs=nnx.Rngs(0), purpose="regions"), MACRO.network("regions", walk)
+    x, params = pixels(network, 2), network.init(jax.random.key(0))
+    module = ArchitectureModule(alone.network, shared_by(params, alone.network), alone.arch)
+    logits = nnx.jit(lambda module, x: module(x))(module, x)
+    np.testing.assert_allclose(logits, jax.jit(network.apply)(params, arch, x), rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("network", "shapes"),
     [
         (MICRO.network("regression"), [(16, 16, 32), (8, 8, 64), (4, 4, 128)]),
         (MACRO.network("regression", "4"), [(32, 32, 16), (32, 32, 16), (16, 16, 32)]),
         (MACRO.network("regression", "234"), [(32, 32, 32), (16, 16, 32), (8, 8, 64)]),
-        (MACRO.network("regions", "234"), [(3, 3, 2), (3, 3, 2), (3, 3, 4)]),
+        (MACRO.network("regions", "22"), [(3, 3, 1), (3, 3, 2), (3, 3, 4)]),
     ],
 )
 def test_taps(network, shapes):
@@ -247,13 +269,18 @@ def test_network_of_cells_is_its_stand_alone_module():
     np.testing.assert_allclose(logits, jax.jit(network.apply)(params, arch, x), rtol=1e-3, atol=1e-4)
 
 
+def shared_by(params, network):
+    """Return those of `params` that `network` has."""
+    leaves = dict(nnx.to_flat_state(params))
+    return nnx.from_flat_state([(path, leaves[path]) for path, _ in nnx.to_flat_state(network.init(jax.random.key(0)))])
+
+
 def test_absent_modules_leave_outputs_and_ntk_alone():
     arch = MACRO.encode("64-1411-basic")
     network = MACRO.network("ntk", "4", bn="frozen", image=(8, 8, 3))
     exact = macro_network("ntk", "4", tuple(plain_modules(arch, 1)), bn="frozen", image=(8, 8, 3))
     x, params = pixels(network, 3), network.init(jax.random.key(0))
-    leaves = dict(nnx.to_flat_state(params))
-    own = nnx.from_flat_state([(path, leaves[path]) for path, _ in nnx.to_flat_state(exact.init(jax.random.key(0)))])
+    own = shared_by(params, exact)
     module = ArchitectureModule(exact, own, arch)
     logits, ntk = logits_and_ntk(network)(params, arch, x)
     np.testing.assert_allclose(nnx.jit(lambda module, x: module(x))(module, x), logits, rtol=1e-3, atol=1e-4)
