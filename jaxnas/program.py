@@ -187,6 +187,10 @@ class Program:
 
     def draw(self) -> Drawn:
         """Draw parameters, inputs and key of each repeat, on every device."""
+        with jax.default_device(self.setup.devices[0]):  # another one may be busy
+            return self._draw()
+
+    def _draw(self) -> Drawn:
         stream = zlib.crc32(self.scorer.name.encode())
         root = jax.random.fold_in(jax.random.key(self.setup.seed), stream)
         draws: Drawn = []

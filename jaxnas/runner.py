@@ -13,6 +13,8 @@ from jaxnas.scorers import Count, Measured, Regression
 from jaxnas.spaces import Space
 from jaxnas.types import Finished, Status
 
+Devices = tuple[jax.Device, ...]
+
 MAPS = 20_000  # memory maps of the process beyond which programs are given up; Linux gives it 65,530
 FEW = 5  # programs of an evaluator that are kept nevertheless: the maps may be others'
 
@@ -27,7 +29,8 @@ class Evaluator:
       repeats: how often to measure, each time with new inputs and, if the scorer says so, new weights.
       seed: of all random draws.
       batch: architectures per device in a compiled batch; by default chosen by `program.batch_size`.
-      devices: that share the work, by default all; each gets architectures of about the same FLOPs.
+      devices: that share the work, by default all; each gets architectures of about the same FLOPs, or whole groups
+        where these are smaller than the number of devices.
       mode: `loop` runs a device's architectures one after another, each op on its own (the default on a CPU),
         `dispatch` all at once, sorted by op (the default elsewhere).
     """
@@ -49,8 +52,9 @@ class Evaluator:
         self.space = space
         self.scorer = scorer.on(space.task) if isinstance(scorer, Regression) else scorer
         self.setup = Setup(source=source, repeats=repeats, seed=seed, batch=batch, devices=on, mode=mode)
-        self._programs: dict[Hashable, Program] = {}  # in the order of use
+        self._programs: dict[tuple[Hashable, Devices], Program] = {}  # in the order of use
         self._draws = Draws()
+        self._given = dict.fromkeys(on, 0.0)  # FLOPs of the groups that one device ran alone
 
     def __call__(self, archs: np.ndarray) -> Finished:
         """Return values and statuses `[R, N]` of architectures `[N, A]` or op masks `[N, E, O]`, info `[R, N, ...]`.
@@ -64,7 +68,11 @@ class Evaluator:
         archs = np.asarray(archs, np.int32)
         found = np.flatnonzero(~self.space.is_disconnected(archs))
         archs = self._run_as(archs)
-        started = [(rows, self.program(group).launch(archs[rows])) for group, rows in self._by_group(archs, found)]
+        groups = self._by_group(archs, found)
+        started = []
+        for group, rows in groups:
+            devices = self._devices(group, archs[rows], alone=len(groups) == 1)
+            started.append((rows, self.program(group, devices).launch(archs[rows])))
 
         def wait() -> Finished:
             shape = self.setup.repeats, len(archs)
@@ -89,24 +97,40 @@ class Evaluator:
         for program in self._programs.values():
             program.redraw(scorer, seed)
 
-    def program(self, group: Hashable = None) -> Program:
-        """Return the program of a group of architectures (see `Space.groups`), compiled when it is first used.
+    def program(self, group: Hashable = None, devices: Devices | None = None) -> Program:
+        """Return the program of a group of architectures (see `Space.groups`) on `devices`, by default all of them.
 
-        On a CPU a compiled program has hundreds or thousands of memory maps: where there are too many, those that were
-        not used for longest are given up before another one is compiled.
+        It is compiled when it is first used. On a CPU a compiled program has hundreds or thousands of memory maps:
+        where there are too many, those that were not used for longest are given up before another one is compiled.
         """
-        program = self._programs.pop(group, None)
+        key = group, devices or self.setup.devices
+        program = self._programs.pop(key, None)
         if program is None:
             while len(self._programs) >= FEW and memory_maps() > MAPS:
                 self._programs.pop(next(iter(self._programs))).release()
-            network = self.space.network(self.scorer.purpose, group, **self.scorer.config())
-            program = Program(network, self.scorer, self.setup, self._draws)
-        self._programs[group] = program
+            program = self._new(*key)
+        self._programs[key] = program
         return program
+
+    def _new(self, group: Hashable, devices: Devices) -> Program:
+        network = self.space.network(self.scorer.purpose, group, **self.scorer.config())
+        return Program(network, self.scorer, replace(self.setup, devices=devices), self._draws)
+
+    def _devices(self, group: Hashable, archs: np.ndarray, *, alone: bool) -> Devices:
+        """Return the devices for `archs` `[N, A]` of a group: all or, where these are more than N and there are other
+        groups, the one that has been given least, so that the others can take those. What is compiled is used again.
+        """
+        every = self.setup.devices
+        if alone or len(archs) >= len(every) or (group, every) in self._programs:
+            return every
+        known = [devices for other, devices in self._programs if other == group]
+        chosen = known[0] if known else (min(every, key=self._given.__getitem__),)
+        self._given[chosen[0]] += self.space.flops(archs).sum()
+        return chosen
 
     def step(self, groups: Iterable[Hashable]) -> int:
         """Return the largest number of architectures that one call takes, for those of `groups`."""
-        return max(self.program(group).step for group in set(groups))
+        return max(self._new(group, self.setup.devices).step for group in set(groups))
 
     def groups(self, archs: np.ndarray) -> list[Hashable]:
         """Return the group of each of `archs` `[N, A]`; those of one group run in one program."""

@@ -17,6 +17,7 @@ import numpy as np
 from flax import nnx
 
 from jaxnas.errors import UserError
+from jaxnas.kernels.conv import grouped_conv2d
 from jaxnas.kernels.layout import NHWC, THIN
 from jaxnas.layers import ConvNorm, Op, Params, Saved, normalise, through_norm
 from jaxnas.modules import ModuleOp
@@ -38,7 +39,7 @@ class StageSize(NamedTuple):
 
 @dataclass(frozen=True)
 class GroupedConvNorm(ConvNorm):
-    """`ConvNorm` in groups of channels that do not see each other; differentiated by JAX, without an NTK."""
+    """`ConvNorm` in groups of channels that do not see each other; without an NTK."""
 
     groups: int = 1
 
@@ -51,14 +52,8 @@ class GroupedConvNorm(ConvNorm):
         return super().flops(pixels) - whole + whole // self.groups
 
     def linear(self, params: Params, x: jax.Array) -> jax.Array:
-        return jax.lax.conv_general_dilated(
-            jax.nn.relu(x) if self.relu else x,
-            params["kernel"],
-            (self.stride, self.stride),
-            [(self.size // 2,) * 2] * 2,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            feature_group_count=self.groups,
-        )
+        x = jax.nn.relu(x) if self.relu else x
+        return grouped_conv2d(x, params["kernel"], self.groups, self.stride)
 
     def backward(self, params: Params, x: jax.Array, saved: Saved, g: jax.Array) -> tuple[jax.Array, Params]:
         hat = normalise(saved.linear, saved.moments, self.layout)

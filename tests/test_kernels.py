@@ -36,13 +36,16 @@ def assert_close(actual, expected, tolerance=2e-5):
     np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance * np.abs(expected).max())
 
 
-@functools.partial(jax.jit, static_argnames="stride")
-def by_lax(x, kernel, g, stride):
+@functools.partial(jax.jit, static_argnames=("stride", "groups"))
+def by_lax(x, kernel, g, stride, groups=1):
     """Return the convolution, its two adjoints, and the Gram matrix of the kernel's per-sample gradients, on NHWC."""
 
     def convolve(x, kernel):
         pad = [((len(kernel) - 1) // 2,) * 2] * 2
-        return jax.lax.conv_general_dilated(x, kernel, (stride,) * 2, pad, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        numbers = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(
+            x, kernel, (stride,) * 2, pad, dimension_numbers=numbers, feature_group_count=groups
+        )
 
     def of_one(x, g):
         return jax.grad(lambda w: (convolve(x[None], w) * g[None]).sum())(kernel)
@@ -63,6 +66,20 @@ def test_convolution_and_its_adjoints(layout, widths, size, stride):
     assert_close(to_nhwc(conv.conv2d_input_grad(own_g, kernel, stride, own_x.shape, layout), layout), dx)
     assert_close(conv.conv2d_kernel_grad(own_x, own_g, size, stride, layout), dkernel)
     assert_close(conv.conv2d_kernel_gram(own_x, own_g, size, stride, layout), samples_gram)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "groups"),
+    [(2 * conv.DENSE, 4, 2), (conv.DENSE, 8, 4), (3 * conv.DENSE, 12, 6), (4, 4, 4), (6, 9, 3)],
+    ids=["wide", "joined-all", "joined-by-twos", "depthwise", "few"],
+)
+def test_convolution_in_groups(inputs, outputs, groups, stride):
+    x, kernel = normal(BATCH, SIDE, SIDE, inputs), normal(3, 3, inputs // groups, outputs)
+    g = normal(BATCH, SIDE // stride, SIDE // stride, outputs)
+    y, pull = jax.vjp(lambda x, kernel: conv.grouped_conv2d(x, kernel, groups, stride), x, kernel)
+    for actual, expected in zip((y, *pull(g)), by_lax(x, kernel, g, stride, groups), strict=False):
+        assert_close(actual, expected)
 
 
 @on_all_cases

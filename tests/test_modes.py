@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from jaxnas import data, spaces
 from jaxnas.network import Config
@@ -87,7 +88,7 @@ def test_dead_ends_do_not_change_the_ntk():
     assert np.isfinite(whole.value).sum() >= 4
 
 
-DEVICES = """
+EIGHT_DEVICES = """
 import dataclasses
 import jax
 jax.config.update("jax_num_cpu_devices", 8)
@@ -110,17 +111,19 @@ class Toy:
 
     def measure(self, network, params, arch, inputs, key):
         weights = sum(leaf.sum() for leaf in jax.tree.leaves(params))
-        return jnp.sin(arch * weights + jnp.arange(3)).sum() + inputs.mean() + jax.random.uniform(key)
+        return jnp.sin(arch * weights + jnp.arange(len(arch))).sum() + inputs.mean() + jax.random.uniform(key)
 
     def finish(self, raw):
         return Finished(raw.astype(np.float64), np.zeros(len(raw), int), {})
 
 space, source = spaces.get("nasbench201"), data.load("synthetic")
+assert len(jax.devices()) == 8
+"""
+NO_BIT = """
 networks = {**space.networks, "ntk": dataclasses.replace(space.networks["ntk"], stages=1)}
 triangle = Cell(((1, 0), (2, 0), (2, 1)), space.cell.ops, space.ops)
 space = dataclasses.replace(space, name="triangle", cell=triangle, networks=networks)
 archs = space.sample(jax.random.key(5), 28)
-assert len(jax.devices()) == 8
 for scorer in (Toy(), scorers.Regions(batches=1, samples=100), scorers.NTK(images=3)):
     results = []
     for count in (1, 2, 3, 8):
@@ -136,6 +139,42 @@ for scorer in (Toy(), scorers.Regions(batches=1, samples=100), scorers.NTK(image
 """
 
 
-def test_devices_change_no_bit():
-    done = subprocess.run([sys.executable, "-c", DEVICES], cwd=ROOT, capture_output=True, text=True, check=False)
+SMALL_GROUPS = """
+class Groups:
+    def __getattr__(self, name):
+        return getattr(space, name)
+
+    def groups(self, archs, purpose):
+        return ["many" if arch[0] < 2 else tuple(arch) for arch in archs]
+
+    def network(self, purpose, group, **changes):
+        return space.network(purpose, **changes)
+
+archs = np.unique(space.without_dead_ends(space.sample(jax.random.key(5), 28)), axis=0)
+compiled = []
+jax.monitoring.register_event_duration_secs_listener(lambda event, _, **__: compiled.append("backend" in event))
+groups, (one, two) = Groups(), jax.devices()[:2]
+alone = Evaluator(groups, Toy(), source, devices=[one])(archs)
+both = Evaluator(groups, Toy(), source, devices=[one, two])
+np.testing.assert_array_equal(both(archs).value, alone.value)
+before = sum(compiled)
+np.testing.assert_array_equal(both(archs[::-1]).value, alone.value[:, ::-1])
+assert sum(compiled) == before
+
+small = {groups.groups(arch[None], "")[0]: arch for arch in archs[~space.is_disconnected(archs)] if arch[0] > 1}
+used = {group: devices for group, devices in both._programs}
+assert used.pop("many") == (one, two)
+assert used.keys() == small.keys()
+flops = {one: 0, two: 0}
+for group, (device,) in used.items():
+    flops[device] += space.flops(small[group][None])[0]
+assert abs(flops[one] - flops[two]) <= space.flops(archs).max() < sum(flops.values())
+"""
+
+
+@pytest.mark.parametrize("script", [NO_BIT, SMALL_GROUPS], ids=["architectures", "groups"])
+def test_devices_change_no_bit(script):
+    """Also where groups of fewer architectures than devices are shared out, each to one device."""
+    code = EIGHT_DEVICES + script
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

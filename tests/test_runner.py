@@ -150,7 +150,7 @@ def test_programs_that_were_not_used_lately_are_given_up_and_come_back(monkeypat
     monkeypatch.setattr(runner, "MAPS", 1)
     monkeypatch.setattr(runner, "FEW", 1)
     space = spaces.get("transnas101_macro")
-    archs = np.stack([space.encode(string) for string in ("64-4111-basic", "64-2311-basic")])
+    archs = np.stack([space.encode(string) for string in ("64-4111-basic", "64-2411-basic")])
     measure = Evaluator(
         space, scorers.Regions(batches=1, samples=20), data.load("synthetic"), devices=jax.devices()[:1]
     )
