@@ -65,30 +65,33 @@ _depthwise.defvjp(_depthwise_forward, _depthwise_backward)
 
 @functools.partial(jax.jit, static_argnames=("size", "stride"))
 def max_pool(x: jax.Array, size: int, stride: int) -> jax.Array:
-    """Take the maximum of each window of floats; its gradient goes to the first pixel that has it."""
-    return _max_pool(size, stride, x)
+    """Take the maximum of each window of floats; its gradient goes to the first pixel that has it.
+
+    That is the first one in its row, of the first such row: across, then down.
+    """
+    return _max_pool((size, 1), (stride, 1), _max_pool((1, size), (1, stride), x))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _max_pool(size: int, stride: int, x: jax.Array) -> jax.Array:
-    return functools.reduce(jnp.maximum, windows(x, (size, size), stride, NHWC, fill=-jnp.inf))
+def _max_pool(size: Two, strides: Two, x: jax.Array) -> jax.Array:
+    return functools.reduce(jnp.maximum, windows(x, size, strides, NHWC, fill=-jnp.inf))
 
 
-def _max_pool_forward(size, stride, x):
-    y = _max_pool(size, stride, x)
+def _max_pool_forward(size, strides, x):
+    y = _max_pool(size, strides, x)
     return y, (x, y)
 
 
-def _max_pool_backward(size, stride, saved, g):
+def _max_pool_backward(size, strides, saved, g):
     x, y = saved
     first = jnp.zeros(y.shape, jnp.int32)
-    for tap, window in reversed([*enumerate(windows(x, (size, size), stride, NHWC, fill=-jnp.inf))]):
+    for tap, window in reversed([*enumerate(windows(x, size, strides, NHWC, fill=-jnp.inf))]):
         first = jnp.where(window == y, tap, first)
 
     def terms(i: int, j: int, g: jax.Array, first: jax.Array) -> list[jax.Array]:
-        return [jnp.where(first == i * size + j, g, 0)]
+        return [jnp.where(first == i * size[1] + j, g, 0)]
 
-    return (pulled(terms, (g, first), (size, size), stride, x.shape, NHWC),)
+    return (pulled(terms, (g, first), size, strides, x.shape, NHWC),)
 
 
 _max_pool.defvjp(_max_pool_forward, _max_pool_backward)

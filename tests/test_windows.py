@@ -135,13 +135,14 @@ def test_modules_are_those_of_flax(strides, kind):
 @pytest.mark.parametrize("image", [(6, 6), (7, 5)])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("rounded", [False, True])
+@pytest.mark.parametrize("size", [3, 5])
 @pytest.mark.parametrize(("own", "theirs"), [(max_pool, nnx.max_pool), (avg_pool, nnx.avg_pool)])
-def test_pooling(own, theirs, image, stride, rounded):
+def test_pooling(own, theirs, size, image, stride, rounded):
     """Also of rounded images, where windows have several maxima."""
     x = normal(2, 2, *image, CHANNELS)
     options = {} if own is max_pool else {"count_include_pad": False}
     assert_same_derivatives(
-        lambda x: own(x, 3, stride),
-        lambda x: theirs(x, (3, 3), (stride, stride), ((1, 1), (1, 1)), **options),
+        lambda x: own(x, size, stride),
+        lambda x: theirs(x, (size, size), (stride, stride), ((size // 2, size // 2),) * 2, **options),
         jnp.round(x) if rounded else x,
     )
