@@ -1,7 +1,8 @@
 """`python -m bench.spaces`: architectures per second of every score on every space, and what compiling adds.
 
-Random architectures of a space fall into groups, each with a program of its own. Timed is the largest one: the first
-call of an `Evaluator` in a fresh process, for lowering and compilation, and later calls for the run.
+Random architectures of a space fall into groups, each with a program of its own. Timed is the largest one, or one for
+each device where all are single architectures: the first call of an `Evaluator` in a fresh process, for lowering and
+compilation, and later calls for the run.
 """
 
 import json
@@ -105,7 +106,7 @@ def measure(config: Spaces, name: str, scorer: Measured, archs: np.ndarray) -> d
       UserError: the space has no network for this scorer.
     """
     space = spaces.get(name)
-    group, count = largest_group(space, scorer, archs)
+    group, count = to_time(space, scorer, archs)
     print(f"{command(config, name, scorer.name)} ...", file=sys.stderr)
     found = harness.in_new_process(figures, config, name, scorer, group)
     first, each = found["first_call_seconds"], found["seconds_per_arch"]["median"]
@@ -116,11 +117,11 @@ def measure(config: Spaces, name: str, scorer: Measured, archs: np.ndarray) -> d
     }
 
 
-def largest_group(space: Space, scorer: Measured, archs: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return the largest group `[M, A]` of `archs` `[N, A]`, and how many groups there are.
+def to_time(space: Space, scorer: Measured, archs: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return the largest group `[M, A]` of `archs` `[N, A]`, or all if it is one alone, and how many groups there are.
 
-    Those whose FLOPs are nearest to the mean of `archs` come first, so that a few of them, or the only one, cost about
-    as much as the average; of groups of one size, the one that has the nearest is taken.
+    Those whose FLOPs are nearest to the mean of `archs` come first, so that a few of them cost about as much as the
+    average; of groups of one size, the one that has the nearest is taken.
 
     Raises:
       UserError: the space has no network for this scorer.
@@ -129,9 +130,9 @@ def largest_group(space: Space, scorer: Measured, archs: np.ndarray) -> tuple[np
     archs = archs[np.argsort(np.abs(flops - flops.mean()), kind="stable")]
     groups = space.groups(archs, scorer.purpose)
     counts: Counter[Hashable] = Counter(groups)
-    largest, _ = counts.most_common(1)[0]
+    largest, size = counts.most_common(1)[0]
     space.network(scorer.purpose, largest, **scorer.config())
-    return archs[[group == largest for group in groups]], len(counts)
+    return archs[[size == 1 or group == largest for group in groups]], len(counts)
 
 
 def groups_in(space: Space, scorer: Measured) -> int | None:
@@ -143,15 +144,16 @@ def groups_in(space: Space, scorer: Measured) -> int | None:
 
 
 def figures(config: Spaces, name: str, scorer: Measured, archs: np.ndarray) -> dict[str, Any]:
-    """Return all that is measured in this process, on a group `[M, A]` of the space called `name`."""
+    """Return all that is measured in this process, on what `to_time` returned for the space called `name`."""
     about, space, source = provenance(), spaces.get(name), data.load(DATA)
     few = archs[: len(jax.devices())]
+    programs = len(set(space.groups(few, scorer.purpose)))
     score, first = harness.time_first_call(lambda: Evaluator(space, scorer, source, seed=SEED), few)
-    size, runs = steady(score, archs, len(few), config)
+    size, runs = steady(score, archs if programs == 1 else few, len(few), config)
     each = harness.spread([run / size for run in runs])
     return {
         **about,
-        "first_call_seconds": first,
+        "first_call_seconds": first | {part: first[part] / programs for part in ("lower", "compile")},
         "archs": size,
         "rounds": len(runs),
         "seconds_per_arch": each,

@@ -86,13 +86,15 @@ def test_what_is_finished_stays_when_interrupted(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["transnas101_macro", "resnet"])
-def test_the_largest_group_begins_with_an_average_architecture(name):
+def test_what_is_timed_begins_with_an_average_architecture(name):
     space, scorer = spaces.get(name), DEFAULTS["regression"]
     archs = space.sample(jax.random.key(0), 200)
-    group, count = bench.largest_group(space, scorer, archs)
+    group, count = bench.to_time(space, scorer, archs)
     sizes = [len(rows) for rows in _by_group(space, archs).values()]
-    assert (len(group), count) == (max(sizes), len(sizes))
-    assert len(_by_group(space, group)) == 1
+    alone = max(sizes) == 1
+    assert alone == (name == "resnet")
+    assert (len(group), count) == (len(archs) if alone else max(sizes), len(sizes))
+    assert len(_by_group(space, group)) == (count if alone else 1)
     flops, mean = space.flops(group), space.flops(archs).mean()
     distance = np.abs(flops - mean)
     assert (np.diff(distance) >= 0).all()
@@ -118,7 +120,7 @@ def test_calls_grow_to_their_share_of_the_seconds(monkeypatch):
 def test_a_refusal_is_the_space_s_own():
     space = spaces.get("nats_size")
     with pytest.raises(UserError, match="differ in their channels alone"):
-        bench.largest_group(space, DEFAULTS["regions"], space.sample(jax.random.key(0), 4))
+        bench.to_time(space, DEFAULTS["regions"], space.sample(jax.random.key(0), 4))
 
 
 @pytest.mark.parametrize(
