@@ -41,7 +41,7 @@ class Spaces:
     scorers: tuple[str, ...] = tuple(name for name, scorer in DEFAULTS.items() if isinstance(scorer, Measured))
     """Scores; a space that has no network for one goes without."""
     archs: int = 1000
-    """Random architectures of each space, of which the largest group is timed."""
+    """Random architectures of each space, of which the largest group is timed, or one for each device."""
     rounds: int = 3
     """Timed calls; fewer where they take longer than --seconds, but at least one."""
     seconds: float = 5.0
@@ -148,12 +148,14 @@ def figures(config: Spaces, name: str, scorer: Measured, archs: np.ndarray) -> d
     about, space, source = provenance(), spaces.get(name), data.load(DATA)
     few = archs[: len(jax.devices())]
     programs = len(set(space.groups(few, scorer.purpose)))
+    one_group = len(set(space.groups(archs, scorer.purpose))) == 1
     score, first = harness.time_first_call(lambda: Evaluator(space, scorer, source, seed=SEED), few)
-    size, runs = steady(score, archs if programs == 1 else few, len(few), config)
+    size, runs = steady(score, archs if one_group else few, len(few), config)
     each = harness.spread([run / size for run in runs])
     return {
         **about,
         "first_call_seconds": first | {part: first[part] / programs for part in ("lower", "compile")},
+        "programs": programs,
         "archs": size,
         "rounds": len(runs),
         "seconds_per_arch": each,

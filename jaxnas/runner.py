@@ -29,8 +29,8 @@ class Evaluator:
       repeats: how often to measure, each time with new inputs and, if the scorer says so, new weights.
       seed: of all random draws.
       batch: architectures per device in a compiled batch; by default chosen by `program.batch_size`.
-      devices: that share the work, by default all; each gets architectures of about the same FLOPs, or whole groups
-        where these are smaller than the number of devices.
+      devices: that share the work, by default all; each gets architectures of about the same FLOPs. Groups of fewer
+        architectures than devices run on as many devices, the others meanwhile on the rest.
       mode: `loop` runs a device's architectures one after another, each op on its own (the default on a CPU),
         `dispatch` all at once, sorted by op (the default elsewhere).
     """
@@ -54,7 +54,8 @@ class Evaluator:
         self.setup = Setup(source=source, repeats=repeats, seed=seed, batch=batch, devices=on, mode=mode)
         self._programs: dict[tuple[Hashable, Devices], Program] = {}  # in the order of use
         self._draws = Draws()
-        self._given = dict.fromkeys(on, 0.0)  # FLOPs of the groups that one device ran alone
+        self._on: dict[Hashable, Devices] = {}  # where each group runs
+        self._load = dict.fromkeys(on, 0.0)  # FLOPs that each device was given beside others
 
     def __call__(self, archs: np.ndarray) -> Finished:
         """Return values and statuses `[R, N]` of architectures `[N, A]` or op masks `[N, E, O]`, info `[R, N, ...]`.
@@ -117,20 +118,27 @@ class Evaluator:
         return Program(network, self.scorer, replace(self.setup, devices=devices), self._draws)
 
     def _devices(self, group: Hashable, archs: np.ndarray, *, alone: bool) -> Devices:
-        """Return the devices for `archs` `[N, A]` of a group: all or, where these are more than N and there are other
-        groups, the one that has been given least, so that the others can take those. What is compiled is used again.
+        """Return the devices for `archs` `[N, A]` of a group: where it ran before, unless twice as many would help.
+
+        Otherwise all if it is alone in a call, or else the N that have been given least.
         """
-        every = self.setup.devices
-        if alone or len(archs) >= len(every) or (group, every) in self._programs:
-            return every
-        known = [devices for other, devices in self._programs if other == group]
-        chosen = known[0] if known else (min(every, key=self._given.__getitem__),)
-        self._given[chosen[0]] += self.space.flops(archs).sum()
-        return chosen
+        every, used = self.setup.devices, self._on.get(group, ())
+        most = min(len(archs), len(every))
+        if not used and alone:
+            used = every
+        elif most >= 2 * len(used):
+            least = sorted(every, key=self._load.__getitem__)[:most]
+            used = tuple(device for device in every if device in least)
+        if len(used) < len(every):
+            for device in used:
+                self._load[device] += (self.space.flops(archs).sum() + len(archs)) / len(used)
+        self._on[group] = used
+        return used
 
     def step(self, groups: Iterable[Hashable]) -> int:
         """Return the largest number of architectures that one call takes, for those of `groups`."""
-        return max(self._new(group, self.setup.devices).step for group in set(groups))
+        some = set(groups) if self.setup.mode == "dispatch" else list(groups)[:1]  # in a loop they are all the same
+        return max(self._new(group, self.setup.devices).step for group in some)
 
     def groups(self, archs: np.ndarray) -> list[Hashable]:
         """Return the group of each of `archs` `[N, A]`; those of one group run in one program."""

@@ -174,9 +174,9 @@ class MacroSpace(Space):
 
     def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> MacroNetwork:
         """Return the network of a group for `purpose`, with `changes` to its `Config` such as `bn` or `init`."""
-        if not isinstance(group, str):
-            raise UserError(f"{self.name} has a network for each change of shape; give one of `groups` as group")
         self.check_purpose(purpose, MACRO)
+        if not isinstance(group, str) or not set(group) <= set("234" if MACRO[purpose].halving else "2"):
+            raise UserError(f"{self.name} has a network for each change of shape; give one of `groups` as group")
         return macro_network(purpose, group, **changes)
 
     def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> ArchitectureModule:

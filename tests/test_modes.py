@@ -145,36 +145,52 @@ class Groups:
         return getattr(space, name)
 
     def groups(self, archs, purpose):
-        return ["many" if arch[0] < 2 else tuple(arch) for arch in archs]
+        return [("many", "few", tuple(arch), tuple(arch), tuple(arch))[arch[0]] for arch in archs]
 
     def network(self, purpose, group, **changes):
         return space.network(purpose, **changes)
 
-archs = np.unique(space.without_dead_ends(space.sample(jax.random.key(5), 28)), axis=0)
+archs = np.unique(space.without_dead_ends(space.sample(jax.random.key(5), 90)), axis=0)
+archs = archs[~space.is_disconnected(archs)]
+archs = np.concatenate([archs[archs[:, 0] == 0][:9], archs[archs[:, 0] == 1][:3], archs[archs[:, 0] > 1][:9]])
 compiled = []
 jax.monitoring.register_event_duration_secs_listener(lambda event, _, **__: compiled.append("backend" in event))
 groups, (one, two) = Groups(), jax.devices()[:2]
-alone = Evaluator(groups, Toy(), source, devices=[one])(archs)
-both = Evaluator(groups, Toy(), source, devices=[one, two])
-np.testing.assert_array_equal(both(archs).value, alone.value)
-before = sum(compiled)
-np.testing.assert_array_equal(both(archs[::-1]).value, alone.value[:, ::-1])
-assert sum(compiled) == before
+alone = Evaluator(groups, Toy(), source, devices=[one])
+expected = alone(archs).value
 
-small = {groups.groups(arch[None], "")[0]: arch for arch in archs[~space.is_disconnected(archs)] if arch[0] > 1}
+both = Evaluator(groups, Toy(), source, devices=[one, two])
+np.testing.assert_array_equal(both(archs).value, expected)
+before = sum(compiled)
+np.testing.assert_array_equal(both(archs[::-1]).value, expected[:, ::-1])
+for i in range(len(archs)):
+    np.testing.assert_array_equal(both(archs[i : i + 1]).value, expected[:, i : i + 1])
+assert sum(compiled) == before
 used = {group: devices for group, devices in both._programs}
-assert used.pop("many") == (one, two)
-assert used.keys() == small.keys()
+assert len(used) == len(both._programs) == 11
+assert used.pop("many") == used.pop("few") == (one, two)
 flops = {one: 0, two: 0}
 for group, (device,) in used.items():
-    flops[device] += space.flops(small[group][None])[0]
+    flops[device] += space.flops(np.array([group]))[0]
 assert abs(flops[one] - flops[two]) <= space.flops(archs).max() < sum(flops.values())
+
+eight = Evaluator(groups, Toy(), source)
+np.testing.assert_array_equal(eight(archs).value, expected)
+used = {group: devices for group, devices in eight._programs}
+assert len(used.pop("many")) == 8
+assert sorted(map(len, used.values())) == [1] * 9 + [3]
+assert {device for devices in used.values() for device in devices} == set(jax.devices())
+
+for evaluator in (alone, both):
+    evaluator.redraw(Toy(), seed=1)
+np.testing.assert_array_equal(both(archs).value, alone(archs).value)
+assert (alone(archs).value != expected).all()
 """
 
 
 @pytest.mark.parametrize("script", [NO_BIT, SMALL_GROUPS], ids=["architectures", "groups"])
 def test_devices_change_no_bit(script):
-    """Also where groups of fewer architectures than devices are shared out, each to one device."""
+    """Also where groups of fewer architectures than devices are shared out."""
     code = EIGHT_DEVICES + script
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

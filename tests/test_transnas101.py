@@ -310,8 +310,9 @@ def test_unknown_networks():
         MICRO.network("darts")
     with pytest.raises(UserError, match="'darts'; it has networks for benchmark, ntk, regions, regression"):
         MACRO.network("darts", "4")
-    with pytest.raises(UserError, match="for each change of shape"):
-        MACRO.network("ntk")
+    for purpose, group in (("ntk", None), ("ntk", "214"), ("regions", "24")):
+        with pytest.raises(UserError, match="for each change of shape"):
+            MACRO.network(purpose, group)
 
 
 def test_an_op_on_zeros_is_more_than_no_op_once_it_has_learned_a_bias(one_tap):
