@@ -1,7 +1,7 @@
 """The networks of NDS's AnyNets.
 
-Widths, depths and groups change every shape, so an architecture is a group of its own and every one is compiled, which no
-batch shortens.
+Widths, depths and groups change every shape, so an architecture is a group of its own and every one is compiled, which
+no batch shortens.
 
 `benchmark` is NDS's network for ImageNet, `cifar10` that for CIFAR-10. `regression` is GenNAS's (Li et al., NeurIPS
 2021): that for CIFAR-10 with a stem of 12 channels and He's initialisation by fan-out; the taps are the outputs of the
