@@ -147,8 +147,8 @@ def figures(config: Spaces, name: str, scorer: Measured, archs: np.ndarray) -> d
     """Return all that is measured in this process, on what `to_time` returned for the space called `name`."""
     about, space, source = provenance(), spaces.get(name), data.load(DATA)
     few = archs[: len(jax.devices())]
-    programs = len(set(space.groups(few, scorer.purpose)))
-    one_group = len(set(space.groups(archs, scorer.purpose))) == 1
+    groups = space.groups(archs, scorer.purpose)
+    programs, one_group = len(set(groups[: len(few)])), len(set(groups)) == 1
     score, first = harness.time_first_call(lambda: Evaluator(space, scorer, source, seed=SEED), few)
     size, runs = steady(score, archs if one_group else few, len(few), config)
     each = harness.spread([run / size for run in runs])

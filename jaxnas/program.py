@@ -187,19 +187,16 @@ class Program:
 
     def draw(self) -> Drawn:
         """Draw parameters, inputs and key of each repeat, on every device."""
-        with jax.default_device(self.setup.devices[0]):  # another one may be busy
-            return self._draw()
-
-    def _draw(self) -> Drawn:
         stream = zlib.crc32(self.scorer.name.encode())
-        root = jax.random.fold_in(jax.random.key(self.setup.seed), stream)
         draws: Drawn = []
-        for repeat in range(self.setup.repeats):
-            weights_key, key = jax.random.split(jax.random.fold_in(root, repeat))
-            reuse = repeat and self.scorer.shared_weights
-            params = draws[0][0] if reuse else self.network.init(weights_key)
-            inputs = self.scorer.draw(self.setup.source, np.random.default_rng([self.setup.seed, stream, repeat]))
-            draws.append(jax.device_put((params, inputs, key), NamedSharding(self._mesh, P())))
+        with jax.default_device(self.setup.devices[0]):  # another one may be busy
+            root = jax.random.fold_in(jax.random.key(self.setup.seed), stream)
+            for repeat in range(self.setup.repeats):
+                weights_key, key = jax.random.split(jax.random.fold_in(root, repeat))
+                reuse = repeat and self.scorer.shared_weights
+                params = draws[0][0] if reuse else self.network.init(weights_key)
+                inputs = self.scorer.draw(self.setup.source, np.random.default_rng([self.setup.seed, stream, repeat]))
+                draws.append(jax.device_put((params, inputs, key), NamedSharding(self._mesh, P())))
         return draws
 
 
