@@ -52,7 +52,7 @@ class Evaluator:
         self.space = space
         self.scorer = scorer.on(space.task) if isinstance(scorer, Regression) else scorer
         self.setup = Setup(source=source, repeats=repeats, seed=seed, batch=batch, devices=on, mode=mode)
-        self._programs: dict[tuple[Hashable, Devices], Program] = {}  # in the order of use
+        self._programs: dict[Hashable, Program] = {}  # in the order of use
         self._draws = Draws()
         self._on: dict[Hashable, Devices] = {}  # where each group runs
         self._load = dict.fromkeys(on, 0.0)  # FLOPs that each device was given beside others
@@ -72,8 +72,8 @@ class Evaluator:
         groups = self._by_group(archs, found)
         started = []
         for group, rows in groups:
-            devices = self._devices(group, archs[rows], alone=len(groups) == 1)
-            started.append((rows, self.program(group, devices).launch(archs[rows])))
+            self._on[group] = self._devices(group, archs[rows], alone=len(groups) == 1)
+            started.append((rows, self.program(group).launch(archs[rows])))
 
         def wait() -> Finished:
             shape = self.setup.repeats, len(archs)
@@ -98,19 +98,22 @@ class Evaluator:
         for program in self._programs.values():
             program.redraw(scorer, seed)
 
-    def program(self, group: Hashable = None, devices: Devices | None = None) -> Program:
-        """Return the program of a group of architectures (see `Space.groups`) on `devices`, by default all of them.
+    def program(self, group: Hashable = None) -> Program:
+        """Return the program of a group of architectures (see `Space.groups`), on the devices where it runs.
 
         It is compiled when it is first used. On a CPU a compiled program has hundreds or thousands of memory maps:
         where there are too many, those that were not used for longest are given up before another one is compiled.
         """
-        key = group, devices or self.setup.devices
-        program = self._programs.pop(key, None)
+        devices = self._on.get(group, self.setup.devices)
+        program = self._programs.pop(group, None)
+        if program is not None and program.setup.devices != devices:
+            program.release()
+            program = None
         if program is None:
             while len(self._programs) >= FEW and memory_maps() > MAPS:
                 self._programs.pop(next(iter(self._programs))).release()
-            program = self._new(*key)
-        self._programs[key] = program
+            program = self._new(group, devices)
+        self._programs[group] = program
         return program
 
     def _new(self, group: Hashable, devices: Devices) -> Program:
@@ -132,7 +135,6 @@ class Evaluator:
         if len(used) < len(every):
             for device in used:
                 self._load[device] += (self.space.flops(archs).sum() + len(archs)) / len(used)
-        self._on[group] = used
         return used
 
     def step(self, groups: Iterable[Hashable]) -> int:

@@ -166,8 +166,8 @@ np.testing.assert_array_equal(both(archs[::-1]).value, expected[:, ::-1])
 for i in range(len(archs)):
     np.testing.assert_array_equal(both(archs[i : i + 1]).value, expected[:, i : i + 1])
 assert sum(compiled) == before
-used = {group: devices for group, devices in both._programs}
-assert len(used) == len(both._programs) == 11
+used = {group: program.setup.devices for group, program in both._programs.items()}
+assert len(used) == 11
 assert used.pop("many") == used.pop("few") == (one, two)
 flops = {one: 0, two: 0}
 for group, (device,) in used.items():
@@ -176,7 +176,7 @@ assert abs(flops[one] - flops[two]) <= space.flops(archs).max() < sum(flops.valu
 
 eight = Evaluator(groups, Toy(), source)
 np.testing.assert_array_equal(eight(archs).value, expected)
-used = {group: devices for group, devices in eight._programs}
+used = {group: program.setup.devices for group, program in eight._programs.items()}
 assert len(used.pop("many")) == 8
 assert sorted(map(len, used.values())) == [1] * 9 + [3]
 assert {device for devices in used.values() for device in devices} == set(jax.devices())
