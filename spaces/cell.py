@@ -144,8 +144,9 @@ class CellSpace(RowSpace):
     def isomorphism_class(self, arch: np.ndarray) -> str:
         """Return a string that isomorphic architectures share: the output node's expression over the input.
 
-        Copies are replaced by what they copy, zeros and ops that make zeros of them by `#`; sums are sorted. Source:
-        the unique strings of NAS-Bench-201 (Dong and Yang, 2020), whose partition this is where ops are `silent`.
+        Copies are replaced by what they copy, zeros and ops that make zeros of them by `#`; sums are sorted. One op's
+        output that is used twice, and two such ops, are one class. Source: the unique strings of NAS-Bench-201 (Dong
+        and Yang, 2020), whose partition this is where ops are `silent`.
         """
         nodes = ["0"]
         for target in range(1, self._nodes):
