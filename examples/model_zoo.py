@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxnas import data, scorers
+from jaxnas import Status, data, scorers
 
 
 class Convolutions(nnx.Module):
@@ -33,7 +33,7 @@ class Convolutions(nnx.Module):
 def main() -> None:
     """Print a line for each model."""
     images = data.load("synthetic").images(np.random.default_rng(0), 1000)
-    corners = images[:, :3, :3]  # whole images would all lie in regions of their own
+    pixels = images[:, :1, :1]  # larger inputs would nearly all lie in regions of their own
     for depth in (1, 3, 5):
         graphdef, params = nnx.split(Convolutions(depth, 8, rngs=nnx.Rngs(0)))
 
@@ -41,9 +41,11 @@ def main() -> None:
             return nnx.merge(graphdef, params)(x)
 
         kappa = jax.jit(lambda params, apply=apply: scorers.ntk(apply, params, images[:16], independent=True))(params)
-        found = jax.jit(lambda params, apply=apply: scorers.regions(apply, params, corners))(params)
+        found = jax.jit(lambda params, apply=apply: scorers.regions(apply, params, pixels))(params)
         size = sum(leaf.size for leaf in jax.tree.leaves(params))
-        print(f"depth {depth}: {size:6,} parameters, kappa {kappa.value:10.1f}, {found.value:.0f} regions")
+        states = [Status(int(score.status)).name for score in (kappa, found)]
+        print(f"depth {depth}: {size:6,} parameters", end=", ")
+        print(f"kappa {kappa.value:10.1f} ({states[0]}), {found.value:3.0f} regions ({states[1]})")
 
 
 if __name__ == "__main__":

@@ -74,11 +74,14 @@ class Options:
         on = devices.available(self.devices)
         devices.cache_programs()
         batch = self.batch_size or (most and -(-most // len(on)))
-        return {
+        evaluators = {
             name: Evaluator(space, s, source, repeats=self.repeats, seed=self.seed, batch=batch, devices=on)
             for name, s in chosen.items()
             if isinstance(s, Measured)
         }
+        for evaluator in evaluators.values():
+            evaluator.check()
+        return evaluators
 
     def source(self) -> Source:
         """Return the images."""

@@ -123,7 +123,7 @@ def bootstrap_intervals(
     """Return the 95 % percentile bootstrap interval of each statistic (Efron & Tibshirani 1993, chapter 13).
 
     Architectures are drawn with replacement, n of n. Resamples where a statistic is undefined are left out; an
-    interval is None where all are.
+    interval is None where all are, and for fewer than three architectures, which are always in some order.
 
     Args:
       statistics: functions of `counts` `[n]`, how often each architecture was drawn; all see the same draws.
@@ -131,6 +131,8 @@ def bootstrap_intervals(
       resamples: number of draws.
       seed: of the draws.
     """
+    if n < 3:
+        return [None] * len(statistics)
     rng = np.random.default_rng(seed)
     draws = (np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(resamples))
     values = np.array([[statistic(counts) for statistic in statistics] for counts in draws])

@@ -57,6 +57,13 @@ class Evaluator:
         self._on: dict[Hashable, Devices] = {}  # where each group runs
         self._load = dict.fromkeys(on, 0.0)  # FLOPs that each device was given beside others
 
+    def check(self) -> None:
+        """Raise a `UserError` if the score does not go with the space."""
+        example = self.space.encode(self.space.example)[None]
+        network = self.space.network(self.scorer.purpose, self.groups(example)[0], **self.scorer.config())
+        if isinstance(self.scorer, Regression):
+            self.scorer.check_taps(network)
+
     def __call__(self, archs: np.ndarray) -> Finished:
         """Return values and statuses `[R, N]` of architectures `[N, A]` or op masks `[N, E, O]`, info `[R, N, ...]`.
 

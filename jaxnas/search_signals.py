@@ -120,6 +120,10 @@ def search_signals(config: SearchSignals) -> None:
     """Run the command."""
     scorer = _scorer(config)
     space = spaces.get(config.space)
+    if scorer.name in space.refusals:
+        raise UserError(
+            f"the signals are for images, and {space.name} has no regression: {space.refusals[scorer.name]}"
+        )
     labels = read_labels(config, space)
     source = data.load(config.data, data_dir=config.data_dir, download=config.download)
     on = devices.available(config.devices)
@@ -128,6 +132,7 @@ def search_signals(config: SearchSignals) -> None:
     evaluator = Evaluator(space, scorer, source, batch=batch, devices=on)
     about = provenance(source)
     labelled = {"architectures": labels.names, "accuracies": labels.accuracies.tolist()}
+    evaluator.check()
     manifest = {"settings": _settings(config, labels, source), "part_size": 1, **about, **labelled}
     store = Store.open(config.out, manifest)
     log = Log(store, labels.accuracies)

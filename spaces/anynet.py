@@ -18,7 +18,7 @@ from flax import nnx
 
 from jaxnas.errors import UserError
 from jaxnas.spaces.anynet_blocks import BLOCKS, FRAMES, Block, Stage, count
-from jaxnas.spaces.anynet_network import AnyNetwork, StageSize, anynetwork
+from jaxnas.spaces.anynet_network import TAPS, AnyNetwork, StageSize, anynetwork
 from jaxnas.spaces.as_module import ArchitectureModule
 from jaxnas.spaces.base import Space
 from jaxnas.spaces.draws import distinct, generator
@@ -107,23 +107,31 @@ class AnyNet(Space):
 
         def propose(draws: int) -> np.ndarray:
             archs = np.stack([rng.choice(choices, draws) for choices in self._all_choices], 1).astype(np.int32)
-            params, flops = self.counts(archs).T
-            return archs[(params <= MOST_PARAMS) | (self.small_flops & (flops <= MOST_FLOPS))]
+            return archs[self._is_small(archs)]
 
         return distinct(self.name, self.size, n, propose)
 
     def mutate(self, key: jax.Array, arch: np.ndarray) -> np.ndarray:
-        """Return `arch` `[A]` with one of its numbers changed to another of NDS's choices, both uniform."""
+        """Return `arch` `[A]` with one of its numbers changed to another of NDS's choices, both uniform.
+
+        It is no larger than what `sample` draws, unless `arch` is.
+        """
         rng, arch = generator(key), np.array(arch, np.int32)
         places = [place for place, choices in enumerate(self._all_choices) if arch[place] != -1 and len(choices) > 1]
         while True:
             child, place = arch.copy(), rng.choice(places)
             child[place] = rng.choice([choice for choice in self._all_choices[place] if choice != arch[place]])
-            if not self._indivisible(child):
+            small, was_small = self._is_small(np.stack([child, arch]))
+            if (small or not was_small) and not self._indivisible(child):
                 return child
 
     def groups(self, archs: np.ndarray, purpose: str) -> list[Hashable]:
         """Return each of `archs` `[N, A]` itself: no two have a network of the same shapes."""
+        if purpose == "regression":
+            stages = (self.split(archs)[1][..., 0] > 0).sum(-1)
+            if (short := stages < TAPS).any():
+                arch = self.decode(archs[short.argmax()])
+                raise UserError(f"regression needs {TAPS} stages, {arch} has {stages[short][0]}; leave it out")
         return [tuple(map(int, arch)) for arch in archs]
 
     def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> AnyNetwork:
@@ -174,6 +182,11 @@ class AnyNet(Space):
     def _all_choices(self) -> list[tuple[int, ...]]:
         """The choices of each of an architecture's numbers."""
         return [self.stem_widths, *self.choices * (len(self.strides) - 1)]
+
+    def _is_small(self, archs: np.ndarray) -> np.ndarray:
+        """Return `[N]` whether NDS would draw networks of the sizes of `archs` `[N, A]`."""
+        params, flops = self.counts(archs).T
+        return (params <= MOST_PARAMS) | (self.small_flops & (flops <= MOST_FLOPS))
 
     def _indivisible(self, arch: np.ndarray) -> str:
         """Return what is wrong with the groups of an architecture `[A]`, if anything."""

@@ -16,7 +16,6 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxnas.errors import UserError
 from jaxnas.kernels.conv import grouped_conv2d
 from jaxnas.kernels.layout import NHWC, THIN
 from jaxnas.layers import ConvNorm, Op, Params, Saved, normalise, through_norm
@@ -169,16 +168,10 @@ class AnyNetwork(Network):
 
 
 def anynetwork(purpose: str, block: Block, stride: int, stem_width: int, stages: tuple[StageSize, ...]) -> AnyNetwork:
-    """Return the network for `purpose`; `stride` is that of the stem on ImageNet.
-
-    Raises:
-      UserError: it has too few stages for three taps.
-    """
+    """Return the network for `purpose`; `stride` is that of the stem on ImageNet."""
     frame = FRAMES["cifar10" if purpose == "regression" else purpose]
     if purpose == "regression":
         stem_width = GENNAS_STEM_WIDTH
-        if len(stages) < TAPS:
-            raise UserError(f"regression needs {TAPS} stages and this architecture has {len(stages)}; leave it out")
     image = (frame.image, frame.image, 3)
     config = Config(channels=THIN, cells=0, image=image, classes=frame.classes, init="kaiming_fan_out")
     return AnyNetwork(config, block, frame.stems[stride], stem_width, stages)

@@ -84,6 +84,7 @@ class CellNetwork(Network):
 
 
 def stem_op(config: Config) -> ConvNorm:
+    """Return the 3x3 convolution from the image's channels."""
     return ConvNorm(config.image[2], config.channels, 3, config.layout, relu=False, bn=config.bn)
 
 
@@ -98,4 +99,5 @@ def reduction_ops(config: Config, stage: int) -> dict[str, ConvNorm]:
 
 
 def head_op(config: Config) -> Head:
+    """Return what follows the last stage."""
     return Head(config.width(config.stages - 1), config.classes, config.layout, config.bn)

@@ -9,6 +9,7 @@ from jaxnas.errors import UserError
 from jaxnas.spaces import dag
 from jaxnas.spaces.dag import EDGES, INTERIOR, VERTICES
 from jaxnas.spaces.nasbench101_network import OPS
+from jaxnas.spaces.table_rows import nothing
 
 COLUMNS = ("n_vertices", "adj_bits", *(f"op{vertex}" for vertex in range(1, INTERIOR + 1)))
 
@@ -29,6 +30,11 @@ def from_table(n_vertices: np.ndarray, adj_bits: np.ndarray, ops: np.ndarray) ->
 
 def numbers_of(columns: Mapping[str, Any]) -> np.ndarray:
     """Return the numbers `[N, 7]` of a table's rows, or raise a `UserError` if they do not describe cells."""
+    if not len(columns[COLUMNS[0]]):
+        raise nothing()
+    for name in COLUMNS:
+        if str(columns[name].dtype) == "Int128":  # of polars; NumPy has none
+            raise UserError(f"the column {name!r} has numbers of more than 64 bits; give those of the benchmark")
     stored = [np.asarray(columns[name]) for name in COLUMNS]
     for name, values in zip(COLUMNS, stored, strict=True):
         if not np.issubdtype(values.dtype, np.integer):

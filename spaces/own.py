@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from jaxnas.errors import UserError
@@ -59,14 +61,19 @@ def cell_space(
       ops: by name: `zero`, `identity`, `avg_pool_3x3`, or `(channels, rngs) -> module`, see `Block`.
       channels: of the full network's first stage; the scores use the small networks of their papers.
       cells: per stage of the full network.
-      image: (height, width, channels).
+      image: (height, width, channels) of the full network; the scores' networks see 32x32x3.
       classes: number of logits.
 
     Raises:
-      UserError: the edges do not lead from node 0 to the last one, or there are fewer than two ops.
+      UserError: the edges do not lead from node 0 to the last one, there are fewer than two ops, an op does not run or
+        changes the shape, or a number is out of range.
     """
     pairs = _pairs(name, edges)
+    _check_sizes(name, channels=channels, cells=cells, image=image, classes=classes)
     _check_ops(name, ops)
+    for op, make in ops.items():
+        if make not in BUILT_IN:
+            _check_block(f"space {name}: op {op!r}", make, channels)
     makers: list[Any] = [make if make in BUILT_IN else _Module(make) for make in ops.values()]
     names = tuple(ops)
 
@@ -84,9 +91,9 @@ def cell_space(
         parametric=tuple(i for i, kind in enumerate(kinds) if kind is ModuleOp),
         networks={
             "benchmark": full,
-            "ntk": Config(channels=3, cells=1, image=image, classes=classes),
+            "ntk": Config(channels=3, cells=1, classes=classes),
             "regions": thin,
-            "regression": Config(channels=channels, cells=cells, image=image, classes=classes, init="pytorch"),
+            "regression": Config(channels=channels, cells=cells, classes=classes, init="pytorch"),
         },
         encode_string=lambda string: _split(string, len(pairs), names),
         decode_string="|".join,
@@ -138,6 +145,31 @@ def _pairs(name: str, edges: Sequence[Sequence[int]]) -> tuple[tuple[int, int], 
 def _check_ops(name: str, ops: Mapping[str, Maker | Block]) -> None:
     if len(ops) < 2 or any("|" in op for op in ops):
         raise UserError(f"space {name}: give at least two ops, with names without '|'; got {', '.join(ops) or 'none'}")
+
+
+def _check_block(what: str, make: Any, channels: int) -> None:
+    """Run a module without numbers; it must keep the shape."""
+    shape = 2, 8, 8, channels
+    advice = "give own.zero, own.identity, own.avg_pool_3x3 or (channels, rngs) -> module"
+    if not callable(make):
+        raise UserError(f"{what} is {make!r}; {advice}")
+    try:
+        out = jax.eval_shape(lambda x: make(channels, nnx.Rngs(0))(x), jnp.zeros(shape))
+    except Exception as error:
+        says = f"{type(error).__name__}: {error}".split("\n")[0]
+        raise UserError(f"{what} does not run on {list(shape)}: {says}; {advice}") from error
+    if getattr(out, "shape", None) != shape:
+        found = list(out.shape) if hasattr(out, "shape") else type(out).__name__
+        raise UserError(f"{what} turns {list(shape)} into {found}; an op must keep the shape")
+
+
+def _check_sizes(name: str, image: Sequence[int], **numbers: int) -> None:
+    """The image is halved twice."""
+    for what, value in {**numbers, **dict(zip(("height", "width", "colours"), image, strict=False))}.items():
+        if not isinstance(value, int) or value < 1:
+            raise UserError(f"space {name}: {what} is {value!r}; it must be a whole number from 1 on")
+    if len(image) != 3 or image[0] % 4 or image[1] % 4:
+        raise UserError(f"space {name}: image is {image}; give (height, width, channels), both sides multiples of 4")
 
 
 def _split(string: str, edges: int, names: tuple[str, ...]) -> list[str]:

@@ -32,7 +32,12 @@ def refuse_repeats(rows: Iterable[Hashable]) -> None:
         if seen.setdefault(content, row) != row:
             raise UserError(f"rows {seen[content]} and {row} are the same architecture; list each one once")
     if not seen:
-        raise UserError("the list of architectures is empty; give at least one")
+        raise nothing()
+
+
+def nothing() -> UserError:
+    """Return the error for a table without rows."""
+    return UserError("the list of architectures is empty; give at least one")
 
 
 def no_column(wanted: str, columns: Iterable[str]) -> UserError:

@@ -17,7 +17,7 @@ from flax import nnx
 
 from jaxnas.errors import UserError
 from jaxnas.kernels.layout import NHWC
-from jaxnas.layers import ConvNorm, Identity, Op, Zero
+from jaxnas.layers import ConvNorm, Op
 from jaxnas.network import Config, Network
 from jaxnas.spaces.as_module import ArchitectureModule
 from jaxnas.spaces.base import Space
@@ -37,6 +37,7 @@ from jaxnas.spaces.transnas101_network import (
     OPS,
     MacroNetwork,
     doubles,
+    edge_ops,
     halves,
     macro_network,
     micro_network,
@@ -53,12 +54,7 @@ Shape = tuple[int, int]
 
 def ops(channels: int, config: Config) -> tuple[Op, ...]:
     """Return the operations on `channels` channels, in the benchmark's order."""
-    layout = config.layout
-
-    def conv(size: int) -> ConvNorm:
-        return ConvNorm(channels, channels, size, layout=layout, affine=config.affine_cells, bn=config.bn)
-
-    return (Zero(channels, layout), Identity(channels, layout), conv(1), conv(3))
+    return tuple(edge_ops(channels, channels, config).values())
 
 
 def encode_string(string: str) -> list[str]:

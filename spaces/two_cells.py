@@ -117,18 +117,28 @@ class TwoCells(Space):
             sizes = np.stack([rng.choice(self.widths, draws), rng.choice(self.depths, draws)], 1)
             ops = rng.integers(len(self.ops), size=(draws, 2, 2 * self.nodes))
             archs = self.join(sizes, ops, rng.integers(self._choices, size=ops.shape))
-            return archs[self.params(archs) <= MOST_PARAMS]
+            return archs[self._is_small(archs)]
 
         return distinct(self.name, self.size, n, propose)
 
     def mutate(self, key: jax.Array, arch: np.ndarray) -> np.ndarray:
-        """Return `arch` `[A]` with another op or another source in one place; width and depth are kept."""
+        """Return `arch` `[A]` with another op or another source in one place; width and depth are kept.
+
+        It is no larger than what `sample` draws, unless `arch` is.
+        """
         rng, archs = generator(key), np.array(arch)[None]
-        ops, sources, _ = self.split(archs)
-        cell, place = rng.integers(2), rng.integers(2 * self.nodes)
-        part, choices = (ops, len(self.ops)) if rng.integers(2) else (sources, self._choices[place])
-        part[0, cell, place] = (part[0, cell, place] + rng.integers(1, choices)) % choices
-        return self.join(archs[:, :2], ops, sources)[0]
+        while True:
+            ops, sources, _ = self.split(archs.copy())
+            cell, place = rng.integers(2), rng.integers(2 * self.nodes)
+            part, choices = (ops, len(self.ops)) if rng.integers(2) else (sources, self._choices[place])
+            part[0, cell, place] = (part[0, cell, place] + rng.integers(1, choices)) % choices
+            child = self.join(archs[:, :2], ops, sources)
+            small, was_small = self._is_small(np.concatenate([child, archs]))
+            if small or not was_small:
+                return child[0]
+
+    def _is_small(self, archs: np.ndarray) -> np.ndarray:
+        return self.params(archs) <= MOST_PARAMS
 
     def canonical(self, archs: np.ndarray) -> np.ndarray:
         """Return `[N, A]` with the two inputs of each node in order of op, then source."""

@@ -103,6 +103,17 @@ def test_examples_and_samples_round_trip(space):
 
 
 @BY_NAME
+def test_mutation_does_not_outgrow_the_sample(space):
+    draws = space.sample(jax.random.key(1), 100)
+    largest = draws[np.argsort(space.params(draws))[-5:]]
+    children = np.stack([space.mutate(jax.random.key(seed), arch) for seed in range(20) for arch in largest])
+    params, flops = space.counts(children).T
+    assert ((params <= MOST_PARAMS) | (space.small_flops & (flops <= MOST_FLOPS))).all()
+    huge = np.array([choices[-1] for choices in space._all_choices])
+    assert space.params(space.mutate(jax.random.key(0), huge)[None]) > MOST_PARAMS  # one of the user's stays near
+
+
+@BY_NAME
 def test_mutation_changes_one_number(space):
     parent, places = space.encode(space.example), set()
     for seed in range(150):

@@ -9,6 +9,7 @@ from flax import nnx
 from jaxnas import data, scorers
 from jaxnas.errors import UserError
 from jaxnas.runner import Evaluator
+from jaxnas.score.table import Work
 from jaxnas.spaces.anynet import ANYNETS, RESNET, RESNEXT_B, VANILLA
 from jaxnas.types import Status
 
@@ -108,5 +109,7 @@ def test_what_cannot_run_says_why():
         RESNET.network("ntk", tuple(SMALL[0][1]))
     with pytest.raises(UserError, match="every architecture has a network of its own"):
         RESNET.network("regression")
-    with pytest.raises(UserError, match="needs 3 stages and this architecture has 2"):
-        RESNET.network("regression", (16, 1, 16, 1, 16, -1, -1, -1, -1))
+    short = np.array([[16, 1, 16, 1, 16, 1, 16, -1, -1], [16, 1, 16, 1, 16, -1, -1, -1, -1]])
+    evaluator = Evaluator(RESNET, scorers.Regression(), data.load("synthetic"))
+    with pytest.raises(UserError, match=r"needs 3 stages, \{.*\[16,16,16\].* has 2; leave it out"):
+        Work.plan(RESNET, short, [evaluator], dedup=True)

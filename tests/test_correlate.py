@@ -306,6 +306,10 @@ def with_duplicate(path, source):
     pl.concat([table, table.head(1)]).write_parquet(path)
 
 
+def without_numbers(path, source):
+    pl.read_parquet(source).with_columns(c10_test_200=pl.lit(float("nan"))).write_parquet(path)
+
+
 def of_another_space(path, source):
     pl.read_parquet(source).with_columns(arch_str=pl.col("arch_str") + "x").write_parquet(path)
 
@@ -316,6 +320,7 @@ def of_another_space(path, source):
         (cut, ["truncated"]),
         (without_arch, ["no column", "arch_str", "c10_test_12"]),
         (with_duplicate, ["more than once", "|op0~0|"]),
+        (without_numbers, ["'c10_test_200' has no finite number"]),
         (of_another_space, ["no architecture in common", "|op0~0|"]),
     ],
 )

@@ -102,6 +102,17 @@ def example():
     return spaces.get(EXAMPLE)
 
 
+def pooled(op, channels=4, **sizes):
+    return own.cell_space("x", edges=((1, 0),), ops={"a": own.avg_pool_3x3, "b": op}, channels=channels, **sizes)
+
+
+def test_scores_see_the_same_images_whatever_the_full_networks_are():
+    small, large = (pooled(own.identity, image=(side, side, 1)) for side in (16, 32))
+    archs = small.enumerate()
+    assert (large.flops(archs) > 3.9 * small.flops(archs)).all()
+    assert {small.network(purpose).config.image for purpose in ("ntk", "regression")} == {(32, 32, 3)}
+
+
 def test_the_example_is_short():
     assert len((EXAMPLES / "own_space.py").read_text().splitlines()) < 50
 
@@ -118,7 +129,11 @@ def test_the_examples_space(example):
 def test_spaces_of_one_name_have_their_own_classes():
     edges, classes = [[1, 0], [2, 0], [2, 1]], []
     for first in (own.zero, own.identity):
-        ops = {"first": first, "pool": own.avg_pool_3x3, "gate": Make}
+        ops = {
+            "first": first,
+            "pool": own.avg_pool_3x3,
+            "gate": lambda channels, rngs: nnx.Linear(channels, channels, rngs=rngs),
+        }
         space = own.cell_space("own", edges=edges, ops=ops)
         assert space.edges == tuple(map(tuple, edges))
         classes.append(space.canonical(space.enumerate()))
@@ -126,7 +141,11 @@ def test_spaces_of_one_name_have_their_own_classes():
 
 
 def test_a_module_on_zeros_may_have_a_bias_and_a_pooling_has_none():
-    ops = {"none": own.zero, "pool": own.avg_pool_3x3, "gate": Make}
+    ops = {
+        "none": own.zero,
+        "pool": own.avg_pool_3x3,
+        "gate": lambda channels, rngs: nnx.Linear(channels, channels, rngs=rngs),
+    }
     space = own.cell_space("own", edges=((1, 0), (2, 0), (2, 1)), ops=ops)
     none, pool, gate = space.canonical(np.array([[0, 2, 0], [0, 2, 1], [0, 2, 2]]))
     np.testing.assert_array_equal(pool, none)
@@ -199,7 +218,9 @@ def test_the_example_of_models(capsys):
     runpy.run_path(str(EXAMPLES / "model_zoo.py"), run_name="__main__")
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in lines] == ["depth 1", "depth 3", "depth 5"]
-    assert all(float(re.search(r"kappa +([\d.]+)", line)[1]) > 1 for line in lines)
+    assert all(float(re.search(r"kappa +([\d.]+) \(ok\)", line)[1]) > 1 for line in lines)
+    regions = [int(re.search(r"(\d+) regions \(ok\)", line)[1]) for line in lines]
+    assert 1 < regions[0] < regions[1] < regions[2] < 1000
 
 
 @pytest.mark.parametrize(
@@ -210,6 +231,17 @@ def test_the_example_of_models(capsys):
         (lambda: own.cell_space("x", edges=((2, 0),), ops={"a": own.zero, "b": own.identity}), "every node from 1 on"),
         (lambda: own.cell_space("x", edges=((1, 0, 2),), ops={"a": own.zero, "b": own.identity}), "pairs sorted"),
         (lambda: own.cell_space("x", edges=((1, 0),), ops={"a": own.zero}), "at least two ops"),
+        (
+            lambda: pooled(lambda c, rngs: nnx.Conv(c, 2 * c, (1, 1), rngs=rngs)),
+            r"'b' turns \[2, 8, 8, 4\] into .* 8\]",
+        ),
+        (lambda: pooled(lambda c, rngs: lambda x: [x]), "into list; an op must keep the shape"),
+        (lambda: pooled(lambda c: nnx.Conv(c, c, (1, 1))), "'b' does not run on .*TypeError.*rngs"),
+        (lambda: pooled(5), "'b' is 5; give own.zero"),
+        (lambda: pooled(own.identity, cells=0), "cells is 0; it must be a whole number"),
+        (lambda: pooled(own.identity, channels=1.5), "channels is 1.5; it must"),
+        (lambda: pooled(own.identity, image=(32, 32)), r"give \(height, width, channels\)"),
+        (lambda: pooled(own.identity, image=(30, 30, 3)), "multiples of 4"),
         (lambda: spaces.get(EXAMPLE).encode("gate|gate"), "2 ops instead of 5"),
         (lambda: spaces.get(EXAMPLE).encode("gate|gate|gate|gate|gte"), "edge 4 .*gte"),
     ],

@@ -335,3 +335,13 @@ def test_isomorphic_cells_have_equal_counts_without_a_remainder(drawn):
     for arch in even:
         same = np.array(list(relabelled(arch)))
         assert len(set(SPACE.params(same))) == len(set(SPACE.flops(same))) == 1
+
+
+@pytest.mark.parametrize(
+    ("vertices", "says"),
+    [([], "the list of architectures is empty"), ([10**20], "'n_vertices' has numbers of more than 64 bits")],
+)
+def test_columns_that_hold_no_cells(vertices, says):
+    columns = dict.fromkeys(("adj_bits", "op1", "op2", "op3", "op4", "op5"), polars.Series([0] * len(vertices)))
+    with pytest.raises(UserError, match=says):
+        SPACE.from_table({"n_vertices": polars.Series(vertices), **columns})

@@ -285,6 +285,14 @@ def test_mutation_changes_one_op_or_source(space):
 
 
 @BY_NAME
+def test_mutation_does_not_outgrow_the_sample(space):
+    draws = space.sample(jax.random.key(1), 200)
+    largest = draws[np.argsort(space.params(draws))[-5:]]
+    children = np.stack([space.mutate(jax.random.key(seed), arch) for seed in range(20) for arch in largest])
+    assert (space.params(children) <= MOST_PARAMS).all()
+
+
+@BY_NAME
 def test_canonical_ignores_the_order_of_a_nodes_inputs(space):
     archs = space.sample(jax.random.key(2), 50)
     ops, sources, _ = space.split(archs)

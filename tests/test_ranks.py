@@ -101,6 +101,11 @@ def test_bootstrap_is_reproducible():
     assert interval(0) == interval(0) != interval(1)
 
 
+def test_two_architectures_have_no_interval():
+    tau = ranks.KendallTau(np.array([0, 1]), np.array([0, 1]))
+    assert ranks.bootstrap_intervals([tau, tau], 2, resamples=50, seed=0) == [None, None]
+
+
 def test_bootstrap_covers_the_population_tau():
     rng, correlation, n, trials = np.random.default_rng(0), 0.6, 60, 60
     truth = 2 / math.pi * math.asin(correlation)  # of a bivariate normal: Kruskal 1958, JASA 53:814

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -19,6 +20,7 @@ from polars.testing import assert_frame_equal
 from jaxnas import scorers, spaces
 from jaxnas.score.__main__ import main
 from jaxnas.score.table import PROGRAMS, Work
+from jaxnas.scorers.signals import load_task, to_record
 from jaxnas.store import read_scores
 from jaxnas.types import Finished, Status
 
@@ -406,6 +408,13 @@ def test_more_shards_than_parts(toys, score, capsys, tmp_path):
         (("--archs", ""), "none of all, random:N"),
         (("--archs", "random:many"), "'many' is not a number"),
         (("--archs", "random:²"), "'²' is not a number"),
+        (("--archs", f"random:{'9' * 5000}"), "is not a number"),
+        (("--shard", f"0/{'9' * 5000}"), "is not i/N"),
+        (("--scorers", "sequence"), "no network for 'sequence' (its networks read images"),
+        (
+            ("--scorers", "regression", "--regression.task", "nlp"),
+            "task nlp has 2 taps, the networks of this space have 3",
+        ),
         (("--archs", "random:0"), "ask for 1 to 15625"),
         (("--archs", "random:15626"), "ask for 1 to 15625"),
         (("--archs", "missing.csv"), "missing.csv: no such file"),
@@ -540,10 +549,10 @@ def test_dedup_is_a_setting_where_it_matters(toys, table, bad):
     assert "dedup=true, this command says dedup=false" in bad(*args, "--no-dedup")
 
 
-def test_an_edited_task_is_another(table, bad, tmp_path, one_tap):
-    path = tmp_path / "task.json"
-    path.write_text(Path(one_tap).read_text())
+def test_an_edited_task_is_another(table, bad, tmp_path):
+    path, task = tmp_path / "task.json", load_task("nb101")
+    path.write_text(json.dumps(to_record(task)))
     args = ["--archs", LOST, "--scorers", "regression", "--regression.task", path]
     table(*args)
-    path.write_text(path.read_text().replace("0.1", "0.2"))
+    path.write_text(json.dumps(to_record(replace(task, noise_level=task.noise_level + 1))))
     assert f"files.{path}=" in bad(*args)

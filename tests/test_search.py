@@ -58,6 +58,9 @@ class MadeUp:
             1, 9, (repeats, len(space.edges), len(space.ops))
         )
 
+    def check(self):
+        pass
+
     def __call__(self, archs):
         MadeUp.calls += 1
         masks = archs if archs.ndim == 3 else SPACE.to_mask(archs)
@@ -389,6 +392,13 @@ def test_bad_input_is_one_line(fast, capsys, tmp_path, arguments, says):
     assert captured.out == ""
     assert captured.err.count("\n") == 1
     assert says in captured.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_score_that_the_space_lacks_leaves_no_directory(capsys, tmp_path):
+    words = ["--space", "nasbench_nlp", "--method", "evolve", "--scorers", "regression", "--out", str(tmp_path / "run")]
+    assert program.main(words) == 2
+    assert "say --scorers sequence" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

@@ -84,7 +84,8 @@ def read_target(pair: Pair, space: Space | None) -> pl.DataFrame:
       space: whose strings `arch` holds; without one those of the table as they are.
 
     Raises:
-      UserError: the file is missing, unreadable or of another kind, lacks a column, or lists an architecture twice.
+      UserError: the file is missing, unreadable or of another kind, lacks a column or numbers in it, or lists an
+        architecture twice.
     """
     if space is None:
         table, names = _strings(pair)
@@ -95,7 +96,10 @@ def read_target(pair: Pair, space: Space | None) -> pl.DataFrame:
     if pair.target not in numeric:
         raise unknown("target column", pair.target, numeric)
     table = table.select(names.alias("arch"), pl.col(pair.target).cast(pl.Float64).alias(TARGET))
-    return table.filter(pl.col(TARGET).is_finite()).group_by("arch", maintain_order=True).mean()
+    known = table.filter(pl.col(TARGET).is_finite())
+    if len(table) and known.is_empty():
+        raise UserError(f"{pair.table}: the column {pair.target!r} has no finite number; name another one")
+    return known.group_by("arch", maintain_order=True).mean()
 
 
 def _strings(pair: Pair) -> tuple[pl.DataFrame, pl.Series]:

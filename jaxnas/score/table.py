@@ -19,6 +19,7 @@ from jaxnas.tables import read_architectures
 from jaxnas.types import Finished, Status
 
 PROGRAMS = 8  # that a part compiles, in the mean, where there are many: minutes of work, which are lost with the part
+DIGITS = 1000  # of numbers on the command line: Python reads 4,300
 ARCHS = "all, random:N, a .csv or .parquet file, an architecture"
 
 
@@ -69,8 +70,8 @@ def read_archs(space: Space, spec: str, seed: int) -> np.ndarray:
         return space.enumerate()
     if spec.startswith("random:"):
         number = spec.removeprefix("random:")
-        if not number.isdecimal():
-            raise UserError(f"--archs {spec}: {number!r} is not a number; say for instance random:100")
+        if not (number.isdecimal() and len(number) < DIGITS):
+            raise UserError(f"--archs {spec[:30]}: {number[:30]!r} is not a number; say for instance random:100")
         return space.sample(jax.random.key(seed), int(number))
     if Path(spec).suffix in (".csv", ".parquet"):
         return _read_file(space, Path(spec))

@@ -182,14 +182,18 @@ class Regression:
         images = source.images(rng, self.images)
         return images, targets(self.stored(), images, rng)
 
+    def check_taps(self, network: Network) -> None:
+        """Raise a `UserError` if the task has another number of taps than the network."""
+        own, there = len(self.stored().taps), len(network.tap_widths)
+        if own != there:
+            raise UserError(
+                f"task {self.task} has {own} taps, the networks of this space have {there}; give a task with as many"
+            )
+
     def measure(self, network: Network, params: Any, arch: jax.Array, inputs: Any, key: jax.Array) -> jax.Array:
         """Return the error of one architecture, `[]`."""
         head_key, noise_key = jax.random.split(key)
-        if len(self.stored().taps) != len(network.tap_widths):
-            raise UserError(
-                f"task {self.task} has {len(self.stored().taps)} taps, the networks of this space have"
-                f" {len(network.tap_widths)}; give a task with as many"
-            )
+        self.check_taps(network)
         heads = self._heads(inputs, head_key, network.tap_widths)
         if (masks := network.tap_masks(arch)) is not None:
             heads = [fitted(*each) for each in zip(heads, masks, strict=True)]
