@@ -130,9 +130,9 @@ def search_signals(config: SearchSignals) -> None:
     devices.cache_programs()
     batch = config.batch_size or -(-config.labelled // len(on))
     evaluator = Evaluator(space, scorer, source, batch=batch, devices=on)
+    evaluator.check()
     about = provenance(source)
     labelled = {"architectures": labels.names, "accuracies": labels.accuracies.tolist()}
-    evaluator.check()
     manifest = {"settings": _settings(config, labels, source), "part_size": 1, **about, **labelled}
     store = Store.open(config.out, manifest)
     log = Log(store, labels.accuracies)

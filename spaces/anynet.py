@@ -118,11 +118,11 @@ class AnyNet(Space):
         """
         rng, arch = generator(key), np.array(arch, np.int32)
         places = [place for place, choices in enumerate(self._all_choices) if arch[place] != -1 and len(choices) > 1]
+        (limited,) = self._is_small(arch[None])
         while True:
             child, place = arch.copy(), rng.choice(places)
             child[place] = rng.choice([choice for choice in self._all_choices[place] if choice != arch[place]])
-            small, was_small = self._is_small(np.stack([child, arch]))
-            if (small or not was_small) and not self._indivisible(child):
+            if not self._indivisible(child) and (not limited or self._is_small(child[None])[0]):
                 return child
 
     def groups(self, archs: np.ndarray, purpose: str) -> list[Hashable]:

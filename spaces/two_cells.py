@@ -127,17 +127,18 @@ class TwoCells(Space):
         It is no larger than what `sample` draws, unless `arch` is.
         """
         rng, archs = generator(key), np.array(arch)[None]
+        (limited,) = self._is_small(archs)
         while True:
             ops, sources, _ = self.split(archs.copy())
             cell, place = rng.integers(2), rng.integers(2 * self.nodes)
             part, choices = (ops, len(self.ops)) if rng.integers(2) else (sources, self._choices[place])
             part[0, cell, place] = (part[0, cell, place] + rng.integers(1, choices)) % choices
             child = self.join(archs[:, :2], ops, sources)
-            small, was_small = self._is_small(np.concatenate([child, archs]))
-            if small or not was_small:
+            if not limited or self._is_small(child)[0]:
                 return child[0]
 
     def _is_small(self, archs: np.ndarray) -> np.ndarray:
+        """Return `[N]` whether NDS would draw networks of the sizes of `archs` `[N, A]`."""
         return self.params(archs) <= MOST_PARAMS
 
     def canonical(self, archs: np.ndarray) -> np.ndarray:

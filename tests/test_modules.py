@@ -102,6 +102,10 @@ def example():
     return spaces.get(EXAMPLE)
 
 
+def linear(channels, rngs):
+    return nnx.Linear(channels, channels, rngs=rngs)
+
+
 def pooled(op, channels=4, **sizes):
     return own.cell_space("x", edges=((1, 0),), ops={"a": own.avg_pool_3x3, "b": op}, channels=channels, **sizes)
 
@@ -129,11 +133,7 @@ def test_the_examples_space(example):
 def test_spaces_of_one_name_have_their_own_classes():
     edges, classes = [[1, 0], [2, 0], [2, 1]], []
     for first in (own.zero, own.identity):
-        ops = {
-            "first": first,
-            "pool": own.avg_pool_3x3,
-            "gate": lambda channels, rngs: nnx.Linear(channels, channels, rngs=rngs),
-        }
+        ops = {"first": first, "pool": own.avg_pool_3x3, "gate": linear}
         space = own.cell_space("own", edges=edges, ops=ops)
         assert space.edges == tuple(map(tuple, edges))
         classes.append(space.canonical(space.enumerate()))
@@ -141,11 +141,7 @@ def test_spaces_of_one_name_have_their_own_classes():
 
 
 def test_a_module_on_zeros_may_have_a_bias_and_a_pooling_has_none():
-    ops = {
-        "none": own.zero,
-        "pool": own.avg_pool_3x3,
-        "gate": lambda channels, rngs: nnx.Linear(channels, channels, rngs=rngs),
-    }
+    ops = {"none": own.zero, "pool": own.avg_pool_3x3, "gate": linear}
     space = own.cell_space("own", edges=((1, 0), (2, 0), (2, 1)), ops=ops)
     none, pool, gate = space.canonical(np.array([[0, 2, 0], [0, 2, 1], [0, 2, 2]]))
     np.testing.assert_array_equal(pool, none)

@@ -95,8 +95,7 @@ class _Progress:
 
 def _shard(text: str) -> tuple[int, int]:
     first, _, second = text.partition("/")
-    numbers = all(part.isdecimal() and len(part) < table.DIGITS for part in (first, second))
-    if not numbers or int(first) >= int(second):
+    if not (table.is_number(first) and table.is_number(second) and int(first) < int(second)):
         raise UserError(f"--shard {text[:30]!r} is not i/N with 0 <= i < N; say for instance 0/4, 1/4, 2/4 and 3/4")
     return int(first), int(second)
 

@@ -70,7 +70,7 @@ def read_archs(space: Space, spec: str, seed: int) -> np.ndarray:
         return space.enumerate()
     if spec.startswith("random:"):
         number = spec.removeprefix("random:")
-        if not (number.isdecimal() and len(number) < DIGITS):
+        if not is_number(number):
             raise UserError(f"--archs {spec[:30]}: {number[:30]!r} is not a number; say for instance random:100")
         return space.sample(jax.random.key(seed), int(number))
     if Path(spec).suffix in (".csv", ".parquet"):
@@ -81,6 +81,11 @@ def read_archs(space: Space, spec: str, seed: int) -> np.ndarray:
         if not spec.isalpha() and spec:
             raise
         raise UserError(f"--archs {spec!r} is none of {ARCHS} such as {space.example}") from None
+
+
+def is_number(text: str) -> bool:
+    """Say whether `text` is a whole number from 0 on, and short enough for Python to read."""
+    return text.isdecimal() and len(text) < DIGITS
 
 
 def columns(name: str, scores: Finished) -> dict[str, pl.Series]:
