@@ -116,7 +116,7 @@ class Op:
         return tuple(out)
 
     def flops(self, pixels: int) -> int:
-        """Return the operations per image of `pixels` = height * width, multiply-adds counted once."""
+        """Return the multiply-adds of the op's convolutions and matrix products on one image of `pixels` pixels."""
         return 0
 
     def linear(self, params: Params, x: jax.Array) -> jax.Array:
@@ -197,9 +197,6 @@ class AvgPool(Op):
     out_channels: int
     layout: Layout
 
-    def flops(self, pixels: int) -> int:
-        return 9 * pixels * self.out_channels
-
     def linear(self, params: Params, x: jax.Array) -> jax.Array:
         return conv.sum_pool3x3(x, self.layout) / conv.window_sizes(x, self.layout)
 
@@ -237,9 +234,7 @@ class ConvNorm(Op):
         return shapes
 
     def flops(self, pixels: int) -> int:
-        outputs = pixels // self.stride**2 * self.out_channels
-        multiply_adds = self.size**2 * self.in_channels * outputs
-        return multiply_adds + 2 * outputs * self.norm + pixels * self.in_channels * self.relu
+        return self.size**2 * self.in_channels * self.out_channels * (pixels // self.stride**2)
 
     def linear(self, params: Params, x: jax.Array) -> jax.Array:
         return conv.conv2d(jax.nn.relu(x) if self.relu else x, params["kernel"], self.stride, self.layout)
@@ -299,8 +294,7 @@ class Head(Op):
         return {"scale": (c,), "bias": (c,), "kernel": (c, self.out_channels), "offset": (self.out_channels,)}
 
     def flops(self, pixels: int) -> int:
-        side = round(pixels**0.5)  # the benchmark tables count global pooling over (side + 1)^2 positions
-        return self.in_channels * (3 * pixels + (side + 1) ** 2 + self.out_channels)
+        return self.in_channels * self.out_channels
 
     def activations(self, params: Params, x: jax.Array, by: Moments) -> tuple[jax.Array, jax.Array]:
         """Return the normalised input and the ReLU's output."""

@@ -54,7 +54,7 @@ class ModuleOp(Op):
         return {name: leaf.shape for name, leaf in self._abstract().items()}
 
     def flops(self, pixels: int) -> int:
-        """Return the multiply-adds of the convolutions and matrix products on one image of `pixels`."""
+        """Return the multiply-adds of the module's convolutions and matrix products on one image of `pixels` pixels."""
         return _flops(self, pixels)
 
     def output(self, params: Params, x: jax.Array) -> jax.Array:

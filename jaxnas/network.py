@@ -190,7 +190,7 @@ class Network(ABC):
         return self._cost(lambda path, op: op.num_params)
 
     def flops_cost(self) -> Cost:
-        """Return the operations per image, multiply-adds counted once."""
+        """Return the multiply-adds of the convolutions and matrix products on one image."""
         inputs = self.flow.inputs
         return self._cost(lambda path, op: op.flops(math.prod(inputs[path][:2])))
 

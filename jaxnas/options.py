@@ -15,7 +15,7 @@ from jaxnas.errors import UserError, check_least
 from jaxnas.labelled import Labelled
 from jaxnas.runner import Evaluator
 from jaxnas.scorers import NTK, Measured, Regions, Regression, Scorer, Sequences
-from jaxnas.spaces import Space
+from jaxnas.spaces import Space, name_of
 from jaxnas.user_file import fingerprint
 
 PACKAGES = ("jaxnas", "jax", "numpy")  # whose versions a run records
@@ -26,7 +26,8 @@ class Options:
     """Which space is scored, by what and on which images."""
 
     space: str = "nasbench201"
-    """Search space."""
+    """Search space. SPACE:DATASET (nasbench201:cifar100, darts:cifar10) counts and builds the networks for another data
+    set of its benchmark; scores do not depend on it. FILE.py:VARIABLE is a space of your own."""
     scorers: str = "ntk,regions"
     """Comma-separated scores: ntk, regions, te_nas, regression, sequence (recurrent networks), params, flops (the last
     two are always reported)."""
@@ -91,7 +92,7 @@ class Options:
         """Return what the scores of an architecture depend on."""
         tasks = [scorer.task or "" for scorer in chosen.values() if isinstance(scorer, Regression | Sequences)]
         return {
-            "space": self.space,
+            "space": name_of(self.space),
             "scorers": {
                 name: asdict(scorer) if isinstance(scorer, Measured) else {} for name, scorer in chosen.items()
             },

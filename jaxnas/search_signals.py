@@ -171,8 +171,9 @@ def _scorer(config: SearchSignals) -> AnyTask:
 def _settings(config: SearchSignals, labels: Labels, source: data.Source) -> dict[str, Any]:
     """Return what the tasks and their scores depend on, but for their number."""
     digest = hashlib.sha256(json.dumps([labels.names, labels.accuracies.tolist()]).encode()).hexdigest()[:16]
-    names = ("space", "target", "population", "signed", "preset", "images", "steps", "seed")
+    names = ("target", "population", "signed", "preset", "images", "steps", "seed")
     return {
+        "space": spaces.name_of(config.space),
         **{name: getattr(config, name) for name in names},
         "labels": {"number": len(labels.names), "fingerprint": digest},
         "data": {"name": source.name, "fingerprint": source.fingerprint},
@@ -196,7 +197,7 @@ def _result(config: SearchSignals, trials: Sequence[Trial]) -> dict[str, Any]:
     if not math.isfinite(best.rho):
         raise UserError(f"none of the {len(trials)} tasks orders the architectures; give more --children or --labelled")
     return {
-        "space": config.space,
+        "space": spaces.name_of(config.space),
         "target": config.target,
         "selected_by": "rho" if config.signed else "|rho|",
         "spearman": best.rho,

@@ -1,5 +1,7 @@
 """The search spaces, by name."""
 
+import functools
+
 from jaxnas.errors import UserError, unknown
 from jaxnas.spaces import own
 from jaxnas.spaces.anynet import ANYNETS
@@ -33,13 +35,27 @@ SPACES: dict[str, Space] = {
 def get(name: str) -> Space:
     """Return the space called `name`, or that of `path/to/file.py:variable`.
 
+    `SPACE:DATASET` names the space with the networks for another of the data sets of its benchmark: `darts:cifar10`,
+    `nasbench201:cifar100`. Counts and `build` follow it, scores do not.
+
     Raises:
-      UserError: there is none; the message lists the spaces.
+      UserError: there is none; the message lists the spaces, or the data sets of the space.
     """
     if ".py:" in name:
         return own.load(name)
     if name.endswith(".py"):
         raise UserError(f"--space {name} is a file; say which variable of it is the space, for instance {name}:space")
-    if name not in SPACES:
-        raise unknown("space", name, SPACES)
-    return SPACES[name]
+    return _built_in(name)
+
+
+def name_of(spec: str) -> str:
+    """Return the one name of what `get(spec)` returns: of a built-in space its own, of a user's space `spec`."""
+    return spec if ".py:" in spec else get(spec).name
+
+
+@functools.cache
+def _built_in(name: str) -> Space:
+    base, colon, dataset = name.partition(":")
+    if base not in SPACES:
+        raise unknown("space", base, SPACES)
+    return SPACES[base].on(dataset) if colon else SPACES[base]

@@ -2,15 +2,15 @@
 
 An architecture is `[1 + 2 S]`, the stem's width and for each of up to S stages (blocks, width), or with bottleneck
 blocks `[1 + 4 S]`: (blocks, width, bottleneck's width in quarters of that, groups); -1 where there are fewer stages.
-NDS's lists `ds`, `ws`, `ss`, `bot_muls`, `num_gs` have the stem as their first entry. Counts are those of NDS's
-ImageNet network, or of the CIFAR-10 network of the same code.
+NDS's lists `ds`, `ws`, `ss`, `bot_muls`, `num_gs` have the stem as their first entry. `resnet` is the space of NDS's
+ImageNet networks, `resnet:cifar10` that of its CIFAR-10 networks, which have another stem and three stages.
 """
 
 import json
 import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import numpy as np
@@ -18,9 +18,10 @@ from flax import nnx
 
 from jaxnas.errors import UserError
 from jaxnas.spaces.anynet_blocks import BLOCKS, FRAMES, Block, Stage, count
-from jaxnas.spaces.anynet_network import TAPS, AnyNetwork, StageSize, anynetwork
+from jaxnas.spaces.anynet_network import TAPS, AnyNetwork, StageSize, benchmark, regression
 from jaxnas.spaces.as_module import ArchitectureModule
 from jaxnas.spaces.base import Space
+from jaxnas.spaces.datasets import NDS
 from jaxnas.spaces.draws import distinct, generator
 from jaxnas.spaces.table_rows import STRINGS
 
@@ -31,6 +32,20 @@ LARGEST = 9999  # depth, width or number of groups
 LISTS = (*PLAIN_LISTS, "bot_muls", "num_gs")
 
 
+class Drawn(NamedTuple):
+    """What NDS drew from for a data set.
+
+    Attributes:
+      strides: of the stem, then of the first block of each stage.
+      stem_widths: of the stem.
+      choices: for each of a stage's numbers, in the architecture's order.
+    """
+
+    strides: tuple[int, ...]
+    stem_widths: tuple[int, ...]
+    choices: tuple[tuple[int, ...], ...]
+
+
 @dataclass(frozen=True)
 class AnyNet(Space):
     """Networks of stages.
@@ -38,19 +53,22 @@ class AnyNet(Space):
     Attributes:
       name: as given on the command line.
       block_type: a name in `BLOCKS`.
-      strides: of the stem on ImageNet, then of the first block of each stage.
-      stem_widths: that NDS drew from.
-      choices: what NDS drew each of a stage's numbers from, in the architecture's order.
+      drawn: what NDS drew from, by data set.
       small_flops: NDS drew networks with too many parameters, too, where they have few operations.
+      dataset: as in `Space`.
     """
 
     name: str
     block_type: str
-    strides: tuple[int, ...]
-    stem_widths: tuple[int, ...]
-    choices: tuple[tuple[int, ...], ...]
+    drawn: Mapping[str, Drawn]
     small_flops: bool = False
+    dataset: str = "imagenet"
 
+    datasets = NDS
+    convention = (
+        "multiply-adds of the convolutions and the classifier with its biases, five operations for each element of a "
+        "normalisation: NDS's own count (equal its ImageNet tables on all rows at hand)"
+    )
     string_columns = (*STRINGS, "net")
     task = "resnet"
     refusals: ClassVar[Mapping[str, str]] = {
@@ -59,6 +77,11 @@ class AnyNet(Space):
             ("ntk", "regions"), "TE-NAS measures a cell of few channels, which its architectures do not have"
         ),
     }
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Of the stem, then of the first block of each stage."""
+        return self.drawn[self.dataset].strides
 
     @property
     def example(self) -> str:  # type: ignore[override]
@@ -96,12 +119,14 @@ class AnyNet(Space):
     def split(self, archs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the stems' widths `[N]` and the stages `[N, S, 2 or 4]` of architectures `[N, A]`."""
         archs = np.asarray(archs)
-        return archs[:, 0], archs[:, 1:].reshape(len(archs), -1, len(self.choices))
+        return archs[:, 0], archs[:, 1:].reshape(len(archs), len(self.strides) - 1, -1)
 
     def sample(self, key: jax.Array, n: int) -> np.ndarray:
-        """Draw `n` different architectures `[n, A]` as NDS did: all choices uniform, at most 6 million parameters.
+        """Draw `n` different architectures `[n, A]` as NDS did: all choices uniform, on ImageNet at most 6 million
+        parameters.
 
-        Where the space has `small_flops`, at most 600 million operations instead will do.
+        Where the space has `small_flops`, at most 600 million operations instead will do. For CIFAR-10 the paper says
+        how many choices there are, not which: of plain and residual blocks 9 depths up to 24, 12 widths from 16 to 256.
         """
         rng = generator(key)
 
@@ -138,11 +163,13 @@ class AnyNet(Space):
         """Return the network of the architecture `group` for `purpose`, with `changes` to its `Config`."""
         if not isinstance(group, tuple):
             raise UserError(f"{self.name}: every architecture has a network of its own; give one of `groups` as group")
-        self.check_purpose(purpose, (*FRAMES, "regression"))
+        self.check_purpose(purpose, ("benchmark", "regression"))
         stem, stages = self.split(np.array([group]))
         rows = zip(*self._stage(stages[0]), self.strides[1:], strict=True)
         sizes = tuple(StageSize(*map(int, row)) for row in rows if row[0] > 0)
-        network = anynetwork(purpose, self.block, self.strides[0], int(stem[0]), sizes)
+        network = regression(self.block, sizes)
+        if purpose == "benchmark":
+            network = benchmark(FRAMES[self.dataset], self.block, self.strides[0], int(stem[0]), sizes)
         return replace(network, config=replace(network.config, **changes))
 
     def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> ArchitectureModule:
@@ -151,18 +178,16 @@ class AnyNet(Space):
         network = self.network(purpose, *self.groups(arch[None], purpose))
         return ArchitectureModule(network, network.init(rngs.params()), arch)
 
-    def params(self, archs: np.ndarray, purpose: str = "benchmark") -> np.ndarray:
-        """Return `[N]` the parameters of the ImageNet network, or with `purpose="cifar10"` of that for CIFAR-10."""
-        return self.counts(archs, purpose)[:, 0]
+    def params(self, archs: np.ndarray) -> np.ndarray:
+        return self.counts(archs)[:, 0]
 
-    def flops(self, archs: np.ndarray, purpose: str = "benchmark") -> np.ndarray:
+    def flops(self, archs: np.ndarray) -> np.ndarray:
         """Return `[N]` the operations on one image, as NDS counts them (see `anynet_blocks`)."""
-        return self.counts(archs, purpose)[:, 1]
+        return self.counts(archs)[:, 1]
 
-    def counts(self, archs: np.ndarray, purpose: str = "benchmark") -> np.ndarray:
+    def counts(self, archs: np.ndarray) -> np.ndarray:
         """Return the parameters and operations `[N, 2]`."""
-        self.check_purpose(purpose, FRAMES)
-        frame = FRAMES[purpose]
+        frame = FRAMES[self.dataset]
         stem, numbers = self.split(np.asarray(archs, np.int64))
         stages = [
             Stage(*self._stage(stage), stride)
@@ -181,10 +206,13 @@ class AnyNet(Space):
     @property
     def _all_choices(self) -> list[tuple[int, ...]]:
         """The choices of each of an architecture's numbers."""
-        return [self.stem_widths, *self.choices * (len(self.strides) - 1)]
+        drawn = self.drawn[self.dataset]
+        return [drawn.stem_widths, *drawn.choices * (len(drawn.strides) - 1)]
 
     def _is_small(self, archs: np.ndarray) -> np.ndarray:
         """Return `[N]` whether NDS would draw networks of the sizes of `archs` `[N, A]`."""
+        if self.dataset != "imagenet":
+            return np.ones(len(archs), bool)
         params, flops = self.counts(archs).T
         return (params <= MOST_PARAMS) | (self.small_flops & (flops <= MOST_FLOPS))
 
@@ -204,9 +232,9 @@ class AnyNet(Space):
         if not 1 <= stages < len(self.strides) or any(len(lists[name]) != stages + 1 for name in names):
             most = len(self.strides)
             raise UserError(f"{', '.join(names)} need the same number of entries, 2 to {most}, the stem's first")
-        stem, strides = self.strides[0], list(self.strides[1 : 1 + stages])
-        if lists["ds"][0] != 1 or lists["ss"][0] not in (1, stem) or lists["ss"][1:] != strides:
-            raise UserError(f"the first of ds must be 1, and ss {[stem, *strides]} or {[1, *strides]}")
+        if lists["ds"][0] != 1:
+            raise UserError(f"the first of ds is {lists['ds'][0]}, the stem's; it must be 1")
+        self._check_strides(lists["ss"])
         rows = [lists["ds"][1:], lists["ws"][1:]]
         if self.block.bottleneck:
             rows += [[QUARTERS[multiplier] for multiplier in lists["bot_muls"][1:]], lists["num_gs"][1:]]
@@ -215,6 +243,15 @@ class AnyNet(Space):
         if wrong := self._indivisible(arch):
             raise UserError(wrong)
         return arch
+
+    def _check_strides(self, strides: list[int]) -> None:
+        """Refuse strides that the networks for `dataset` do not have; those of another data set are told apart."""
+        of = {name: list(drawn.strides[: len(strides)]) for name, drawn in self.drawn.items()}
+        if strides == of[self.dataset]:
+            return
+        others = [self.on(name).name for name in of if of[name] == strides]
+        hint = f"; it is a network of the space {others[0]}: say --space {others[0]}" if others else ""
+        raise UserError(f"ss is {strides}; in {self.name} it is {of[self.dataset]}{hint}")
 
 
 def _read(string: str) -> dict[str, Any]:
@@ -240,25 +277,32 @@ def _read(string: str) -> dict[str, Any]:
 
 _DEPTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24)
 _WIDTHS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+_CIFAR_DEPTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24)
+_CIFAR_WIDTHS = (16, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256)
 _POWERS = (1, 2, 4, 8, 16)
 _BOTTLENECKS = tuple(QUARTERS.values())
+_CIFAR_STRIDES, _CIFAR_STEMS = (1, 1, 2, 2), (16,)
 
-VANILLA = AnyNet("vanilla", "double_plain_block", (4, 1, 2, 2, 2), (16, 32, 64), (_DEPTHS, _WIDTHS))
-RESNET = AnyNet("resnet", "res_basic_block", (4, 1, 2, 2, 2), (16, 32, 64), (_DEPTHS, _WIDTHS))
-RESNEXT_A = AnyNet(
-    "resnext_a",
-    "res_bottleneck_block",
-    (8, 1, 2, 2),
-    (64,),
-    (_POWERS, (16, 32, 64, 128, 256), _BOTTLENECKS, (1, 2, 4)),
-    small_flops=True,
-)
-RESNEXT_B = AnyNet(
-    "resnext_b",
-    "res_bottleneck_block",
-    (8, 1, 2, 2),
-    (64,),
-    (_POWERS, (64, 128, 256, 512, 1024), _BOTTLENECKS, _POWERS),
-    small_flops=True,
-)
+
+def _plain(name: str, block_type: str) -> AnyNet:
+    drawn = {
+        "imagenet": Drawn((4, 1, 2, 2, 2), (16, 32, 64), (_DEPTHS, _WIDTHS)),
+        "cifar10": Drawn(_CIFAR_STRIDES, _CIFAR_STEMS, (_CIFAR_DEPTHS, _CIFAR_WIDTHS)),
+    }
+    return AnyNet(name, block_type, drawn)
+
+
+def _bottlenecks(name: str, widths: tuple[int, ...], groups: tuple[int, ...]) -> AnyNet:
+    choices = (_POWERS, widths, _BOTTLENECKS, groups)
+    drawn = {
+        "imagenet": Drawn((8, 1, 2, 2), (64,), choices),
+        "cifar10": Drawn(_CIFAR_STRIDES, _CIFAR_STEMS, choices),
+    }
+    return AnyNet(name, "res_bottleneck_block", drawn, small_flops=True)
+
+
+VANILLA = _plain("vanilla", "double_plain_block")
+RESNET = _plain("resnet", "res_basic_block")
+RESNEXT_A = _bottlenecks("resnext_a", (16, 32, 64, 128, 256), (1, 2, 4))
+RESNEXT_B = _bottlenecks("resnext_b", (64, 128, 256, 512, 1024), _POWERS)
 ANYNETS = (RESNET, RESNEXT_A, RESNEXT_B, VANILLA)

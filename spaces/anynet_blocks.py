@@ -70,7 +70,7 @@ class Frame:
     Attributes:
       image: height and width of the input.
       classes: number of logits.
-      stems: by the stride that the space gives its stem on ImageNet.
+      stems: by stride.
     """
 
     image: int
@@ -92,9 +92,9 @@ BLOCKS: Mapping[str, Block] = {
 
 IMAGENET_STEMS = {4: Stem(((7, 2, 2),), pool=True), 8: Stem(((3, 1, 2), (3, 2, 2), (3, 2, 2)))}
 CIFAR_STEM = Stem(((3, 2, 1),))
-FRAMES: Mapping[str, Frame] = {
-    "benchmark": Frame(224, 1000, IMAGENET_STEMS),  # ImageNet
-    "cifar10": Frame(32, 10, dict.fromkeys(IMAGENET_STEMS, CIFAR_STEM)),
+FRAMES: Mapping[str, Frame] = {  # by data set
+    "imagenet": Frame(224, 1000, IMAGENET_STEMS),
+    "cifar10": Frame(32, 10, {1: CIFAR_STEM}),
 }
 
 

@@ -3,9 +3,9 @@
 Widths, depths and groups change every shape, so an architecture is a group of its own and every one is compiled, which
 no batch shortens.
 
-`benchmark` is NDS's network for ImageNet, `cifar10` that for CIFAR-10. `regression` is GenNAS's (Li et al., NeurIPS
-2021): that for CIFAR-10 with a stem of 12 channels and He's initialisation by fan-out; the taps are the outputs of the
-last three stages before their last ReLU.
+`benchmark` is NDS's network for the space's data set. `regression` is GenNAS's (Li et al., NeurIPS 2021), whichever
+that is: the one for CIFAR-10 with a stem of 12 channels and He's initialisation by fan-out; the taps are the outputs of
+the last three stages before their last ReLU.
 """
 
 import math
@@ -21,7 +21,7 @@ from jaxnas.kernels.layout import NHWC, THIN
 from jaxnas.layers import ConvNorm, Op, Params, Saved, normalise, through_norm
 from jaxnas.modules import ModuleOp
 from jaxnas.network import HEAD, Config, Network, Ops, Path, Place
-from jaxnas.spaces.anynet_blocks import FRAMES, Block, Stem
+from jaxnas.spaces.anynet_blocks import CIFAR_STEM, FRAMES, Block, Frame, Stem
 
 TAPS, GENNAS_STEM_WIDTH = 3, 12
 
@@ -47,8 +47,7 @@ class GroupedConvNorm(ConvNorm):
         return {**super().shapes(), "kernel": kernel}
 
     def flops(self, pixels: int) -> int:
-        whole = self.size**2 * self.in_channels * (pixels // self.stride**2) * self.out_channels
-        return super().flops(pixels) - whole + whole // self.groups
+        return super().flops(pixels) // self.groups
 
     def linear(self, params: Params, x: jax.Array) -> jax.Array:
         x = jax.nn.relu(x) if self.relu else x
@@ -167,11 +166,16 @@ class AnyNetwork(Network):
         return y + (at(shortcut, x) if shortcut in places else jax.nn.relu(x))
 
 
-def anynetwork(purpose: str, block: Block, stride: int, stem_width: int, stages: tuple[StageSize, ...]) -> AnyNetwork:
-    """Return the network for `purpose`; `stride` is that of the stem on ImageNet."""
-    frame = FRAMES["cifar10" if purpose == "regression" else purpose]
-    if purpose == "regression":
-        stem_width = GENNAS_STEM_WIDTH
+def benchmark(frame: Frame, block: Block, stride: int, width: int, stages: tuple[StageSize, ...]) -> AnyNetwork:
+    """Return NDS's network; `stride` and `width` are those of the stem."""
+    return AnyNetwork(_config(frame), block, frame.stems[stride], width, stages)
+
+
+def regression(block: Block, stages: tuple[StageSize, ...]) -> AnyNetwork:
+    """Return GenNAS's network."""
+    return AnyNetwork(_config(FRAMES["cifar10"]), block, CIFAR_STEM, GENNAS_STEM_WIDTH, stages)
+
+
+def _config(frame: Frame) -> Config:
     image = (frame.image, frame.image, 3)
-    config = Config(channels=THIN, cells=0, image=image, classes=frame.classes, init="kaiming_fan_out")
-    return AnyNetwork(config, block, frame.stems[stride], stem_width, stages)
+    return Config(channels=THIN, cells=0, image=image, classes=frame.classes, init="kaiming_fan_out")

@@ -3,16 +3,18 @@
 An architecture is an int array `[A]` whose meaning its space knows; a list of them is `[N, A]`.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Hashable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import jax
 import numpy as np
 from flax import nnx
 
-from jaxnas.errors import UserError
+from jaxnas.errors import UserError, unknown
 from jaxnas.network import Network
+from jaxnas.spaces.datasets import Dataset
 from jaxnas.spaces.graph_code import GraphCode
 from jaxnas.spaces.supernet import Supernet
 from jaxnas.spaces.table_rows import STRINGS, encode_rows, no_column
@@ -25,7 +27,10 @@ class Space(ABC):
     """A search space.
 
     Attributes:
-      name: as given on the command line.
+      name: as given on the command line: `SPACE`, or `SPACE:DATASET` for another data set than the first.
+      datasets: what the benchmark has networks for, by name, the default first; none where there is no choice.
+      dataset: the one whose networks are counted and built (purpose `benchmark`). Scores do not depend on it.
+      convention: whose way of counting `params` and `flops` follow, and on what they were checked.
       example: the string of an architecture, for messages.
       string_columns: where a table has the strings of its architectures, the first that is there; the benchmark's last.
       supernet: what pruning needs; None where an architecture is not a choice of ops on edges.
@@ -35,6 +40,9 @@ class Space(ABC):
     """
 
     name: str
+    datasets: ClassVar[Mapping[str, Dataset]] = {}
+    dataset: str = ""
+    convention: str
     example: str
     string_columns: tuple[str, ...] = STRINGS
     task: ClassVar[str] = "nb101"
@@ -47,6 +55,25 @@ class Space(ABC):
     @property
     def graph_code(self) -> GraphCode | None:
         return None
+
+    def on(self, dataset: str) -> Self:
+        """Return the space with the networks for another of its `datasets`; `UserError` where there is none."""
+        if not self.datasets:
+            raise UserError(f"{self.name} has no data sets to choose from; say --space {self.name}")
+        if dataset not in self.datasets:
+            raise unknown(f"data set of {self.name}", dataset, self.datasets)
+        base, default = self.name.partition(":")[0], next(iter(self.datasets))
+        other = copy.copy(self)
+        object.__setattr__(other, "dataset", dataset)  # spaces may be frozen
+        object.__setattr__(other, "name", base if dataset == default else f"{base}:{dataset}")
+        return other
+
+    @property
+    def counted(self) -> str:
+        """What `params` and `flops` are counts of, for people."""
+        if not self.datasets:
+            return self.convention
+        return f"of the networks for {self.datasets[self.dataset]}: {self.convention}"
 
     @property
     @abstractmethod
@@ -139,8 +166,11 @@ class Space(ABC):
 
     @abstractmethod
     def params(self, archs: np.ndarray) -> np.ndarray:
-        """Return `[N]` the number of parameters of the benchmark network."""
+        """Return `[N]` the number of parameters of the network for `dataset`."""
 
     @abstractmethod
     def flops(self, archs: np.ndarray) -> np.ndarray:
-        """Return `[N]` the operations of the benchmark network on one image, multiply-adds counted once."""
+        """Return `[N]` the operations of the network for `dataset` on one image, multiply-adds counted once.
+
+        What else counts is in `convention`.
+        """

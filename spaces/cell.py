@@ -22,6 +22,8 @@ from jaxnas.spaces.rows import RowSpace
 from jaxnas.spaces.standalone import StandAlone, stand_alone
 from jaxnas.spaces.supernet import Preset, Supernet
 
+MULTIPLY_ADDS = "multiply-adds of the convolutions and matrix products"
+
 
 @dataclass(frozen=True)
 class CellSpace(RowSpace):
@@ -37,6 +39,8 @@ class CellSpace(RowSpace):
       decode_string: op names to string.
       identity: index of the op that copies its input, -1 if there is none.
       silent: ops with weights turn zeros into zeros, even once trained: they and their normalisations have no biases.
+      convention: as in `Space`.
+      dataset: as in `Space`.
     """
 
     name: str
@@ -48,6 +52,8 @@ class CellSpace(RowSpace):
     encode_string: Callable[[str], list[str]]
     decode_string: Callable[[list[str]], str]
     silent: bool = False
+    convention: str = MULTIPLY_ADDS
+    dataset: str = ""
 
     @property
     def edges(self) -> tuple[tuple[int, int], ...]:
@@ -176,11 +182,11 @@ class CellSpace(RowSpace):
         return stand_alone(network, network.init(rngs.params()), arch)
 
     def params(self, archs: np.ndarray) -> np.ndarray:
-        """Return `[N]` the number of parameters of the benchmark network."""
+        """Return `[N]` the number of parameters of the benchmark's network."""
         return self.network().params_cost().total(np.asarray(archs))
 
     def flops(self, archs: np.ndarray) -> np.ndarray:
-        """Return `[N]` the operations of the benchmark network on one image, multiply-adds counted once."""
+        """Return `[N]` the multiply-adds of the benchmark's network on one image."""
         return self.network().flops_cost().total(np.asarray(archs))
 
     @property

@@ -33,8 +33,8 @@ class Frame:
         return [first, *[replace(first, relu=True)] * (len(self.stem) - 1)]
 
 
-FRAMES: Mapping[str, Frame] = {
-    "benchmark": Frame(image=224, classes=1000, stem=(1, 2, 2), stride=2),  # ImageNet
+FRAMES: Mapping[str, Frame] = {  # by data set
+    "imagenet": Frame(image=224, classes=1000, stem=(1, 2, 2), stride=2),
     "cifar10": Frame(image=32, classes=10, stem=(6,), stride=1),
 }
 

@@ -4,7 +4,6 @@ A cell is a DAG: node 0 is its input, a node is the sum of its incoming edges, t
 """
 
 import itertools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ import jax
 
 from jaxnas.kernels.conv import mean_pool2x2
 from jaxnas.layers import ConvNorm, Head, Op
-from jaxnas.network import HEAD, Config, Cost, Network, Ops, Path, Place
+from jaxnas.network import HEAD, Config, Network, Ops, Path, Place
 
 
 class Cell(NamedTuple):
@@ -65,12 +64,6 @@ class CellNetwork(Network):
                 x = self._cell(at, arch, x, stage, cell)
             features.append(x)
         return features
-
-    def flops_cost(self) -> Cost:
-        """Return the operations per image, multiply-adds counted once, as in the tables of NAS-Bench-201."""
-        cost, inputs = super().flops_cost(), self.flow.inputs
-        pooled = sum(math.prod(shape) for path, shape in inputs.items() if path[-1] == "shortcut")
-        return Cost(cost.fixed + 4 * pooled, cost.per_choice)
 
     def _cell(self, at: Place, arch: jax.Array, x: jax.Array, stage: int, cell: int) -> jax.Array:
         nodes: list[Any] = [x]

@@ -12,7 +12,7 @@ import numpy as np
 from jaxnas.errors import UserError
 from jaxnas.spaces.darts_network import SupernetNetwork
 from jaxnas.spaces.genotype import CELLS, to_call
-from jaxnas.spaces.nds_network import INPUTS, SETTINGS, THIN, Group, TwoCellNetwork, common
+from jaxnas.spaces.nds_network import INPUTS, THIN, Group, TwoCellNetwork, common
 from jaxnas.spaces.supernet import Preset, Supernet
 from jaxnas.spaces.two_cells import PUBLISHED, TwoCells
 
@@ -53,8 +53,7 @@ class Darts(TwoCells):
     def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> TwoCellNetwork:
         if group != MASKS:
             return super().network(purpose, group, **changes)
-        self.check_purpose(purpose, SETTINGS)
-        return SupernetNetwork(**common(self.ops, self.nodes, purpose, Group(*THIN), **changes))
+        return SupernetNetwork(**common(self.ops, self.nodes, self._setting(purpose), Group(*THIN), **changes))
 
     def is_disconnected(self, archs: np.ndarray) -> np.ndarray:
         """Return `[N]`; of op masks, whether no path leads through a normal cell and a reduction cell after it."""

@@ -14,7 +14,7 @@ import functools
 import json
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -25,6 +25,7 @@ from jaxnas.network import Config
 from jaxnas.spaces import dag
 from jaxnas.spaces.base import Space
 from jaxnas.spaces.dag import EDGES, INTERIOR, VERTICES
+from jaxnas.spaces.datasets import CIFAR10, Dataset
 from jaxnas.spaces.draws import check_number, generator
 from jaxnas.spaces.graph_code import GraphCode
 from jaxnas.spaces.graph_hash import module_hashes
@@ -56,6 +57,12 @@ class NASBench101(Space):
     """
 
     name = "nasbench101"
+    datasets: ClassVar[Mapping[str, Dataset]] = {"cifar10": CIFAR10}
+    dataset = "cifar10"
+    convention = (
+        "multiply-adds of the convolutions and the classifier, jaxnas's own count, as the benchmark publishes none "
+        "(#params equal its table on 42,362 cells)"
+    )
     example = '{"matrix":[[0,1,1],[0,0,1],[0,0,0]],"ops":["input","conv3x3-bn-relu","output"]}'
 
     @property

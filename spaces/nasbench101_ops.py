@@ -76,9 +76,6 @@ class PoolHead(Head):
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {"kernel": (self.in_channels, self.out_channels), "offset": (self.out_channels,)}
 
-    def flops(self, pixels: int) -> int:
-        return self.in_channels * self.out_channels
-
     def activations(self, params: Params, x: jax.Array, by: Moments) -> tuple[jax.Array, jax.Array]:
         return x, jax.nn.relu(x)
 

@@ -1,12 +1,22 @@
-"""NAS-Bench-201 (Dong and Yang, ICLR 2020): cells of four nodes, six edges, five operations; 15,625 architectures."""
+"""NAS-Bench-201 (Dong and Yang, ICLR 2020): cells of four nodes, six edges, five operations; 15,625 architectures.
+
+#params and FLOPs are the benchmark's own, for each of its data sets (`nasbench201`, `nasbench201:cifar100`,
+`nasbench201:imagenet16-120`). Source: the counts in NATS-Bench's files (Dong et al., TPAMI 2021). NASLib's tables
+(`c10_mflops`) count normalisations, ReLUs and poolings, too.
+"""
 
 import re
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+import numpy as np
 
 from jaxnas.errors import UserError
 from jaxnas.layers import AvgPool, ConvNorm, Identity, Op, Zero
 from jaxnas.network import Config
 from jaxnas.spaces.cell import CellSpace
-from jaxnas.spaces.cell_network import Cell
+from jaxnas.spaces.cell_network import Cell, CellNetwork
+from jaxnas.spaces.datasets import NATS_BENCH
 
 EDGES = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2))
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
@@ -52,7 +62,29 @@ def decode_string(names: list[str]) -> str:
     return f"{terms[0]}|+{''.join(terms[1:3])}|+{''.join(terms[3:])}|"
 
 
-NASBENCH201 = CellSpace(
+@dataclass(frozen=True)
+class NASBench201(CellSpace):
+    """The space, whose benchmark network depends on the data set."""
+
+    convention: str = (
+        "multiply-adds of the convolutions and the classifier, and the classifier's biases: NATS-Bench's own count "
+        "(#params equal its table on all 15,625 cells, FLOPs its published numbers of 5)"
+    )
+    dataset: str = "cifar10"
+    datasets = NATS_BENCH
+
+    def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> CellNetwork:
+        if purpose == "benchmark":
+            data = self.datasets[self.dataset]
+            changes = {"image": data.image, "classes": data.classes} | changes
+        return super().network(purpose, group, **changes)
+
+    def flops(self, archs: np.ndarray) -> np.ndarray:
+        """Return `[N]` the benchmark's number for one image: multiply-adds, and one for each of the logits' biases."""
+        return super().flops(archs) + self.datasets[self.dataset].classes
+
+
+NASBENCH201 = NASBench201(
     name="nasbench201",
     cell=Cell(EDGES, ops, OPS),
     zero=0,

@@ -52,6 +52,10 @@ class NASBenchNLP(Space):
     example = (
         '{"node_0":{"op":"linear","input":["x","h_prev_0"]},"h_new_0":{"op":"activation_tanh","input":["node_0"]}}'
     )
+    convention = (
+        "of the language model for Penn Treebank (10,000 words): multiply-adds of the matrix products for one word, "
+        "with the output layer, jaxnas's own count, as the benchmark publishes none (#params equal to its table)"
+    )
     string_columns = (*STRINGS, "recipe")
     refusals = dict.fromkeys(("ntk", "regions", "regression"), "its cells read sequences, not images")
 

@@ -1,6 +1,7 @@
 """The size space of NATS-Bench (Dong et al., TPAMI 2021): five widths of eight, 32,768 networks of one cell per stage.
 
-An architecture is `[5]`: positions in `WIDTHS`, for stage 1, reduction 1, stage 2, reduction 2, stage 3.
+An architecture is `[5]`: positions in `WIDTHS`, for stage 1, reduction 1, stage 2, reduction 2, stage 3. #params and
+FLOPs are the benchmark's own, for each of its data sets.
 """
 
 import functools
@@ -16,12 +17,12 @@ from jaxnas.kernels.layout import NHWC
 from jaxnas.layers import ConvNorm, Head, Op
 from jaxnas.network import Config
 from jaxnas.spaces.as_module import ArchitectureModule
+from jaxnas.spaces.datasets import NATS_BENCH, Dataset
 from jaxnas.spaces.graph_code import GraphCode, chain
 from jaxnas.spaces.nats_size_network import CHOICES, LAYERS, SizeNetwork
 from jaxnas.spaces.rows import RowSpace
 
 WIDTHS = tuple(8 * k for k in range(1, CHOICES + 1))
-IMAGE, CLASSES = 32, 10  # CIFAR-10
 CELL_INPUT_CONVS, CELL_INNER_CONVS = 2, 3  # of |nor_conv_3x3~0|+|conv~0|conv~1|+|skip_connect~0|conv~1|conv~2|
 
 NETWORKS: Mapping[str, Config] = {
@@ -38,6 +39,12 @@ class NATSSize(RowSpace):
     example = "8:16:32:48:64"
     places = LAYERS
     choices = CHOICES
+    datasets = NATS_BENCH
+    dataset = "cifar10"
+    convention = (
+        "multiply-adds of the convolutions and the classifier, and the classifier's biases: NATS-Bench's own count "
+        "(#params by its layers, FLOPs equal its published numbers of 4)"
+    )
     refusals: ClassVar[Mapping[str, str]] = {
         **RowSpace.refusals,
         "regions": "they are counted in networks of one channel, and its architectures differ in their channels alone",
@@ -63,6 +70,9 @@ class NATSSize(RowSpace):
     def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> SizeNetwork:
         """Return the network of all architectures, with `changes` to its `Config`; `group` = widths: that of one."""
         self.check_purpose(purpose, NETWORKS)
+        if purpose == "benchmark":
+            data = self.datasets[self.dataset]
+            changes = {"image": data.image, "classes": data.classes} | changes
         config = replace(NETWORKS[purpose], **changes)
         if config.channels % CHOICES or config.cells != 1:
             raise UserError(
@@ -79,20 +89,22 @@ class NATSSize(RowSpace):
         return ArchitectureModule(network, network.init(rngs.params()), arch)
 
     def params(self, archs: np.ndarray) -> np.ndarray:
-        return _total(_params_tables(), archs)
+        return _total(_params_tables(self.datasets[self.dataset]), archs)
 
     def flops(self, archs: np.ndarray) -> np.ndarray:
-        return _total(_flops_tables(), archs)
+        """Return `[N]` the benchmark's number for one image: multiply-adds, and one for each of the logits' biases."""
+        data = self.datasets[self.dataset]
+        return _total(_flops_tables(data), archs) + data.classes
 
 
-def _ops(layer: int, before: int, after: int) -> Iterator[tuple[Op, int]]:
+def _ops(data: Dataset, layer: int, before: int, after: int) -> Iterator[tuple[Op, int]]:
     """Yield the ops, and the pixels of their inputs, of one layer from `before` to `after` channels.
 
     The first layer comes with the stem, the last one with the head. A cell whose width changes replaces its skip
     connection by a 1x1 convolution; a reduction is a residual block at stride 2.
     """
     conv = functools.partial(ConvNorm, layout=NHWC)
-    pixels = (IMAGE >> layer // 2) ** 2
+    pixels = (data.image[0] >> layer // 2) ** 2
     if layer % 2:
         yield conv(before, after, 3, stride=2), pixels
         yield conv(after, after, 3), pixels // 4
@@ -105,28 +117,27 @@ def _ops(layer: int, before: int, after: int) -> Iterator[tuple[Op, int]]:
     if before != after:
         yield conv(before, after, 1), pixels
     if layer == LAYERS - 1:
-        yield Head(after, CLASSES, NHWC), pixels
+        yield Head(after, data.classes, NHWC), pixels
 
 
-def _tables(count: Callable[[Op, int], int]) -> np.ndarray:
+def _tables(data: Dataset, count: Callable[[Op, int], int]) -> np.ndarray:
     """Return the cost of each layer `[5, 8, 8]` by the positions of the widths before and after it."""
     return np.array(
-        [[[sum(count(*op) for op in _ops(layer, a, b)) for b in WIDTHS] for a in WIDTHS] for layer in range(LAYERS)]
+        [
+            [[sum(count(*op) for op in _ops(data, layer, a, b)) for b in WIDTHS] for a in WIDTHS]
+            for layer in range(LAYERS)
+        ]
     )
 
 
 @functools.cache
-def _params_tables() -> np.ndarray:
-    return _tables(lambda op, pixels: op.num_params)
+def _params_tables(data: Dataset) -> np.ndarray:
+    return _tables(data, lambda op, pixels: op.num_params)
 
 
 @functools.cache
-def _flops_tables() -> np.ndarray:
-    """As `CellNetwork.flops_cost`: the average pooling before a reduction's shortcut counts its four inputs."""
-    tables = _tables(lambda op, pixels: op.flops(pixels))
-    for layer in range(1, LAYERS, 2):
-        tables[layer] += 4 * (IMAGE >> (layer + 1) // 2) ** 2 * np.array(WIDTHS)[:, None]
-    return tables
+def _flops_tables(data: Dataset) -> np.ndarray:
+    return _tables(data, lambda op, pixels: op.flops(pixels))
 
 
 def _total(tables: np.ndarray, archs: np.ndarray) -> np.ndarray:

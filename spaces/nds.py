@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from jaxnas.spaces.darts import DARTS as DARTS
 from jaxnas.spaces.two_cells import MOST_PARAMS as MOST_PARAMS
-from jaxnas.spaces.two_cells import PUBLISHED, Sizes, TwoCells
+from jaxnas.spaces.two_cells import PUBLISHED, Drawn, Sizes, TwoCells
 
-FIXED: Sizes = {"benchmark": (32, 22), "cifar10": (16, 20)}
+FIXED: Sizes = {"imagenet": (32, 22), "cifar10": (16, 20)}
 
 
 def _space(name: str, ops: str, nodes: int, loose_ends: bool) -> TwoCells:
@@ -15,8 +15,8 @@ def _space(name: str, ops: str, nodes: int, loose_ends: bool) -> TwoCells:
 
 def _fixed(space: TwoCells) -> TwoCells:
     """Return the variant of a space whose networks have one width and depth."""
-    (width, depth), name = FIXED["benchmark"], f"{space.name}_fix_w_d"
-    return replace(space, name=name, default=FIXED, widths=(width,), depths=(depth,))
+    drawn = {name: Drawn((width,), (depth,)) for name, (width, depth) in FIXED.items()}
+    return replace(space, name=f"{space.name}_fix_w_d", default=FIXED, drawn=drawn)
 
 
 # the order of the ops is that of NDS's code

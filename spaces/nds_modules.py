@@ -156,7 +156,7 @@ class Classifier(Op):
         return {"kernel": (self.in_channels, self.out_channels), "offset": (self.out_channels,)}
 
     def flops(self, pixels: int) -> int:
-        return self.in_channels * (pixels + self.out_channels)
+        return self.in_channels * self.out_channels
 
     def output(self, params: Params, x: jax.Array) -> jax.Array:
         return self._pooled(x) @ params["kernel"] + params["offset"][None]

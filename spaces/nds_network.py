@@ -33,7 +33,7 @@ class Setting(NamedTuple):
       frame: what is around the cells.
       channels: of the image.
       init: of the weights.
-      sizes: whose default width and depth it has, see `TwoCells.default`; None for `THIN`.
+      sizes: data set whose default width and depth it has, see `TwoCells.default`; None for `THIN`.
     """
 
     frame: Frame
@@ -42,8 +42,8 @@ class Setting(NamedTuple):
     sizes: str | None = None
 
 
-SETTINGS = {
-    "benchmark": Setting(FRAMES["benchmark"], sizes="benchmark"),
+SETTINGS = {  # by purpose; for `benchmark`, by data set
+    **{name: Setting(frame, sizes=name) for name, frame in FRAMES.items()},
     "ntk": Setting(Frame(image=32, classes=10, stem=(2,), stride=1)),
     "regions": Setting(Frame(image=3, classes=10, stem=(), stride=1), channels=1),
     "regression": Setting(FRAMES["cifar10"], init="pytorch", sizes="cifar10"),
@@ -241,9 +241,9 @@ class GenotypeNetwork(TwoCellNetwork):
         return normal, reduction
 
 
-def common(names: tuple[str, ...], nodes: int, purpose: str, group: Group, **changes: Any) -> dict[str, Any]:
-    """Return the attributes of `TwoCellNetwork` for `purpose`, with `changes` to its `Config`."""
-    setting = SETTINGS[purpose]
+def common(names: tuple[str, ...], nodes: int, name: str, group: Group, **changes: Any) -> dict[str, Any]:
+    """Return the attributes of `TwoCellNetwork` in the setting `name`, with `changes` to its `Config`."""
+    setting = SETTINGS[name]
     frame, thin = setting.frame, setting.sizes is None
     config = Config(
         channels=group.width,

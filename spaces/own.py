@@ -14,7 +14,7 @@ from jaxnas.layers import AvgPool, Identity, Op, Zero
 from jaxnas.modules import ModuleOp
 from jaxnas.network import Config
 from jaxnas.spaces.base import Space
-from jaxnas.spaces.cell import CellSpace
+from jaxnas.spaces.cell import MULTIPLY_ADDS, CellSpace
 from jaxnas.spaces.cell_network import Cell
 from jaxnas.spaces.conv_norm import Conv2d as Conv2d  # for modules of one's own, as is the next
 from jaxnas.spaces.conv_norm import Depthwise as Depthwise
@@ -82,6 +82,7 @@ def cell_space(
 
     kinds = [type(op) for op in made(1, Config(1, 1))]
     full = Config(channels=channels, cells=cells, image=image, classes=classes)
+    seen = f"{'x'.join(map(str, image))} images, {classes:,} classes"
     thin = Config(channels=1, cells=1, stages=1, stem=False, image=(3, 3, 1), classes=classes)
     return CellSpace(
         name=name,
@@ -97,6 +98,7 @@ def cell_space(
         },
         encode_string=lambda string: _split(string, len(pairs), names),
         decode_string="|".join,
+        convention=f"of the full network ({seen}): {MULTIPLY_ADDS}",
     )
 
 

@@ -2,14 +2,16 @@
 
 Strings are `64-SKELETON-CELL`. A skeleton is a row of modules: 1 plain, 2 twice the channels, 3 half the resolution,
 4 both; a module is two cells, of which the first one changes the shape. #params and FLOPs are those of the network for
-object classification: 256x256 images, 75 classes. Skeletons that change the shape alike share a network: there are 297,
-and 3 for `regions`, where nothing halves.
+object classification (256x256 images, 75 classes) or, in `transnas101_micro:class_scene`, for scene classification
+(47 classes); the networks for the other five tasks have decoders, which are not built. Skeletons that change the shape
+alike share a network: there are 297, and 3 for `regions`, where nothing halves.
 """
 
 import functools
 import itertools
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,11 +25,11 @@ from jaxnas.spaces.as_module import ArchitectureModule
 from jaxnas.spaces.base import Space
 from jaxnas.spaces.cell import CellSpace
 from jaxnas.spaces.cell_network import Cell
+from jaxnas.spaces.datasets import TRANSNAS
 from jaxnas.spaces.draws import check_number, generator
 from jaxnas.spaces.transnas101_network import (
     CELLS_PER_MODULE,
     CHANNELS,
-    CLASSES,
     EDGES,
     IMAGE,
     MACRO,
@@ -47,6 +49,11 @@ from jaxnas.spaces.transnas101_network import (
 NONE, SKIP, CONV1, CONV3 = range(4)
 MODULES = range(4, MOST_MODULES + 1)  # numbers of modules of a macro skeleton,
 HALVINGS, DOUBLINGS = range(1, 5), range(1, 4)  # of its modules 3 and 4, and of its modules 2 and 4
+
+CONVENTION = (
+    "multiply-adds of the convolutions and the classifier, jaxnas's own count, checked layer by layer: the benchmark's "
+    "table of sizes is not at hand"
+)
 
 Shape = tuple[int, int]
 """Channels, and pixels of a side."""
@@ -87,10 +94,16 @@ def decode_string(names: list[str]) -> str:
 class MicroSpace(CellSpace):
     """Cells in the skeleton 41414; for `ntk` and `regions`, which need them of one shape, in a cell-based network."""
 
+    convention: str = CONVENTION
+    dataset: str = "class_object"
+    datasets = TRANSNAS
+
     def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> Network:  # type: ignore[override]
         """Return the space's network for `purpose`, with `changes` to its `Config` such as `bn` or `init`."""
         self.check_purpose(purpose, (*MICRO, *self.networks))
-        return micro_network(purpose, **changes) if purpose in MICRO else super().network(purpose, group, **changes)
+        if purpose not in MICRO:
+            return super().network(purpose, group, **changes)
+        return micro_network(purpose, **_classes(self, purpose) | changes)
 
     def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> nnx.Module:  # type: ignore[override]
         """Return one architecture as an ordinary Flax NNX module, to train, export or inspect.
@@ -99,8 +112,7 @@ class MicroSpace(CellSpace):
         """
         if purpose not in MICRO:
             return super().build(arch, rngs=rngs, purpose=purpose)
-        network = micro_network(purpose)
-        arch = self.array(arch)
+        network, arch = self.network(purpose), self.array(arch)
         return ArchitectureModule(network, network.init(rngs.params()), arch)
 
     def canonical(self, archs: np.ndarray) -> np.ndarray:
@@ -108,16 +120,24 @@ class MicroSpace(CellSpace):
         return archs
 
     def params(self, archs: np.ndarray) -> np.ndarray:
-        return _micro_counts(archs)[:, 0]
+        return self._counts(archs)[:, 0]
 
     def flops(self, archs: np.ndarray) -> np.ndarray:
-        return _micro_counts(archs)[:, 1]
+        return self._counts(archs)[:, 1]
+
+    def _counts(self, archs: np.ndarray) -> np.ndarray:
+        last, per_op = _micro_tables()
+        fixed = _frame(last, self.datasets[self.dataset].classes)
+        return fixed + per_op[np.arange(len(EDGES)), np.asarray(archs)].sum(1)
 
 
 class MacroSpace(Space):
     """Skeletons of residual blocks; an architecture is the row of its modules `[6]`, padded with -1."""
 
     name = "transnas101_macro"
+    datasets = TRANSNAS
+    dataset = "class_object"
+    convention = CONVENTION
     example = "64-1234-basic"
 
     @property
@@ -177,14 +197,14 @@ class MacroSpace(Space):
         self.check_purpose(purpose, MACRO)
         if not isinstance(group, str) or not set(group) <= set("234" if MACRO[purpose].halving else "2"):
             raise UserError(f"{self.name} has a network for each change of shape; give one of `groups` as group")
-        return macro_network(purpose, group, **changes)
+        return macro_network(purpose, group, **_classes(self, purpose) | changes)
 
     def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> ArchitectureModule:
         """Return one architecture as an ordinary Flax NNX module, with weights of its own drawn from `rngs`."""
         (walk,) = self.groups(self.array(arch)[None], purpose)
         modules = MACRO[purpose].modules(self.array(arch))
         slots = plain_modules(modules, len(str(walk))).tolist()
-        network = macro_network(purpose, str(walk), tuple(slots))
+        network = macro_network(purpose, str(walk), tuple(slots), **_classes(self, purpose))
         return ArchitectureModule(network, network.init(rngs.params()), modules)
 
     def params(self, archs: np.ndarray) -> np.ndarray:
@@ -193,9 +213,14 @@ class MacroSpace(Space):
     def flops(self, archs: np.ndarray) -> np.ndarray:
         return self._counts(archs)[:, 1]
 
-    @staticmethod
-    def _counts(archs: np.ndarray) -> np.ndarray:
-        return np.array([_macro_counts(_to_skeleton(arch)) for arch in archs])
+    def _counts(self, archs: np.ndarray) -> np.ndarray:
+        classes = self.datasets[self.dataset].classes
+        return np.array([_macro_counts(_to_skeleton(arch), classes) for arch in archs])
+
+
+def _classes(space: Space, purpose: str) -> dict[str, Any]:
+    """Return the change to the `Config` of the network for `purpose` that the space's data set makes."""
+    return {"classes": space.datasets[space.dataset].classes} if purpose == "benchmark" else {}
 
 
 def _halvings(skeleton: str) -> int:
@@ -248,11 +273,11 @@ def _shapes(skeleton: Iterable[str]) -> list[tuple[Shape, Shape]]:
     return cells
 
 
-def _frame(last: Shape) -> np.ndarray:
-    """Return the counts of the stem (two 3x3 convolutions at stride 2), the global pooling and the classifier."""
+def _frame(last: Shape, classes: int) -> np.ndarray:
+    """Return the counts of the stem (two 3x3 convolutions at stride 2) and the classifier."""
     half, first = (CHANNELS // 2, IMAGE // 2), (CHANNELS, IMAGE // 4)
-    channels, side = last
-    head = [(channels + 1) * CLASSES, channels * (side**2 + CLASSES)]
+    channels, _ = last
+    head = [(channels + 1) * classes, channels * classes]
     return _count(_conv((3, IMAGE), half, 3, relu=False), _conv(half, first, 3)) + head
 
 
@@ -262,14 +287,14 @@ def _residual_block(before: Shape, after: Shape) -> np.ndarray:
     return _count(*block, *([] if before == after else [_conv(before, after, 1, relu=False)]))
 
 
-def _macro_counts(skeleton: str) -> np.ndarray:
+def _macro_counts(skeleton: str, classes: int) -> np.ndarray:
     cells = _shapes(skeleton)
-    return sum((_residual_block(*cell) for cell in cells), _frame(cells[-1][1]))
+    return sum((_residual_block(*cell) for cell in cells), _frame(cells[-1][1], classes))
 
 
 @functools.cache
-def _micro_tables() -> tuple[np.ndarray, np.ndarray]:
-    """Return the counts `[2]` of what all cells share, and those of each edge and op, `[6, 4, 2]`.
+def _micro_tables() -> tuple[Shape, np.ndarray]:
+    """Return the shape of the last cell's output, and the counts of each edge and op, `[6, 4, 2]`.
 
     A skip connection that changes the shape is a factorised reduction: two 1x1 convolutions, each to half the channels.
     """
@@ -280,12 +305,7 @@ def _micro_tables() -> tuple[np.ndarray, np.ndarray]:
         per_op[edge, CONV3] += _count(_conv(before, after, 3))
         if before != after:
             per_op[edge, SKIP] += _count(_conv(before, after, 1))
-    return _frame(cells[-1][1]), per_op
-
-
-def _micro_counts(archs: np.ndarray) -> np.ndarray:
-    fixed, per_op = _micro_tables()
-    return fixed + per_op[np.arange(len(EDGES)), np.asarray(archs)].sum(1)
+    return cells[-1][1], per_op
 
 
 TRANSNAS101_MICRO = MicroSpace(

@@ -1,10 +1,10 @@
 """The networks of TransNAS-Bench-101: of its cells in the skeleton 41414, and of its skeletons of residual blocks.
 
-`benchmark` is that for object classification. Neither TE-NAS nor GenNAS was published on these spaces; the others
-follow their recipes elsewhere. `regression`: 32x32 images, a stem of 16 channels at stride 1; the taps are the cells'
-outputs at 16x16, 8x8 and 4x4 pixels, those of a skeleton its last three outputs before the shape changes or the end.
-`ntk` of a skeleton: three channels on 32x32 images. `regions`: one channel, doubled as in the skeleton, of 3x3 inputs
-that nothing halves, so that skeletons with as many doublings share a network.
+`benchmark` is that for a classification of 256x256 images. Neither TE-NAS nor GenNAS was published on these spaces; the
+others follow their recipes elsewhere. `regression`: 32x32 images, a stem of 16 channels at stride 1; the taps are the
+cells' outputs at 16x16, 8x8 and 4x4 pixels, those of a skeleton its last three outputs before the shape changes or the
+end. `ntk` of a skeleton: three channels on 32x32 images. `regions`: one channel, doubled as in the skeleton, of 3x3
+inputs that nothing halves, so that skeletons with as many doublings share a network.
 """
 
 import itertools
@@ -27,7 +27,7 @@ from jaxnas.spaces.nds_network import stem_ops
 
 EDGES = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2))
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3")
-CHANNELS, IMAGE, CLASSES, TAPS = 64, 256, 75, 3
+CHANNELS, IMAGE, TAPS = 64, 256, 3
 MICRO_SKELETON = "41414"
 CELLS_PER_MODULE = BLOCKS_PER_MODULE = 2
 PLAIN_CONVS = 2 * BLOCKS_PER_MODULE
@@ -67,7 +67,7 @@ class Setting(NamedTuple):
 
 CIFAR = Frame(image=32, classes=10, stem=(2,), stride=1)
 MICRO: Mapping[str, Setting] = {
-    "benchmark": Setting(Frame(image=IMAGE, classes=CLASSES, stem=(1, 2), stride=2), CHANNELS),
+    "benchmark": Setting(Frame(image=IMAGE, classes=75, stem=(1, 2), stride=2), CHANNELS),
     "regression": Setting(CIFAR, 16, "pytorch"),
 }
 MACRO: Mapping[str, Setting] = {

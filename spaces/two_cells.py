@@ -6,13 +6,14 @@ earlier nodes; some of them, concatenated, are its output. An architecture is `[
     width, depth, then for the normal and the reduction cell and each node twice (op, source node),
     then, where not all nodes are output, for each cell and node whether it is (the nodes that no other node uses).
 
-A width or depth of -1 is the space's default. Counts are those of NDS's ImageNet network, or of the CIFAR-10 network
-of the same code.
+A width or depth of -1 is the default of the data set. `darts` is the space of NDS's ImageNet networks, `darts:cifar10`
+that of its CIFAR-10 networks, which has other counts, default sizes and modules, and the same scores.
 """
 
 import math
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -21,6 +22,7 @@ from flax import nnx
 from jaxnas.errors import UserError, unknown
 from jaxnas.spaces.base import Space
 from jaxnas.spaces.cell_counts import FRAMES, Cells, count, reductions
+from jaxnas.spaces.datasets import NDS
 from jaxnas.spaces.draws import distinct, generator
 from jaxnas.spaces.genotype import CELLS, COLUMNS, Genotype, Pair, parse, to_json
 from jaxnas.spaces.graph_code import GraphCode
@@ -31,9 +33,24 @@ from jaxnas.spaces.two_cells_code import graph_code
 
 LARGEST = 1000  # width or depth
 MOST_PARAMS = 6_000_000  # of what NDS drew on ImageNet
+BENCHMARK = "benchmark"
 
 Sizes = Mapping[str, tuple[int, int]]
-PUBLISHED: Sizes = {"benchmark": (48, 14), "cifar10": (36, 20)}  # width and depth of DARTS's own networks
+"""By data set, width and depth."""
+PUBLISHED: Sizes = {"imagenet": (48, 14), "cifar10": (36, 20)}  # of DARTS's own networks
+
+
+class Drawn(NamedTuple):
+    """The widths and depths that NDS drew from for a data set."""
+
+    widths: tuple[int, ...]
+    depths: tuple[int, ...]
+
+
+DRAWN: Mapping[str, Drawn] = {
+    "imagenet": Drawn((32, 48, 64, 80, 96), (6, 10, 14, 18, 22)),
+    "cifar10": Drawn((16, 24, 32, 40, 48), (4, 8, 12, 16, 20)),
+}
 
 
 @dataclass(frozen=True)
@@ -45,9 +62,9 @@ class TwoCells(Space):
       ops: names from `cell_ops.OPS`; an architecture holds positions in it.
       nodes: of a cell, without its inputs.
       loose_ends: a cell outputs the nodes that no other node uses; otherwise all nodes.
-      default: width and depth where an architecture has none, by purpose.
-      widths: that NDS drew from.
-      depths: that NDS drew from.
+      default: width and depth where an architecture has none.
+      drawn: what NDS drew them from, by data set.
+      dataset: as in `Space`.
     """
 
     name: str
@@ -55,9 +72,14 @@ class TwoCells(Space):
     nodes: int
     loose_ends: bool
     default: Sizes
-    widths: tuple[int, ...] = (32, 48, 64, 80, 96)
-    depths: tuple[int, ...] = (6, 10, 14, 18, 22)
+    drawn: Mapping[str, Drawn] = field(default_factory=lambda: DRAWN)
+    dataset: str = "imagenet"
 
+    datasets = NDS
+    convention = (
+        "multiply-adds of the convolutions and the classifier, one operation for each input of a ReLU, a pooling's "
+        "window for each of its outputs: NDS's own count (equal its ImageNet tables on all rows at hand)"
+    )
     string_columns = (*STRINGS, *COLUMNS)
     task = "darts"
 
@@ -66,6 +88,16 @@ class TwoCells(Space):
         """All ops in turn, at the default size."""
         ops = np.arange(4 * self.nodes).reshape(1, 2, -1) % len(self.ops)
         return self.decode(self.join(np.array([[-1, -1]]), ops, ops % self._choices)[0])
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Widths that NDS drew from."""
+        return self.drawn[self.dataset].widths
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Depths that NDS drew from."""
+        return self.drawn[self.dataset].depths
 
     @property
     def size(self) -> int:
@@ -110,7 +142,9 @@ class TwoCells(Space):
         return np.concatenate(parts, 1).astype(np.int32)
 
     def sample(self, key: jax.Array, n: int) -> np.ndarray:
-        """Draw `n` different architectures `[n, A]` as NDS did: all choices uniform, at most 6 million parameters."""
+        """Draw `n` different architectures `[n, A]` as NDS did: all choices uniform, on ImageNet at most 6 million
+        parameters.
+        """
         rng = generator(key)
 
         def propose(draws: int) -> np.ndarray:
@@ -139,7 +173,7 @@ class TwoCells(Space):
 
     def _is_small(self, archs: np.ndarray) -> np.ndarray:
         """Return `[N]` whether NDS would draw networks of the sizes of `archs` `[N, A]`."""
-        return self.params(archs) <= MOST_PARAMS
+        return (self.params(archs) <= MOST_PARAMS) | (self.dataset != "imagenet")
 
     def canonical(self, archs: np.ndarray) -> np.ndarray:
         """Return `[N, A]` with the two inputs of each node in order of op, then source."""
@@ -161,26 +195,24 @@ class TwoCells(Space):
             connected[depths == depth] = last
         return ~connected
 
-    def sizes(self, archs: np.ndarray, purpose: str = "benchmark") -> np.ndarray:
-        """Return the widths and depths `[N, 2]` of architectures `[N, A]`, with defaults filled in."""
-        self.check_purpose(purpose, self.default)
+    def sizes(self, archs: np.ndarray, dataset: str | None = None) -> np.ndarray:
+        """Return the widths and depths `[N, 2]` of architectures `[N, A]`, those of a data set where they are -1."""
         given = np.asarray(archs)[:, :2]
-        return np.where(given == -1, self.default[purpose], given)
+        return np.where(given == -1, self.default[dataset or self.dataset], given)
 
     def groups(self, archs: np.ndarray, purpose: str) -> list[Hashable]:
         """Return width and depth."""
-        self.check_purpose(purpose, SETTINGS)
-        sizes = SETTINGS[purpose].sizes
+        sizes = SETTINGS[self._setting(purpose)].sizes
         found = np.tile(THIN, (len(archs), 1)) if sizes is None else self.sizes(archs, sizes)
         return [Group(*size) for size in found.tolist()]
 
     def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> TwoCellNetwork:
         """Return the network of a group; without one that of `example`."""
-        self.check_purpose(purpose, SETTINGS)
+        setting = self._setting(purpose)
         if group is None:
             (group,) = self.groups(self.encode(self.example)[None], purpose)
         assert isinstance(group, Group)
-        return GenotypeNetwork(**common(self.ops, self.nodes, purpose, group, **changes), loose=self.loose_ends)
+        return GenotypeNetwork(**common(self.ops, self.nodes, setting, group, **changes), loose=self.loose_ends)
 
     def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> TwoCellModule:
         """Return one architecture as an ordinary Flax NNX module, with weights of its own drawn from `rngs`."""
@@ -189,24 +221,28 @@ class TwoCells(Space):
         network = self.network(purpose, self.groups(arch[None], purpose)[0])
         return TwoCellModule(network, ops, sources, outputs, rngs=rngs)
 
-    def params(self, archs: np.ndarray, purpose: str = "benchmark") -> np.ndarray:
-        """Return `[N]` the parameters of the ImageNet network, or with `purpose="cifar10"` of that for CIFAR-10."""
-        return self.counts(archs, purpose)[:, 0]
+    def params(self, archs: np.ndarray) -> np.ndarray:
+        return self.counts(archs)[:, 0]
 
-    def flops(self, archs: np.ndarray, purpose: str = "benchmark") -> np.ndarray:
+    def flops(self, archs: np.ndarray) -> np.ndarray:
         """Return `[N]` the operations on one image, as NDS counts them (see `cell_ops`)."""
-        return self.counts(archs, purpose)[:, 1]
+        return self.counts(archs)[:, 1]
 
-    def counts(self, archs: np.ndarray, purpose: str = "benchmark") -> np.ndarray:
+    def counts(self, archs: np.ndarray) -> np.ndarray:
         """Return the parameters and operations `[N, 2]`, without an auxiliary head."""
-        sizes = self.sizes(archs, purpose)
+        sizes = self.sizes(archs)
         ops, sources, outputs = self.split(archs)
         counts = np.zeros((len(ops), 2), np.int64)
         for width, depth in np.unique(sizes, axis=0).tolist():
             rows = (sizes == (width, depth)).all(1)
             cells = Cells(self.ops, ops[rows], sources[rows], outputs[rows].sum(-1, dtype=np.int64))
-            counts[rows] = count(cells, width, depth, FRAMES[purpose])
+            counts[rows] = count(cells, width, depth, FRAMES[self.dataset])
         return counts
+
+    def _setting(self, purpose: str) -> str:
+        """Return the name in `SETTINGS` of the network for `purpose`."""
+        self.check_purpose(purpose, (BENCHMARK, *(name for name in SETTINGS if name not in self.datasets)))
+        return self.dataset if purpose == BENCHMARK else purpose
 
     @property
     def _choices(self) -> np.ndarray:

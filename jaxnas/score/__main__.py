@@ -46,6 +46,7 @@ def score(config: Score) -> None:
         "settings": config.settings(chosen, source) | work.settings(),
         "part_size": work.part_size,
         "scorers": table.describe(chosen),
+        "counted": space.counted,
         **provenance(source),
         "seconds": 0.0,
     }

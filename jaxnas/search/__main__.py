@@ -89,7 +89,9 @@ def search(config: Search) -> None:
     evaluate = by.connect(method.batch)
     about = provenance(source)
     settings = {**by.settings, "method": config.method, **method.options}
-    name = Path(config.space).name.replace(".py:", "-")  # own_space-space of examples/own_space.py:space
+    name = (
+        Path(spaces.name_of(config.space)).name.replace(".py:", "-").replace(":", "-")
+    )  # own_space-space, darts-cifar10
     path = config.out or f"runs/search-{name}-{config.method}-seed{config.seed}"
     store = Store.open(path, {"settings": settings, "part_size": method.batch, **about})
     if by.function is not None:
@@ -100,6 +102,7 @@ def search(config: Search) -> None:
     others = space.other_strings(found.arch)
     result = {
         "space": space.name,
+        "counted": space.counted,
         "method": config.method,
         "arch": space.decode(found.arch),
         **others,

@@ -15,7 +15,7 @@ from jaxnas.search.base import Evaluate, Goal, Prior
 from jaxnas.search.loop import evaluate_with
 from jaxnas.search.oracle import Function, Table
 from jaxnas.search.prior import CachedPrior
-from jaxnas.spaces import Space
+from jaxnas.spaces import Space, name_of
 
 LARGE = 128  # architectures at a time, where nothing says otherwise
 
@@ -116,7 +116,7 @@ def _by_oracle(options: ObjectiveOptions, space: Space, source: Source) -> Objec
     function = Function(space, options.oracle, names) if ".py:" in options.oracle else None
     oracle = function or Table(space, [Path(path) for path in _names(options.oracle)], names)
     settings: dict[str, Any] = {
-        "space": options.space,
+        "space": name_of(options.space),
         "seed": options.seed,
         "oracle": {"name": options.oracle, "fingerprint": oracle.fingerprint, "record": beside},
         "warm_start": options.warm_start,
