@@ -572,21 +572,14 @@ def params(arch: Sequence[int], channels: int = 16, cells: int = 5) -> int:
 
 
 def flops(arch: Sequence[int], channels: int = 16, cells: int = 5, size: int = 32) -> int:
-    """Return multiply-adds per image as the published table counts them (tensorwatch's rules, as used by NASLib).
-
-    A norm costs 2 and a ReLU 1 per element, pooling k^2 per output; the global pool (k + 1)^2, the tool's off-by-one.
-    """
+    """Return NATS-Bench's count for one image: the multiply-adds of convolutions and classifier, and its biases."""
     total = 0
     for kind, kernel, c_in, c_out, out in benchmark_layers(arch, channels, cells, size):
         outputs = c_out * out**2
         total += {
             "conv": kernel**2 * c_in * outputs,
-            "linear": c_in * outputs,
-            "norm": 2 * outputs,
-            "relu": outputs,
-            "pool": kernel**2 * outputs,
-            "global_pool": (kernel + 1) ** 2 * outputs,
-        }[kind]
+            "linear": (c_in + 1) * outputs,
+        }.get(kind, 0)
     return total
 
 

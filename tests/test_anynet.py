@@ -1,7 +1,5 @@
 """The AnyNets of NDS: strings, counts, samples, mutation."""
 
-import json
-
 import jax
 import numpy as np
 import polars
@@ -78,17 +76,37 @@ def test_sizes_are_the_published_ones():
 
 def test_fewer_stages_and_cifar():
     string = (
-        '{"block_type":"res_basic_block","bot_muls":[],"num_gs":[],"ds":[1,3,3,3],"ss":[1,1,2,2],"ws":[16,16,32,64]}'
+        '{"block_type":"res_basic_block","bot_muls":[],"ds":[1,3,3,3],"num_gs":[],"ss":[4,1,2,2],"ws":[16,16,32,64]}'
     )
     arch = RESNET.encode(string)
     assert arch.tolist() == [16, 3, 16, 3, 32, 3, 64, -1, -1]
-    assert RESNET.params(arch[None], "cifar10") == 272_474  # ResNet-20 with projections
-    assert json.loads(RESNET.decode(arch))["ws"] == [16, 16, 32, 64]
-    np.testing.assert_array_equal(RESNET.encode(RESNET.decode(arch)), arch)
+    assert RESNET.decode(arch) == string
     for seed in range(20):
         assert RESNET.mutate(jax.random.key(seed), arch)[-2:].tolist() == [-1, -1]
-    with pytest.raises(UserError, match="no network for 'cifar'; it has networks for benchmark, cifar10"):
-        RESNET.params(arch[None], "cifar")
+    cifar, string = RESNET.on("cifar10"), string.replace("[4,", "[1,")
+    assert cifar.encode(string).tolist() == arch[:-2].tolist()
+    assert cifar.decode(arch[:-2]) == string
+    assert cifar.params(arch[None, :-2]) == 272_474  # ResNet-20 with projections
+
+
+@pytest.mark.parametrize(
+    ("space", "lists", "counts"),  # entries of NDS's sweeps on CIFAR-10
+    [
+        (RESNEXT_A, '[1.0,0.25,0.25,0.25],"ds":[1,16,1,4],"num_gs":[1,2,1,2]|[16,64,128,16]', (83_002, 69_890_986)),
+        (RESNET, '[],"ds":[1,12,12,12],"num_gs":[]|[16,24,24,40]', (594_138, 184_519_578)),
+        (VANILLA, '[],"ds":[1,12,12,12],"num_gs":[]|[16,24,32,40]', (689_770, 208_363_930)),
+    ],
+    ids=["resnext_a", "resnet", "vanilla"],
+)
+def test_entries_for_cifar_keep_their_strides(space, lists, counts):
+    first, widths = lists.split("|")
+    string = f'{{"block_type":"{space.block_type}","bot_muls":{first},"ss":[1,1,2,2],"ws":{widths}}}'
+    own = space.on("cifar10")
+    arch = own.encode(string)
+    assert own.decode(arch) == string
+    assert tuple(own.counts(arch[None])[0]) == counts
+    with pytest.raises(UserError, match=rf"ss is \[1, 1, 2, 2\]; in {space.name} it is .*: say --space {own.name}"):
+        space.encode(string)
 
 
 @BY_NAME
@@ -145,8 +163,9 @@ def test_nothing_disconnects_and_the_space_is_not_listed(space):
         (('"ds":[1,2', '"ds":[1,0'), "ds has 0 where a number from 1 to 9999"),
         (('"ds":[1,2', '"ds":[1,"2"'), "ds has '2'"),
         (('"ds":[1,2,2,2]', '"ds":[1,2,2]'), "the same number of entries, 2 to 4"),
-        (('"ds":[1,2', '"ds":[2,2'), "the first of ds must be 1"),
-        (('"ss":[8,1,2,2]', '"ss":[8,2,2,2]'), "ss [8, 1, 2, 2] or [1, 1, 2, 2]"),
+        (('"ds":[1,2', '"ds":[2,2'), "the first of ds is 2, the stem's; it must be 1"),
+        (('"ss":[8,1,2,2]', '"ss":[8,2,2,2]'), "ss is [8, 2, 2, 2]; in resnext_b it is [8, 1, 2, 2]; expected"),
+        (('"ss":[8,1,2,2]', '"ss":[1,1,2,2]'), "it is a network of the space resnext_b:cifar10"),
         (('"ds":[1,2,2,2]', '"ds":3'), "ds is 3, not a list"),
         (("res_bottleneck_block", "res_basic_block"), "block_type is 'res_basic_block'"),
         (('"ds"', '"depths"'), "its entries must be block_type, ds"),

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 from jaxnas import spaces
 from jaxnas.errors import UserError
@@ -75,7 +76,28 @@ def test_doubling_widths_give_the_network_of_nasbench201_with_one_cell_per_stage
     network, cell = topology.network(cells=1), topology.encode(CELL)[None]
     arch = SPACE.encode("16:32:32:64:64")[None]
     assert SPACE.params(arch) == network.params_cost().total(cell)
-    assert SPACE.flops(arch) == network.flops_cost().total(cell)
+    assert SPACE.flops(arch) == network.flops_cost().total(cell) + 10  # and the classifier's biases
+
+
+@pytest.mark.parametrize(
+    ("string", "flops"),  # NATS-Bench's own numbers
+    [
+        ("8:8:8:8:8", 4_481_114),
+        ("8:8:8:16:32", 6_840_650),
+        ("8:8:8:16:40", 7_991_706),
+        ("8:8:40:32:40", 21_827_994),
+    ],
+)
+def test_flops_are_the_published_ones(string, flops):
+    assert SPACE.flops(SPACE.encode(string)[None]) == [flops]
+
+
+def test_another_data_set_changes_the_classifier():
+    space = spaces.get("nats_size:cifar100")
+    arch = space.encode("8:8:8:8:40")
+    assert space.params(arch[None]) - SPACE.params(arch[None]) == [90 * 41]
+    assert space.flops(arch[None]) - SPACE.flops(arch[None]) == [90 * 41]
+    assert space.build(arch, rngs=nnx.Rngs(0))(np.zeros((1, 32, 32, 3), np.float32)).shape == (1, 100)
 
 
 def test_flops_grow_with_every_width():

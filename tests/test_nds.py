@@ -7,6 +7,7 @@ import numpy as np
 import polars
 import pytest
 
+from jaxnas import spaces
 from jaxnas.errors import UserError
 from jaxnas.spaces.cell_counts import reductions
 from jaxnas.spaces.cell_ops import OPS
@@ -155,10 +156,30 @@ def test_strings_and_counts_equal_the_tables(table, shared_data):
 def test_published_networks_of_darts():
     arch = DARTS.encode(DARTS_V2)[None]
     assert arch[0, :2].tolist() == [-1, -1]
-    assert DARTS.params(arch, "cifar10") == 3_349_342  # 36 channels, 20 cells: 3.3 M in the paper
+    assert spaces.get("darts:cifar10").params(arch) == 3_349_342  # 36 channels, 20 cells: 3.3 M in the paper
     assert DARTS.params(arch) == 4_718_752  # 48 channels, 14 cells: 4.7 M in the paper
     assert DARTS.groups(arch, "regression")[0][:2] == (36, 20)
     assert SPACES["darts_fix_w_d"].groups(arch, "benchmark")[0][:2] == (32, 22)
+
+
+def test_counts_follow_the_data_set():
+    """An entry of NDS's sweep on CIFAR-10, with its numbers; the same cells at the same size on ImageNet are larger."""
+    normal = "avg_pool_3x3 0 conv_7x1_1x7 1 sep_conv_3x3 2 sep_conv_5x5 0 dil_sep_conv_3x3 2 dil_sep_conv_3x3 2"
+    normal = f"{normal} skip_connect 4 dil_sep_conv_3x3 4 conv_7x1_1x7 2 sep_conv_3x3 4".split()
+    reduce = "avg_pool_3x3 0 dil_sep_conv_3x3 1 sep_conv_3x3 0 sep_conv_3x3 0 skip_connect 2 sep_conv_7x7 0"
+    reduce = f"{reduce} conv_7x1_1x7 4 skip_connect 4 conv_7x1_1x7 0 conv_7x1_1x7 5".split()
+    cells = {
+        name: [[op, int(source)] for op, source in zip(cell[::2], cell[1::2], strict=True)]
+        for name, cell in (("normal", normal), ("reduce", reduce))
+    }
+    string = json.dumps({"aux": False, "depth": 12, "drop_prob": 0.0, "width": 32, "genotype": cells})
+    cifar, imagenet = spaces.get("amoeba:cifar10"), spaces.get("amoeba:imagenet")
+    assert cifar.counts(cifar.encode(string)[None]).tolist() == [[4_190_314, 664_400_586]]
+    assert imagenet.counts(imagenet.encode(string)[None]).tolist() == [[4_576_952, 529_827_240]]
+    assert (imagenet.name, cifar.name, imagenet) == ("amoeba", "amoeba:cifar10", SPACES["amoeba"])
+    assert spaces.get("darts_fix_w_d:cifar10").groups(DARTS.encode(DARTS_V2)[None], "benchmark")[0][:2] == (16, 20)
+    drawn = cifar.sample(jax.random.key(0), 50)
+    assert set(drawn[:, 0]) == {16, 24, 32, 40, 48} and set(drawn[:, 1]) == {4, 8, 12, 16, 20}
 
 
 def test_sizes_are_the_published_numbers_of_cells():

@@ -115,6 +115,7 @@ def _report(store: Store, chosen: dict[str, scorers.Scorer], complete: bool, sec
             values = frame[name].drop_nulls().to_numpy()
             span = f"{values.min():.5g} to {values.max():.5g}" if len(values) else "no value"
             print(f"  {name}: {span} ({text})")
+    print(f"  params and flops are counts {store.manifest['counted']}")
 
 
 if __name__ == "__main__":

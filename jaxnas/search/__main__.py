@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -89,9 +90,7 @@ def search(config: Search) -> None:
     evaluate = by.connect(method.batch)
     about = provenance(source)
     settings = {**by.settings, "method": config.method, **method.options}
-    name = (
-        Path(spaces.name_of(config.space)).name.replace(".py:", "-").replace(":", "-")
-    )  # own_space-space, darts-cifar10
+    name = re.sub(r"(\.py)?:", "-", Path(spaces.name_of(config.space)).name)  # own_space-space, darts-cifar10
     path = config.out or f"runs/search-{name}-{config.method}-seed{config.seed}"
     store = Store.open(path, {"settings": settings, "part_size": method.batch, **about})
     if by.function is not None:
@@ -238,7 +237,7 @@ def _show(result: dict[str, Any], others: Iterable[str], rows: list[dict[str, st
     for name in [name for name in scores if f"{name}_status" in scores]:
         value, deviation = ("-" if scores[n] is None else f"{scores[n]:.5g}" for n in (name, f"{name}_std"))
         print(f"  {name}: {value} (standard deviation {deviation}, {scores[f'{name}_status']})")
-    print(f"  #params: {scores['params']:,}   FLOPs: {scores['flops'] / 1e6:,.2f} M")
+    print(f"  #params: {scores['params']:,}   FLOPs: {scores['flops'] / 1e6:,.2f} M ({result['counted']})")
     again = "" if new == result["evaluations"] else f" ({new} of them now, the others by an earlier run)"
     print(f"{result['evaluations']} networks evaluated in {result['seconds']:.1f} s{again}")
     print(f"written to {path / RESULT}")
