@@ -42,7 +42,7 @@ def plain(space, shared, arch, x):
     """Return the stages' outputs before their last ReLU, block after block as NDS writes them."""
     relu, outputs = jax.nn.relu, []
     x = relu(conv_norm(shared.weights(("stem", 0)), x))
-    stages = np.reshape(arch[1:], (-1, len(space.choices)))
+    stages = np.reshape(arch[1:], (len(space.strides) - 1, -1))
     for stage, (numbers, first) in enumerate(zip(stages, space.strides[1:], strict=True)):
         for block in range(numbers[0]):
             stride = 1 if block else first
@@ -84,11 +84,12 @@ def test_weights_are_drawn_by_fan_out(space, arch):
 
 
 @pytest.mark.parametrize("space", ANYNETS, ids=[space.name for space in ANYNETS])
-@pytest.mark.parametrize("purpose", ["benchmark", "cifar10"])
-def test_the_built_module_has_as_many_parameters_as_the_tables_say(space, purpose):
+@pytest.mark.parametrize("dataset", ["imagenet", "cifar10"])
+def test_the_built_module_has_as_many_parameters_as_the_tables_say(space, dataset):
+    space = space.on(dataset)
     arch = space.encode(space.example)
-    module = nnx.eval_shape(lambda: space.build(arch, rngs=nnx.Rngs(0), purpose=purpose))
-    (params,) = space.params(arch[None], purpose)
+    module = nnx.eval_shape(lambda: space.build(arch, rngs=nnx.Rngs(0)))
+    (params,) = space.params(arch[None])
     assert sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param))) == params
 
 
