@@ -124,15 +124,32 @@ def test_params_of_cells_are_the_sum_of_their_edges(edge, op, cost):
     assert MICRO.params(np.zeros((1, 6), int)) == [STEM + 512 * 75 + 75]
 
 
-def test_flops_follow_the_resolution():
-    """A convolution counts its multiply-adds, twice its outputs for the normalisation, and its inputs for the ReLU."""
+def test_flops_are_the_multiply_adds():
     base, before, after = (MACRO.flops(MACRO.encode(f"64-{s}-basic")[None])[0] for s in ("1114", "11114", "11141"))
-    assert before - base == 4 * 64**2 * (9 * 64 * 64 + 2 * 64 + 64)
-    assert after - base == 4 * 32**2 * (9 * 128 * 128 + 2 * 128 + 128)
+    assert before - base == 4 * 64**2 * 9 * 64 * 64
+    assert after - base == 4 * 32**2 * 9 * 128 * 128
     none, all_conv = MICRO.flops(np.array([[0] * 6, [3] * 6]))
-    stem = 128**2 * (9 * 3 * 32 + 2 * 32 + 32) + 64**2 * (9 * 32 * 64 + 2 * 64)
-    assert none == stem + 512 * (8**2 + 75)
+    assert none == 128**2 * 9 * 3 * 32 + 64**2 * 9 * 32 * 64 + 512 * 75
     assert all_conv > none
+
+
+def test_the_cells_counts_are_those_of_their_network():
+    archs = MICRO.enumerate()[::37]
+    for space in (MICRO, MICRO.on("class_scene")):
+        network = space.network()
+        np.testing.assert_array_equal(space.flops(archs), network.flops_cost().total(archs))
+        np.testing.assert_array_equal(space.params(archs), network.params_cost().total(archs))
+
+
+def test_scene_classification_has_other_classifiers():
+    for space, string in ((MICRO, MICRO.example), (MACRO, MACRO.example)):
+        scene, arch = space.on("class_scene"), space.encode(string)
+        fewer = 75 - 47
+        (channels,) = space.flops(arch[None]) - scene.flops(arch[None])
+        assert space.params(arch[None]) - scene.params(arch[None]) == [fewer + channels]
+        assert channels % fewer == 0
+        module = nnx.eval_shape(lambda: scene.build(arch, rngs=nnx.Rngs(0)))  # noqa: B023
+        assert module.modules["head"].linear.kernel.shape == (channels // fewer, 47)
 
 
 # --- samples, neighbours, graph facts --------------------------------------------------------------------------------
