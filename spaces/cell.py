@@ -37,6 +37,7 @@ class CellSpace(RowSpace):
       decode_string: op names to string.
       identity: index of the op that copies its input, -1 if there is none.
       silent: ops with weights turn zeros into zeros, even once trained: they and their normalisations have no biases.
+      order: the positions in `enumerate()` of the benchmark's own indices; None where it has no indices.
     """
 
     name: str
@@ -48,6 +49,7 @@ class CellSpace(RowSpace):
     encode_string: Callable[[str], list[str]]
     decode_string: Callable[[list[str]], str]
     silent: bool = False
+    order: Callable[[], np.ndarray] | None = None
 
     @property
     def edges(self) -> tuple[tuple[int, int], ...]:
@@ -87,7 +89,13 @@ class CellSpace(RowSpace):
         return self.decode(np.full(len(self.edges), len(self.ops) - 1))
 
     def encode(self, string: str) -> np.ndarray:
-        """Return the architecture `[E]` of its official string; `UserError` says which edge is wrong."""
+        """Return the architecture `[E]` of a string, an index or a list of op indices.
+
+        Raises:
+          UserError: there is no such architecture; the message says which edge is wrong.
+        """
+        if (arch := self.from_numbers(string)) is not None:
+            return arch
         names = self.encode_string(string)
         for edge, name in enumerate(names):
             if name not in self.ops:

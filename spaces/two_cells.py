@@ -7,7 +7,7 @@ earlier nodes; some of them, concatenated, are its output. An architecture is `[
     then, where not all nodes are output, for each cell and node whether it is (the nodes that no other node uses).
 
 A width or depth of -1 is the space's default. Counts are those of NDS's ImageNet network, or of the CIFAR-10 network
-of the same code.
+of the same code. Strings are entries of NDS (JSON); `genotype` says what else is read.
 """
 
 import math
@@ -77,7 +77,7 @@ class TwoCells(Space):
         return graph_code(self.ops, self.nodes, split=self.split, join=self.join)
 
     def encode(self, string: str) -> np.ndarray:
-        """Return the architecture `[A]` of a JSON entry of NDS or of a `Genotype(...)`."""
+        """Return the architecture `[A]` of a JSON entry of NDS, a `Genotype(...)` or a name (see `genotype`)."""
         try:
             return self._encode(parse(string))
         except UserError as error:
