@@ -39,7 +39,8 @@ def _text(cell: Any) -> str:
 
 def _parts(string: str) -> tuple[Any, Any]:
     """Return the values of the two parts."""
-    entries = literals.arguments(string, "ModelSpec", [*KEYS]) if "ModelSpec" in string else _entries(string)
+    call = literals.arguments(string, "ModelSpec", [*KEYS])
+    entries = _entries(string) if call is None else call
     found = []
     for part, keys in KEYS.items():
         present = [key for key in keys if key in entries]

@@ -102,7 +102,7 @@ def _nni(string: str, ops: dict[Any, Any]) -> list[str]:
     return [NNI_OPS.get(str(ops[key]), str(ops[key])) for key in NNI_KEYS]
 
 
-def _nodes(string: str, nodes: list[Any]) -> list[str]:
+def _nodes(string: str, nodes: list[Any] | tuple[Any, ...]) -> list[str]:
     """Return the ops of AutoDL's list of nodes, tuples of (op, source)."""
     chosen: dict[tuple[int, Any], str] = {}
     for target, node in enumerate(nodes, start=1):

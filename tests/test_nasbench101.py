@@ -147,6 +147,14 @@ def test_malformed_strings_say_what_is_wrong(text, words):
         assert word in message
 
 
+def test_indices_are_the_order_of_the_hashes(everything):
+    assert SPACE.arch_ids(everything[:3]) is None  # they would cost half a minute
+    for index in (0, 1234, 423_623):
+        np.testing.assert_array_equal(SPACE.encode(str(index)), everything[index])
+    with pytest.raises(UserError, match="no architecture 423624; indices are 0 to 423623"):
+        SPACE.encode("423624")
+
+
 # --- pruning and isomorphism -----------------------------------------------------------------------------------------
 
 
