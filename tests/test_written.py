@@ -12,7 +12,7 @@ from polars.testing import assert_frame_equal
 from jaxnas.correlate import main as correlate
 from jaxnas.errors import UserError
 from jaxnas.score.__main__ import main as score
-from jaxnas.spaces import SPACES
+from jaxnas.spaces import SPACES, cell_space, own
 from jaxnas.spaces.famous import FAMOUS
 from jaxnas.spaces.genotype import to_call
 from jaxnas.spaces.literals import read
@@ -192,8 +192,17 @@ def test_every_way_of_writing_gets_the_same_scores(name, tmp_path, capsys):
     assert score([*map(str, argv)]) == 0
     table, _ = read_scores(tmp_path / "all")
     assert table["arch"].to_list() == ways["decoded"]
-    assert table["regions"].n_unique() > 2
+    assert table["regions"].n_unique() > 1
     assert_frame_equal(read_scores(tmp_path / "mixed")[0], table)
+
+
+def test_own_spaces_read_lists_and_no_indices():
+    space = cell_space("mine", edges=((1, 0), (2, 0), (2, 1)), ops={"0": own.zero, "1": own.identity})
+    assert space.encode("[0, 1, 1]").tolist() == space.encode("0|1|1").tolist() == [0, 1, 1]
+    with pytest.raises(UserError, match="1 ops instead of 3"):
+        space.encode("1")
+    with pytest.raises(UserError, match="mine has no official indices"):
+        space.from_ids(np.array([1]))
 
 
 # --- single values ---------------------------------------------------------------------------------------------------

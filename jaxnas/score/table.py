@@ -77,8 +77,8 @@ def read_archs(space: Space, spec: str, seed: int) -> np.ndarray:
         return _read_file(space, Path(spec))
     try:
         return space.encode(spec)[None]
-    except UserError:
-        if not spec.isalpha() and spec:
+    except UserError as error:
+        if spec and (not spec.isalpha() or "did you mean" in str(error)):
             raise
         raise UserError(f"--archs {spec!r} is none of {ARCHS} such as {space.example}") from None
 
