@@ -55,7 +55,11 @@ class Space(ABC):
 
     @abstractmethod
     def encode(self, string: str) -> np.ndarray:
-        """Return the architecture `[A]` of its official string; `UserError` says what is wrong, and where."""
+        """Return the architecture `[A]` of its official string, or of another form that the space reads.
+
+        Raises:
+          UserError: it is none; the message says what is wrong, and where.
+        """
 
     def array(self, arch: np.ndarray | str) -> np.ndarray:
         """Return an architecture `[A]` that is given as such or as its string."""
