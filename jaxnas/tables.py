@@ -58,13 +58,16 @@ def read_architectures(path: Path, space: Space, key: str | None = None) -> tupl
 
 
 def architectures(path: Path, table: pl.DataFrame, column: str) -> pl.Series:
-    """Return a column of architecture strings of the table read from `path`.
+    """Return a column of architectures, as text, of the table read from `path`.
 
     Raises:
-      UserError: there is no such column, or it holds something else than text.
+      UserError: there is no such column, or it holds something else than text, whole numbers or lists of these.
     """
     if column not in table.columns:
         raise UserError(f"{path}: no column {column!r}; the columns are {', '.join(table.columns)}")
-    if table[column].dtype not in (pl.String, pl.Categorical, pl.Enum):
-        raise UserError(f"{path}: the column {column!r} holds {table[column].dtype}; give architecture strings")
+    kind = table[column].dtype
+    if isinstance(kind, pl.List | pl.Array) and kind.inner.is_integer():
+        return pl.Series(column, [None if row is None else str(row) for row in table[column].to_list()], pl.String)
+    if not kind.is_integer() and kind not in (pl.String, pl.Categorical, pl.Enum):
+        raise UserError(f"{path}: the column {column!r} holds {kind}; give architecture strings")
     return table[column].cast(pl.String)

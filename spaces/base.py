@@ -82,7 +82,11 @@ class Space(ABC):
 
     @abstractmethod
     def encode(self, string: str) -> np.ndarray:
-        """Return the architecture `[A]` of its official string; `UserError` says what is wrong, and where."""
+        """Return the architecture `[A]` of its official string, or of another form that the space reads.
+
+        Raises:
+          UserError: it is none; the message says what is wrong, and where.
+        """
 
     def array(self, arch: np.ndarray | str) -> np.ndarray:
         """Return an architecture `[A]` that is given as such or as its string."""
@@ -91,6 +95,21 @@ class Space(ABC):
     @abstractmethod
     def decode(self, arch: np.ndarray) -> str:
         """Return the official string, one line, of an architecture `[A]`."""
+
+    def from_ids(self, ids: np.ndarray) -> np.ndarray:
+        """Return the architectures `[N, A]` of the benchmark's own indices `[N]`; `UserError` if there are none."""
+        raise UserError(f"{self.name} has no official indices; write an architecture as {self.example}")
+
+    def arch_ids(self, archs: np.ndarray) -> np.ndarray | None:
+        """Return the benchmark's own indices `[N]`; None where it has none, or where they take long to find."""
+        return None
+
+    def checked_ids(self, ids: np.ndarray) -> np.ndarray:
+        """Return `ids` `[N]`, or raise a `UserError` unless they are numbers from 0 to `size` - 1."""
+        wrong = (np.asarray(ids) < 0) | (np.asarray(ids) >= self.size)
+        if wrong.any():
+            raise UserError(f"{self.name} has no architecture {ids[wrong.argmax()]}; indices are 0 to {self.size - 1}")
+        return ids
 
     def other_strings(self, arch: np.ndarray) -> dict[str, str]:
         """Return by name what else an architecture `[A]` is written as; a line each."""
@@ -108,7 +127,10 @@ class Space(ABC):
         raise no_column(" or ".join(map(repr, self.string_columns)), columns)
 
     def enumerate(self) -> np.ndarray:
-        """Return all architectures `[size, A]` in the benchmark's order; `UserError` where there are too many."""
+        """Return all architectures `[size, A]`, or raise a `UserError` where there are too many.
+
+        The order is the space's own; `arch_ids` are the benchmark's.
+        """
         raise UserError(f"{self.name} has {self.size:.3g} architectures, too many to list; say random:1000, or a file")
 
     @abstractmethod

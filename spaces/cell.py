@@ -41,6 +41,7 @@ class CellSpace(RowSpace):
       silent: ops with weights turn zeros into zeros, even once trained: they and their normalisations have no biases.
       convention: as in `Space`.
       dataset: as in `Space`.
+      order: the positions in `enumerate()` of the benchmark's own indices; None where it has no indices.
     """
 
     name: str
@@ -54,6 +55,7 @@ class CellSpace(RowSpace):
     silent: bool = False
     convention: str = MULTIPLY_ADDS
     dataset: str = ""
+    order: Callable[[], np.ndarray] | None = None
 
     @property
     def edges(self) -> tuple[tuple[int, int], ...]:
@@ -93,7 +95,13 @@ class CellSpace(RowSpace):
         return self.decode(np.full(len(self.edges), len(self.ops) - 1))
 
     def encode(self, string: str) -> np.ndarray:
-        """Return the architecture `[E]` of its official string; `UserError` says which edge is wrong."""
+        """Return the architecture `[E]` of a string, an index or a list of op indices.
+
+        Raises:
+          UserError: there is no such architecture; the message says which edge is wrong.
+        """
+        if (arch := self.from_numbers(string)) is not None:
+            return arch
         names = self.encode_string(string)
         for edge, name in enumerate(names):
             if name not in self.ops:

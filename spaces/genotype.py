@@ -1,15 +1,25 @@
-"""Genotypes as text: the JSON of NDS's `net` entries and the `Genotype(...)` of DARTS's code."""
+"""Genotypes as text: the JSON of NDS's `net` entries and the `Genotype(...)` of DARTS's code.
 
-import ast
+Read as well are assignments (`DARTS_V2 = Genotype(...)`), lines of a log with one call, Python dictionaries, cells
+whose pairs are grouped by node, and the names of `famous` genotypes.
+"""
+
 import json
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from jaxnas.errors import UserError
+from jaxnas.spaces import famous, literals
 
 CELLS = ("normal", "reduce")
 COLUMNS = ("genotype", "net")  # of tables, with either form
-FORMS = 'expected {"genotype":{"normal":[["OP",0],...],...},"width":48,...} or Genotype(normal=[("OP", 0), ...], ...)'
+UNUSED = ("connectN", "connects")  # of AutoDL's genotypes
+NAME = re.compile(r"[A-Za-z][\w-]*")
+FORMS = (
+    'expected {"genotype":{"normal":[["OP",0],...],...},"width":48,...}, Genotype(normal=[("OP", 0), ...], ...) '
+    "or a name such as DARTS_V2"
+)
 TRAINING = {"aux": False, "drop_prob": 0.0}  # settings of NDS's training that stand in the same entry
 
 Pair = tuple[str, int]
@@ -36,14 +46,14 @@ class Genotype(NamedTuple):
 
 
 def parse(text: str) -> Genotype:
-    """Return the genotype of either form; `UserError` says what is malformed."""
-    fields = _json_fields(text) if text.lstrip().startswith("{") else _call_fields(text)
+    """Return the genotype of any of the forms; `UserError` says what is malformed."""
+    fields = _fields(text.strip())
     for name in fields.keys() - set(Genotype._fields):
         raise _malformed(f"unknown entry {name!r}")
     for cell in CELLS:
         if cell not in fields:
             raise _malformed(f"no entry {cell!r}")
-        fields[cell] = [_pair(cell, entry) for entry in _items(cell, fields[cell])]
+        fields[cell] = [_pair(cell, entry) for entry in _flat(_items(cell, fields[cell]))]
         concat = f"{cell}_concat"
         if fields.setdefault(concat, None) is not None:
             fields[concat] = [_integer(concat, node) for node in _items(concat, fields[concat])]
@@ -69,33 +79,54 @@ def to_call(genotype: Genotype) -> str:
     return f"Genotype({', '.join(parts)})"
 
 
-def _json_fields(text: str) -> dict[str, Any]:
+def _fields(text: str) -> dict[str, Any]:
+    if text.startswith("{"):
+        return _entry_fields(text)
+    if NAME.fullmatch(text):
+        return dict(zip(CELLS, famous.cells(text), strict=True))
+    if literals.index(text) is not None:
+        raise _malformed("it is a number, and NDS's networks have none")
+    if (found := _call_fields(text)) is None:
+        raise _malformed("it is neither JSON nor a call of Genotype")
+    return found
+
+
+def _entry_fields(text: str) -> dict[str, Any]:
+    """Return the entries of a dictionary: the cells and sizes, or the sizes beside a genotype."""
     try:
-        entry = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        entry = literals.read(text)
+    except ValueError as error:
         raise _malformed(f"not JSON ({error})") from None
-    cells = entry.pop("genotype", None)
-    if not isinstance(cells, dict):
+    cells = entry.pop("genotype", {}) if isinstance(entry, dict) else None
+    if isinstance(cells, str):
+        cells = _call_fields(cells)
+    if not isinstance(cells, dict) or not (cells or entry.keys() >= set(CELLS)):
         raise _malformed("no entry 'genotype'")
-    return {**cells, **{name: value for name, value in entry.items() if name not in TRAINING}}
+    return _known({**cells, **{name: value for name, value in entry.items() if name not in TRAINING}})
 
 
-def _call_fields(text: str) -> dict[str, Any]:
-    """Return the arguments of a call `Genotype(...)`, which is read, never run."""
+def _call_fields(text: str) -> dict[str, Any] | None:
+    """Return the arguments of the call `Genotype(...)` in a text, None where there is none."""
     try:
-        call = ast.parse(text.strip(), mode="eval").body
-        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Genotype"):
-            raise ValueError("it is neither JSON nor a call of Genotype")
-        named = [(word.arg or "**", word.value) for word in call.keywords]
-        return {name: _literal(node) for name, node in [*zip(Genotype._fields, call.args, strict=False), *named]}
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
-        raise _malformed(str(error) or type(error).__name__) from None
+        found = literals.arguments(text, "Genotype", Genotype._fields)
+    except ValueError as error:
+        raise _malformed(str(error)) from None
+    return None if found is None else _known(found)
 
 
-def _literal(node: ast.expr) -> Any:
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range":
-        return range(*[ast.literal_eval(argument) for argument in node.args])
-    return ast.literal_eval(node)
+def _known(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields without AutoDL's that say nothing."""
+    return {name: value for name, value in fields.items() if not (name in UNUSED and value is None)}
+
+
+def _flat(entries: Iterable[Any]) -> list[Any]:
+    """Return the pairs of a cell, which may be grouped by node."""
+    grouped = [entry if _is_node(entry) else [entry] for entry in entries]
+    return [pair for node in grouped for pair in node]
+
+
+def _is_node(entry: Any) -> bool:
+    return isinstance(entry, list | tuple) and bool(entry) and all(isinstance(pair, list | tuple) for pair in entry)
 
 
 def _items(name: str, value: Any) -> Iterable[Any]:
@@ -106,7 +137,7 @@ def _items(name: str, value: Any) -> Iterable[Any]:
 
 def _pair(cell: str, entry: Any) -> Pair:
     match entry:
-        case [str(op), int(source)]:
+        case [str(op), int(source)] | [str(op), int(source), float()]:  # GDAS gives weights, too
             return op, source
     raise _malformed(f"{cell} has {entry!r} where an op and its source node, like ('skip_connect', 0), belong")
 

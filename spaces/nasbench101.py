@@ -20,9 +20,9 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxnas.errors import UserError, unknown
+from jaxnas.errors import UserError
 from jaxnas.network import Config
-from jaxnas.spaces import dag
+from jaxnas.spaces import dag, literals
 from jaxnas.spaces.base import Space
 from jaxnas.spaces.dag import EDGES, INTERIOR, VERTICES
 from jaxnas.spaces.datasets import CIFAR10, Dataset
@@ -33,14 +33,14 @@ from jaxnas.spaces.nasbench101_code import graph_code
 from jaxnas.spaces.nasbench101_module import stand_alone
 from jaxnas.spaces.nasbench101_network import OPS, NASBench101Network, edge, feeds_output, vertex_channels
 from jaxnas.spaces.nasbench101_table import COLUMNS, from_table, numbers_of
+from jaxnas.spaces.nasbench101_text import parse, together
 from jaxnas.spaces.standalone import StandAlone
-from jaxnas.spaces.table_rows import no_column, refuse_repeats
+from jaxnas.spaces.table_rows import encode_rows, no_column, refuse_repeats
 
 KERNEL_AREA = np.array([9, 1, 0, 0])  # of the ops' convolutions; the last one is that of an absent vertex, -1
 MAX_EDGES = 9
 MAX_FEEDERS = MAX_EDGES // 2  # vertices that feed the output: each of them needs an edge to it, too
 CHANNELS, STACKS, CELLS, IMAGE, CLASSES = 128, 3, 3, 32, 10
-FORM = '{"matrix": [[0, 1], [0, 0]], "ops": ["input", "output"]}'
 NETWORKS: Mapping[str, Config] = {
     "benchmark": Config(channels=CHANNELS, cells=CELLS),
     "ntk": Config(channels=MAX_FEEDERS, cells=1),
@@ -53,7 +53,9 @@ class NASBench101(Space):
     """Cells given by an upper triangular matrix and the operations at its vertices.
 
     The string form is JSON, `{"matrix": [[...], ...], "ops": ["input", ..., "output"]}`: the arguments of the
-    benchmark's own `ModelSpec`.
+    benchmark's own `ModelSpec`. Read as well are calls of `ModelSpec`, Python literals and prints of arrays, the keys
+    `module_adjacency` and `module_operations` of the benchmark's files, the names of its constants (`CONV3X3`), and
+    indices in the order of `enumerate()`, of which the first one takes half a minute. Other keys do not matter.
     """
 
     name = "nasbench101"
@@ -75,8 +77,10 @@ class NASBench101(Space):
         return graph_code(OPS, MAX_EDGES)
 
     def encode(self, string: str) -> np.ndarray:
-        """Return the architecture `[26]` of a string, pruned; `UserError` says which entry is wrong."""
-        matrix, ops = _parse(string)
+        """Return the architecture `[26]` of a string or an index, pruned; `UserError` says which entry is wrong."""
+        if (index := literals.index(string)) is not None:
+            return self.from_ids(np.array([index]))[0]
+        matrix, ops = parse(string)
         bits = sum(matrix[x][y] << (x + y * (y - 1) // 2) for y in range(len(ops)) for x in range(y))
         labels = np.full((1, INTERIOR), -1)
         labels[0, : len(ops) - 2] = [OPS.index(op) for op in ops[1:-1]]
@@ -97,13 +101,15 @@ class NASBench101(Space):
         return json.dumps({"matrix": matrix[np.ix_(present, present)].tolist(), "ops": ops}, separators=(",", ":"))
 
     def from_table(self, columns: Mapping[str, Any]) -> np.ndarray:
-        """Return the architectures `[N, 26]` of rows with strings or else the benchmark's numbers.
+        """Return the architectures `[N, 26]` of rows with strings, with matrices and operations, or with numbers.
 
         Raises:
           UserError: neither is there, two rows are the same, or one is no cell of the space; the message says which.
         """
         if any(name in columns for name in self.string_columns):
             return super().from_table(columns)
+        if (strings := together(columns)) is not None:
+            return encode_rows(self.encode, strings)
         if missing := [name for name in COLUMNS if name not in columns]:
             raise no_column(f"'arch' or {missing[0]!r}", columns)
         numbers = numbers_of(columns)
@@ -123,6 +129,10 @@ class NASBench101(Space):
         in a process.
         """
         return _unpack(_by_hash())
+
+    def from_ids(self, ids: np.ndarray) -> np.ndarray:
+        """Return the architectures `[N, 26]` of indices `[N]` in `enumerate()`; the first call takes half a minute."""
+        return _unpack(_by_hash()[self.checked_ids(ids)])
 
     def sample(self, key: jax.Array, n: int) -> np.ndarray:
         """Draw architectures of `n` different classes `[n, 26]`, as the benchmark's random search and GenNAS do.
@@ -261,38 +271,6 @@ def _hashes(graphs: np.ndarray) -> list[str]:
     masks = [int(dag.sources(graphs[:1], y)[0]) for y in present]
     sources = [[place for place, x in enumerate(present) if mask >> x & 1] for mask in masks]
     return module_hashes(sources, [[-1] * len(graphs), *interior, [-2] * len(graphs)])
-
-
-def _parse(string: str) -> tuple[list[list[int]], list[str]]:
-    """Return matrix and operations, or raise a `UserError` unless it is a DAG of up to seven known operations."""
-
-    def malformed(problem: str) -> UserError:
-        return UserError(f"malformed architecture {string!r}: {problem}; expected the form {FORM}")
-
-    try:
-        spec = json.loads(string)
-    except (ValueError, RecursionError) as error:
-        raise malformed(f"not JSON ({error})") from None
-    if not isinstance(spec, dict) or sorted(spec) != ["matrix", "ops"]:
-        raise malformed("it is no object of matrix and ops alone")
-    matrix, ops = spec["matrix"], spec["ops"]
-    if not isinstance(ops, list) or not 2 <= len(ops) <= VERTICES:
-        raise malformed(f"ops must be a list of 2 to {VERTICES} names")
-    if ops[0] != "input" or ops[-1] != "output":
-        raise malformed('the first of ops must be "input" and the last "output"')
-    for vertex, op in enumerate(ops[1:-1], start=1):
-        if op not in OPS:
-            raise UserError(f"{string!r}: vertex {vertex}: {unknown('operation', str(op), OPS)}")
-    rows = matrix if isinstance(matrix, list) else []
-    if [len(row) if isinstance(row, list) else 0 for row in rows] != [len(ops)] * len(ops):
-        raise malformed(f"matrix must be {len(ops)} x {len(ops)}, as there are {len(ops)} ops")
-    for x, row in enumerate(matrix):
-        for y, entry in enumerate(row):
-            if not isinstance(entry, int) or entry not in (0, 1):
-                raise malformed(f"matrix[{x}][{y}] is {entry!r} instead of 0 or 1")
-            if entry and x >= y:
-                raise malformed(f"matrix[{x}][{y}] is 1: edges must lead to later vertices (upper triangular)")
-    return matrix, ops
 
 
 NASBENCH101 = NASBench101()

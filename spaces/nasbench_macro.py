@@ -1,8 +1,8 @@
 """NAS-Bench-Macro (Su et al., CVPR 2021): eight layers, each one of three blocks; 6,561 architectures.
 
-An architecture is `[8]`, the string its digits. Stages of 2, 3 and 3 layers double the channels and halve the image in
-their first layer. #params and FLOPs are those of the network for CIFAR-10; FLOPs are the multiply-adds of convolutions
-and classifier.
+An architecture is `[8]`, the string its digits; lists of them (`[1, 2, 0, 1, 1, 2, 2, 0]`) are read, too. Stages of 2,
+3 and 3 layers double the channels and halve the image in their first layer. #params and FLOPs are those of the network
+for CIFAR-10; FLOPs are the multiply-adds of convolutions and classifier.
 
 The published scores do not define this space's networks; those here follow their recipes on other spaces. `ntk`: three
 channels. `regions`: all layers on one channel of 3x3 inputs, none changes the shape. `regression`: the full network
@@ -192,11 +192,14 @@ class NASBenchMacro(RowSpace):
         return chain([*BLOCKS], LAYERS)
 
     def encode(self, string: str) -> np.ndarray:
+        if (arch := self.from_numbers(string)) is not None:
+            return arch
         digits = string.strip()
         allowed = f"one of {', '.join(f'{k} ({name})' for k, name in enumerate(BLOCKS))}"
         if len(digits) != LAYERS:
             raise UserError(
-                f"malformed architecture {string!r}: {len(digits)} layers; give {LAYERS} digits, each {allowed}"
+                f"malformed architecture {string!r}: {len(digits)} layers; give {LAYERS} digits, each {allowed}; a "
+                "table may have lost zeros at the front"
             )
         for layer, digit in enumerate(digits):
             if digit not in "012":

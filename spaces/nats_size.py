@@ -1,7 +1,9 @@
 """The size space of NATS-Bench (Dong et al., TPAMI 2021): five widths of eight, 32,768 networks of one cell per stage.
 
-An architecture is `[5]`: positions in `WIDTHS`, for stage 1, reduction 1, stage 2, reduction 2, stage 3. #params and
-FLOPs are the benchmark's own, for each of its data sets.
+An architecture is `[5]`: positions in `WIDTHS`, for stage 1, reduction 1, stage 2, reduction 2, stage 3. Its string is
+the widths, `8:16:32:48:64`. Read as well are the benchmark's index (`284`, the last width varying fastest) and lists of
+widths (`[8, 16, 32, 48, 64]`) or of positions (`[0, 1, 3, 5, 7]`). #params and FLOPs are the benchmark's own, for each
+of its data sets.
 """
 
 import functools
@@ -16,6 +18,7 @@ from jaxnas.errors import UserError
 from jaxnas.kernels.layout import NHWC
 from jaxnas.layers import ConvNorm, Head, Op
 from jaxnas.network import Config
+from jaxnas.spaces import literals
 from jaxnas.spaces.as_module import ArchitectureModule
 from jaxnas.spaces.datasets import NATS_BENCH, Dataset
 from jaxnas.spaces.graph_code import GraphCode, chain
@@ -45,6 +48,7 @@ class NATSSize(RowSpace):
         "multiply-adds of the convolutions and the classifier, and the classifier's biases: NATS-Bench's own count "
         "(#params by its layers, FLOPs equal its published numbers of 4)"
     )
+    order = staticmethod(lambda: np.arange(CHOICES**LAYERS))
     refusals: ClassVar[Mapping[str, str]] = {
         **RowSpace.refusals,
         "regions": "they are counted in networks of one channel, and its architectures differ in their channels alone",
@@ -55,7 +59,12 @@ class NATSSize(RowSpace):
         return chain([str(width) for width in WIDTHS], LAYERS)
 
     def encode(self, string: str) -> np.ndarray:
+        """Return the architecture `[5]` of a string, an index or a list; `UserError` says which width is wrong."""
         parts = [part.strip() for part in string.split(":")]
+        if (row := literals.row(string)) and set(row) <= set(WIDTHS):
+            parts = list(map(str, row))
+        elif (arch := self.from_numbers(string)) is not None:
+            return arch
         if len(parts) != LAYERS:
             raise UserError(f"{string!r}: {len(parts)} widths instead of {LAYERS}; expected, say, {self.example}")
         allowed = [str(width) for width in WIDTHS]

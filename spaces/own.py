@@ -53,7 +53,9 @@ def cell_space(
     image: tuple[int, int, int] = (32, 32, 3),
     classes: int = 10,
 ) -> CellSpace:
-    """Return the space of all choices of one of `ops` on each of `edges`; strings are op names joined by `|`.
+    """Return the space of all choices of one of `ops` on each of `edges`.
+
+    Strings are op names joined by `|`; lists of their positions (`[0, 2, 1]`) are read, too.
 
     Args:
       name: of the space.

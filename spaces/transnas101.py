@@ -1,10 +1,13 @@
 """TransNAS-Bench-101 (Duan et al., CVPR 2021): 4,096 cells and 3,256 macro skeletons.
 
 Strings are `64-SKELETON-CELL`. A skeleton is a row of modules: 1 plain, 2 twice the channels, 3 half the resolution,
-4 both; a module is two cells, of which the first one changes the shape. #params and FLOPs are those of the network for
-object classification (256x256 images, 75 classes) or, in `transnas101_micro:class_scene`, for scene classification
-(47 classes); the networks for the other five tasks have decoders, which are not built. Skeletons that change the shape
-alike share a network: there are 297, and 3 for `regions`, where nothing halves.
+4 both; a module is two cells, of which the first one changes the shape. Lists of the ops of a cell
+(`[1, 0, 2, 3, 3, 3]`) or of the modules of a skeleton (`[1, 2, 3, 4]`) are read, too; the benchmark's indices are not.
+
+#params and FLOPs are those of the network for object classification (256x256 images, 75 classes) or, in
+`transnas101_micro:class_scene`, for scene classification (47 classes); the networks for the other five tasks have
+decoders, which are not built. Skeletons that change the shape alike share a network: there are 297, and 3 for
+`regions`, where nothing halves.
 """
 
 import functools
@@ -21,6 +24,7 @@ from jaxnas.errors import UserError
 from jaxnas.kernels.layout import NHWC
 from jaxnas.layers import ConvNorm, Op
 from jaxnas.network import Config, Network
+from jaxnas.spaces import literals
 from jaxnas.spaces.as_module import ArchitectureModule
 from jaxnas.spaces.base import Space
 from jaxnas.spaces.cell import CellSpace
@@ -67,6 +71,7 @@ def ops(channels: int, config: Config) -> tuple[Op, ...]:
 def encode_string(string: str) -> list[str]:
     """Return the six op names of `64-41414-a_bc_def`, each letter a digit of 0 to 3."""
     expected = f"expected {CHANNELS}-{MICRO_SKELETON}-a_bc_def with digits 0 to 3 ({', '.join(OPS)})"
+    _refuse_index(string, expected)
     parts = string.strip().split("-")
     if parts[:-1] != [str(CHANNELS), MICRO_SKELETON]:
         raise UserError(f"malformed architecture {string!r}: it does not start with 64-{MICRO_SKELETON}-; {expected}")
@@ -82,6 +87,14 @@ def encode_string(string: str) -> list[str]:
             )
         names.append(OPS[int(digit)])
     return names
+
+
+def _refuse_index(string: str, expected: str) -> None:
+    if literals.index(string) is not None:
+        raise UserError(
+            f"malformed architecture {string!r}: an index of TransNAS-Bench-101 is a place in its file, whose order is "
+            f"not known here; {expected}"
+        )
 
 
 def decode_string(names: list[str]) -> str:
@@ -149,7 +162,10 @@ class MacroSpace(Space):
             f"expected {CHANNELS}-MODULES-basic with 4 to 6 modules of 1 to 4, of them 1 to 4 that halve the resolution"
             " (3, 4) and 1 to 3 that double the channels (2, 4)"
         )
+        _refuse_index(string, expected)
         parts = string.strip().split("-")
+        if (row := literals.row(string)) and set(row) <= {-1, 1, 2, 3, 4}:
+            parts = [str(CHANNELS), _to_skeleton(np.array(row)), "basic"]
         if len(parts) != 3 or parts[::2] != [str(CHANNELS), "basic"]:
             raise UserError(f"malformed architecture {string!r}: {expected}")
         skeleton = parts[1]

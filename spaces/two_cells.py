@@ -7,7 +7,8 @@ earlier nodes; some of them, concatenated, are its output. An architecture is `[
     then, where not all nodes are output, for each cell and node whether it is (the nodes that no other node uses).
 
 A width or depth of -1 is the default of the data set. `darts` is the space of NDS's ImageNet networks, `darts:cifar10`
-that of its CIFAR-10 networks, which has other counts, default sizes and modules, and the same scores.
+that of its CIFAR-10 networks, which has other counts, default sizes and modules, and the same scores. Strings are
+entries of NDS (JSON); `genotype` says what else is read.
 """
 
 import math
@@ -109,7 +110,7 @@ class TwoCells(Space):
         return graph_code(self.ops, self.nodes, split=self.split, join=self.join)
 
     def encode(self, string: str) -> np.ndarray:
-        """Return the architecture `[A]` of a JSON entry of NDS or of a `Genotype(...)`."""
+        """Return the architecture `[A]` of a JSON entry of NDS, a `Genotype(...)` or a name (see `genotype`)."""
         try:
             return self._encode(parse(string))
         except UserError as error:

@@ -124,12 +124,14 @@ def test_strings_are_pruned():
         ('{"matrix": [[0, 1], [0]], "ops": ["input", "output"]}', ["2 x 2"]),
         ('{"matrix": 3, "ops": ["input", "output"]}', ["2 x 2"]),
         ('{"matrix": [[0, 2], [0, 0]], "ops": ["input", "output"]}', ["matrix[0][1] is 2", "0 or 1"]),
-        ('{"matrix": [[0, 1.0], [0, 0]], "ops": ["input", "output"]}', ["matrix[0][1] is 1.0"]),
+        ('{"matrix": [[0, 0.5], [0, 0]], "ops": ["input", "output"]}', ["matrix[0][1] is 0.5"]),
+        ('{"matrix": [[0, 1], [0, 0]], "module_adjacency": [], "ops": []}', ["has matrix and module_adjacency"]),
+        ("ModelSpec([[0, 1], [0, 0]], open('x'))", ["open(...) is no plain value"]),
         (string([(0, 1), (1, 2), (2, 1)], [CONV3]), ["matrix[2][1]", "upper triangular"]),
         (string([(0, 1), (1, 1), (1, 2)], [CONV3]), ["matrix[1][1]", "upper triangular"]),
         (
-            '{"matrix": [[0, 1, 0], [0, 0, 1], [0, 0, 0]], "ops": ["input", "conv3x3", "output"]}',
-            ["vertex 1", "unknown operation 'conv3x3'", "did you mean 'conv3x3-bn-relu'", "maxpool3x3"],
+            '{"matrix": [[0, 1, 0], [0, 0, 1], [0, 0, 0]], "ops": ["input", "conv3x3-bn", "output"]}',
+            ["vertex 1", "unknown operation 'conv3x3-bn'", "did you mean 'conv3x3-bn-relu'", "maxpool3x3"],
         ),
         (string([(0, 1), (2, 3)], [CONV3, CONV1]), ["no path leads from input to output"]),
         (string(itertools.combinations(range(5), 2), [CONV3] * 3), ["10 edges", "at most 9"]),
@@ -143,6 +145,14 @@ def test_malformed_strings_say_what_is_wrong(text, words):
     assert repr(text) in message
     for word in words:
         assert word in message
+
+
+def test_indices_are_the_order_of_the_hashes(everything):
+    assert SPACE.arch_ids(everything[:3]) is None  # they would cost half a minute
+    for index in (0, 1234, 423_623):
+        np.testing.assert_array_equal(SPACE.encode(str(index)), everything[index])
+    with pytest.raises(UserError, match="no architecture 423624; indices are 0 to 423623"):
+        SPACE.encode("423624")
 
 
 # --- pruning and isomorphism -----------------------------------------------------------------------------------------

@@ -23,8 +23,8 @@ class Score(Options):
     out: str
     """Directory for the table (Parquet parts) and manifest.json."""
     archs: str = "all"
-    """`all`, `random:N`, a .csv or .parquet file (a column `arch`, or the benchmark's own table), or one
-    architecture string."""
+    """`all`, `random:N`, a .csv or .parquet file (a column `arch`, or the benchmark's own table), or one architecture:
+    its string, the benchmark's index, or another form that the space reads."""
     shard: str = "0/1"
     """`i/N`: score every N-th part from the i-th (0 <= i < N); all shards may share one directory."""
     no_dedup: bool = False

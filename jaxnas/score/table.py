@@ -20,7 +20,7 @@ from jaxnas.types import Finished, Status
 
 PROGRAMS = 8  # that a part compiles, in the mean, where there are many: minutes of work, which are lost with the part
 DIGITS = 1000  # of numbers on the command line: Python reads 4,300
-ARCHS = "all, random:N, a .csv or .parquet file, an architecture"
+ARCHS = "all, random:N, a .csv or .parquet file, an index of the benchmark, an architecture"
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Work:
 
 
 def read_archs(space: Space, spec: str, seed: int) -> np.ndarray:
-    """Return the architectures `[N, E]` that `all`, `random:N`, a CSV or Parquet file, or a string names."""
+    """Return the architectures `[N, E]` that `all`, `random:N`, a CSV or Parquet file, an index or a string names."""
     if spec == "all":
         return space.enumerate()
     if spec.startswith("random:"):
@@ -77,8 +77,8 @@ def read_archs(space: Space, spec: str, seed: int) -> np.ndarray:
         return _read_file(space, Path(spec))
     try:
         return space.encode(spec)[None]
-    except UserError:
-        if not spec.isalpha() and spec:
+    except UserError as error:
+        if spec and (not spec.isalpha() or "did you mean" in str(error)):
             raise
         raise UserError(f"--archs {spec!r} is none of {ARCHS} such as {space.example}") from None
 
@@ -158,6 +158,7 @@ def _start_part(
         copied = (run[source] != archs).any(-1)
         frame: dict[str, Any] = {
             "row": rows.astype(np.int64),
+            "arch_id": space.arch_ids(archs),
             "arch": [space.decode(a) for a in archs],
             "scored_as": [space.decode(a) if c else None for a, c in zip(run[source], copied, strict=True)],
         }
@@ -168,7 +169,7 @@ def _start_part(
                 scores = waiting[name]()
                 info = {key: found[:, source] for key, found in scores.info.items()}
                 frame |= columns(name, Finished(scores.value[:, source], scores.status[:, source], info))
-        return pl.DataFrame(frame, schema_overrides={"scored_as": pl.String})
+        return pl.DataFrame(frame, schema_overrides={"arch_id": pl.Int64, "scored_as": pl.String})
 
     return len(rows), finish
 
