@@ -169,7 +169,7 @@ def test_real_table(shared_data, tmp_path, capsys):
         (["--predict", "nothing.csv"], "no such file"),
         (["--scores", "nowhere"], "nowhere is not a directory"),
         (["--features", "nothing", "--predict", "random:5"], "none of the architectures has the score 'nothing'"),
-        (["--features", "arch_str", "--predict", "random:5"], "unknown numeric column 'arch_str'"),
+        (["--features", "arch_str", "--predict", "random:5"], "the column 'arch_str' holds text, no numbers"),
     ],
 )
 def test_bad_option(files, capsys, arguments, says):

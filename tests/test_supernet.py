@@ -15,7 +15,7 @@ from jaxnas.spaces.nasbench201 import NASBENCH201 as SPACE
 from jaxnas.supernet.arms import Landmarks, Plain, Teacher
 from jaxnas.supernet.batches import Images, centred, random_crops, shuffled
 from jaxnas.supernet.checkpoints import Checkpoints
-from jaxnas.supernet.guides import Counted, Labels, draw_landmarks, read_teacher, uniform
+from jaxnas.supernet.guides import Counted, draw_landmarks, read_teacher, uniform
 from jaxnas.supernet.ranking import CHUNK, Ranking
 from jaxnas.supernet.schedules import constant, cosine_increase
 from jaxnas.supernet.training import Recipe, Trainer
