@@ -71,7 +71,7 @@ def print_one(comparison: Comparison, *, bootstrap: int, seed: int) -> None:
     console = Console()
     (console if console.is_terminal else Console(width=PIPED_WIDTH)).print(table)
     for line in left_out(comparison):
-        print(line)
+        console.print(escape(line), highlight=False, soft_wrap=not console.is_terminal)
 
 
 def left_out(comparison: Comparison) -> list[str]:
@@ -118,7 +118,8 @@ def print_several(found: Sequence[Comparison], *, bootstrap: int, seed: int) -> 
     )
     for comparison in found:
         for line in left_out(comparison):
-            print(f"{' '.join(heading(comparison)[:2])}: {line}")
+            where = " ".join(heading(comparison)[:2])
+            console.print(escape(f"{where}: {line}"), highlight=False, soft_wrap=not console.is_terminal)
 
 
 def _several(found: Sequence[Comparison], rows: Mapping[str, str]) -> Table:
