@@ -92,6 +92,15 @@ def test_best_pick_is_the_mean_over_ties(files, capsys):
     assert regions["top_target"] == pytest.approx(table["c10_test_200"].filter(best).mean())
 
 
+@pytest.mark.parametrize(("factor", "shown"), [(1, r"\d\d\.\d\d"), (0.01, r"0\.\d{4}"), (1e6, r"\d{8}")])
+def test_best_pick_has_the_digits_that_tell_picks_apart(files, tmp_path, capsys, factor, shown):
+    table = pl.read_parquet(files[1]).with_columns(acc=pl.col("c10_test_200") * factor)
+    table.write_parquet(tmp_path / "scaled.parquet")
+    assert run(files[0], str(tmp_path / "scaled.parquet"), target="acc") == 0
+    (row,) = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip().startswith("ntk")]
+    assert re.fullmatch(shown, row[-3]), row
+
+
 def test_csv_in_another_order_gives_the_same_figures(files, tmp_path, capsys):
     table = pl.read_parquet(files[1]).rename({"arch_str": "arch"}).reverse()
     table.write_csv(tmp_path / "table.csv")

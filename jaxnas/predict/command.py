@@ -135,7 +135,8 @@ def _read(config: Predict) -> Problem:
         examples = _elsewhere(config)
     if not config.allow_missing_scores:
         check_coverage(given, groups)
-    return Problem(known, chosen, known.pool(given), labels, sign, examples, coverage(given, groups))
+    sizes = {group: len(rows) for group, rows in groups.items()}
+    return Problem(known, chosen, known.pool(given), labels, sign, examples, sizes, coverage(given, groups))
 
 
 def _elsewhere(config: Predict) -> Examples:

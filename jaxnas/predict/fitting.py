@@ -29,6 +29,7 @@ class Problem(NamedTuple):
       labels: of the target.
       sign: of the target, +1 where higher is better.
       source: of another task or space, if there is one.
+      groups: sizes of the groups of architectures that need scores.
       coverage: by score, for how many of each group of architectures it is there.
     """
 
@@ -38,7 +39,8 @@ class Problem(NamedTuple):
     labels: Labels
     sign: int
     source: Examples | None
-    coverage: Mapping[str, Mapping[str, int]] = {}
+    groups: Mapping[str, int]
+    coverage: Mapping[str, Mapping[str, int]]
 
 
 class Fitted(NamedTuple):

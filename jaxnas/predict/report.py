@@ -31,6 +31,7 @@ def as_json(problem: Problem, fitted: Fitted, settings: Mapping[str, Any]) -> di
         "labels": len(problem.labels.rows),
         "rows": dict(problem.labels.counts),
         "predicted": len(problem.asked),
+        "groups": dict(problem.groups),
         "coverage": {name: dict(counts) for name, counts in problem.coverage.items()},
         "scores": list(problem.pool.names),
         "agreements": {name: figures(agreement) for name, agreement in fitted.agreements.items()},
@@ -98,7 +99,8 @@ def show(record: Mapping[str, Any], *, out: Path | None) -> None:
     if of_table := of_rows(record["rows"]):
         print(f"{settings['train']}: {of_table}")
     for name, counts in record["coverage"].items():
-        print(f"{name} is there for " + ", ".join(f"{count:,} {group}" for group, count in counts.items()))
+        shares = (f"{count:,} of {record['groups'][group]:,} {group}" for group, count in counts.items())
+        print(f"{name} is there for {', '.join(shares)}")
     print(f"best of {record['predicted']} predicted:")
     for row in record["best"]:
         seen = "" if row["measured"] is None else f", measured {row['measured']:.5g}"
