@@ -23,6 +23,7 @@ from bench.supernet_report import draw, show
 from jaxnas import cli, devices, labelled
 from jaxnas.errors import UserError, unknown
 from jaxnas.learn.ridge import fit_predict
+from jaxnas.measured import Target, read_measured
 from jaxnas.ranks import (
     KendallTau,
     best_rows,
@@ -38,7 +39,7 @@ from jaxnas.spaces.nasbench201 import NASBENCH201 as SPACE
 from jaxnas.spaces.subspace import Subspace
 from jaxnas.supernet.arms import Arm, Landmarks, Plain, Teacher
 from jaxnas.supernet.batches import Images
-from jaxnas.supernet.guides import Labels, draw_landmarks, read_teacher, uniform
+from jaxnas.supernet.guides import draw_landmarks, read_teacher, uniform
 from jaxnas.supernet.options import WARMUP
 from jaxnas.supernet.ranking import Ranking
 from jaxnas.supernet.training import Recipe, Trainer
@@ -162,10 +163,11 @@ def report(config: Bench, ground: Ground, about: Mapping[str, Any]) -> None:
 def common(config: Bench) -> Ground:
     """Draw the landmarks of each seed, and the architectures to judge by, which are isomorphic to none of them."""
     path = SHARED / "nasbench201" / "accuracies.parquet"
-    table, archs = read_architectures(path, SPACE)
+    _, table, archs = read_architectures(path, SPACE)
     everything = np.empty(SPACE.size)
     everything[SPACE.index(archs)] = table[TARGET].to_numpy() / 100
-    landmarks = {seed: draw_landmarks(SPACE, Labels(path, TARGET), config.landmarks, seed) for seed in SEEDS}
+    measured = read_measured(SPACE, Target(path, TARGET))
+    landmarks = {seed: draw_landmarks(SPACE, measured, config.landmarks, seed) for seed in SEEDS}
     drawn = uniform(SPACE)(jax.random.key(POOL_SEED), 2 * config.pool)
     known = Subspace(SPACE, np.concatenate([*landmarks.values()]))
     archs = drawn[~known.contains(drawn)][: config.pool]
@@ -236,7 +238,7 @@ def untrained(ground: Ground, seed: int) -> dict[str, dict[str, float]]:
 
 def ridge(ground: Ground, seed: int) -> np.ndarray:
     """Return predictions `[N]` by the landmarks' accuracies, from ranks within the space, which need no labels."""
-    accuracies, archs = read_architectures(SHARED / "nasbench201" / "accuracies.parquet", SPACE)
+    _, accuracies, archs = read_architectures(SHARED / "nasbench201" / "accuracies.parquet", SPACE)
     proxies = pl.read_parquet(SHARED / "published_proxies" / "nasbench201_all.parquet")
     table = accuracies.select("idx").join(proxies, on="idx", maintain_order="left")[np.argsort(SPACE.index(archs))]
     everything = SPACE.enumerate()

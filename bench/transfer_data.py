@@ -10,9 +10,9 @@ import polars as pl
 
 from jaxnas import spaces
 from jaxnas.learn.features import Pool, make_pool
-from jaxnas.predict.examples import Architectures, Table
+from jaxnas.predict.examples import Architectures
 from jaxnas.store import read_scores
-from jaxnas.tables import read_table
+from jaxnas.tables import Table, read_architectures, read_table
 
 DATA = Path(os.environ.get("JAXNAS_DATA", Path(__file__).parents[2] / "shared" / "data"))
 PROXIES = "published_proxies/nasbench201_naslib_9445.parquet"
@@ -55,7 +55,7 @@ class Data:
     def read(self, scores: Path) -> Measured:
         """Return the architectures that have scores in the directory `scores`/SPACE, or published proxies."""
         space = spaces.get(self.space)
-        table = Table.read(DATA / self.table, space, None)
+        table = read_architectures(DATA / self.table, space)
         extra = published() if self.proxies else read_scores(scores / self.space)[0].select("arch")
         table = with_value(table, self.column)
         table = joined(table, extra, [space.decode(arch) for arch in table.archs])
@@ -63,13 +63,13 @@ class Data:
         counts = {"params": space.params(known.archs), "flops": space.flops(known.archs)}
         if self.proxies:
             names = [name for name in extra.columns if name.startswith(PROXY)]
-            pool = make_pool(space, known.archs, known.from_tables({0: table}, names))
+            pool = make_pool(space, known.archs, known.given([], {0: table}, names).scores)
         else:
-            own = known.from_directories([scores / self.space])
+            own = known.given([scores / self.space], {}, []).scores
             own = {name: own[name] for name in SCORES}
             pool = make_pool(space, known.archs, {**own, **counts}, silent=frozenset(counts))
         classes = np.unique(space.canonical(known.archs), axis=0, return_inverse=True)[1].reshape(-1)
-        return Measured(pool, known.labels(table, 0, self.column, 1).values, counts, classes)
+        return Measured(pool, known.labels(table, self.column, 1).values, counts, classes)
 
 
 def with_value(table: Table, column: str) -> Table:

@@ -49,8 +49,13 @@ def spearman_rho(x: Ints, y: Ints, counts: Ints | None = None) -> float:
     a, b = midranks(x, counts), midranks(y, counts)
     weighted = a if counts is None else a * counts
     other = b if counts is None else b * counts
-    variance = float(weighted @ a) * float(other @ b)
-    return float(weighted @ b) / math.sqrt(variance) if variance > 0 else math.nan
+    variance = _dot(weighted, a) * _dot(other, b)
+    return _dot(weighted, b) / math.sqrt(variance) if variance > 0 else math.nan
+
+
+def _dot(a: Floats, b: Floats) -> float:
+    """Return the dot product of `[n]` and `[n]` on this thread; `@` wakes all of BLAS for each, which then wait."""
+    return float(np.einsum("i,i->", a, b))
 
 
 class KendallTau:

@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.progress import track
 
 from jaxnas import cli, data, devices, spaces
-from jaxnas.correlate.pairs import TARGET, Pair, read_target
 from jaxnas.errors import UserError, check_least
+from jaxnas.measured import Target, of_rows, read_measured
 from jaxnas.options import own_files, provenance
 from jaxnas.runner import Evaluator
 from jaxnas.scorers.any_task import AnyTask
@@ -46,7 +46,8 @@ class SearchSignals:
     space: str = "nasbench201"
     """Search space."""
     labels: Path
-    """CSV or Parquet file with a column of architectures and measured columns."""
+    """Table (.csv, .parquet, ...) with a column of architectures and measured columns; several rows of an architecture,
+    such as seeds, count as their mean."""
     target: str
     """Column of --labels to agree with, for example `c10_test_200`."""
     lower_is_better: bool = False
@@ -86,11 +87,12 @@ class SearchSignals:
 
 
 class Labels(NamedTuple):
-    """The labelled architectures: their strings, arrays `[N, A]`, and accuracies `[N]`, higher is better."""
+    """The labelled architectures: strings, arrays `[N, A]`, accuracies `[N]`, higher is better; and what was read."""
 
     names: list[str]
     archs: np.ndarray
     accuracies: np.ndarray
+    counts: dict[str, Any]
 
 
 def read_labels(config: SearchSignals, space: Space) -> Labels:
@@ -100,20 +102,20 @@ def read_labels(config: SearchSignals, space: Space) -> Labels:
       UserError: a bad file, too few architectures, one that is none of the space, or no difference in accuracy.
     """
     path, number = config.labels, config.labelled
-    pair = Pair(Path(config.out), path, config.target, config.key, config.lower_is_better)
-    table = read_target(pair, space).sort("arch")
-    if not FEWEST <= number <= table.height:
+    target = Target(path, config.target, config.key, config.lower_is_better)
+    known = read_measured(space, target)
+    names = np.array([space.decode(arch) for arch in known.archs])
+    if not FEWEST <= number <= len(names):
         raise UserError(
-            f"--labelled is {number}; give at least {FEWEST} and at most {table.height}, those of {path} that have a "
+            f"--labelled is {number}; give at least {FEWEST} and at most {len(names)}, those of {path} that have a "
             f"{config.target}"
         )
     rng = np.random.default_rng(stream(config.seed, LABELS))
-    table = table[np.sort(rng.choice(table.height, number, replace=False))]
-    names, measured = table["arch"].to_list(), table[TARGET].to_numpy()
-    if np.ptp(measured) == 0:
+    drawn = np.argsort(names)[np.sort(rng.choice(len(names), number, replace=False))]
+    accuracies = target.sign * known.values[drawn]
+    if np.ptp(accuracies) == 0:
         raise UserError(f"the {number} architectures drawn from {path} have the same {config.target}; draw more")
-    archs = np.stack([space.encode(name) for name in names])
-    return Labels(names, archs, -measured if config.lower_is_better else measured)
+    return Labels(names[drawn].tolist(), known.archs[drawn], accuracies, known.counts())
 
 
 def search_signals(config: SearchSignals) -> None:
@@ -137,7 +139,11 @@ def search_signals(config: SearchSignals) -> None:
     store = Store.open(config.out, manifest)
     log = Log(store, labels.accuracies)
     trials = _evolve(config, log, evaluate_with(evaluator, scorer, labels.archs, config.seed))
-    result = _result(config, trials) | {name: store.manifest[name] for name in ("settings", *about)}
+    result = (
+        _result(config, trials)
+        | {"rows": labels.counts}
+        | {name: store.manifest[name] for name in ("settings", *about)}
+    )
     text = json.dumps(result, indent=2, allow_nan=False)
     store.put(BEST, f"{json.dumps(result['task'], indent=2)}\n".encode())
     store.put(RESULT, f"{text}\n".encode())
@@ -215,6 +221,8 @@ def _result(config: SearchSignals, trials: Sequence[Trial]) -> dict[str, Any]:
 def _show(config: SearchSignals, result: dict[str, Any], path: Path, *, new: int) -> None:
     rho, tasks = result["spearman"], result["tasks"]
     failed = f", {result['failed']} of them failed" if result["failed"] else ""
+    if of_table := of_rows(result["rows"]):
+        print(f"{config.labels}: {of_table}")
     print(f"best task by {result['selected_by']}: number {result['number']}")
     print(f"  Spearman {rho:+.3f} with {config.target} over {config.labelled} architectures{failed}")
     if rho < 0:

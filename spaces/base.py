@@ -119,7 +119,7 @@ class Space(ABC):
         """Return the architectures `[N, A]` of a table's rows, given its columns by name, each `[N]`.
 
         Raises:
-          UserError: no column has architectures, two rows are the same, or one is wrong; the message says which.
+          UserError: no column has architectures, or one is wrong; the message says which.
         """
         for name in self.string_columns:
             if name in columns:

@@ -35,7 +35,7 @@ from jaxnas.spaces.nasbench101_network import OPS, NASBench101Network, edge, fee
 from jaxnas.spaces.nasbench101_table import COLUMNS, from_table, numbers_of
 from jaxnas.spaces.nasbench101_text import parse, together
 from jaxnas.spaces.standalone import StandAlone
-from jaxnas.spaces.table_rows import encode_rows, no_column, refuse_repeats
+from jaxnas.spaces.table_rows import RowError, encode_rows, no_column
 
 KERNEL_AREA = np.array([9, 1, 0, 0])  # of the ops' convolutions; the last one is that of an absent vertex, -1
 MAX_EDGES = 9
@@ -104,7 +104,7 @@ class NASBench101(Space):
         """Return the architectures `[N, 26]` of rows with strings, with matrices and operations, or with numbers.
 
         Raises:
-          UserError: neither is there, two rows are the same, or one is no cell of the space; the message says which.
+          UserError: neither is there, or one is no cell of the space; the message says which.
         """
         if any(name in columns for name in self.string_columns):
             return super().from_table(columns)
@@ -116,10 +116,8 @@ class NASBench101(Space):
         graphs = dag.prune(_pack(from_table(numbers[:, 0], numbers[:, 1], numbers[:, 2:])))
         wrong = np.flatnonzero((graphs == 0) | (dag.edge_count(graphs) > MAX_EDGES))
         if len(wrong):
-            raise UserError(
-                f"row {wrong[0]}: no path from input to output, or more than {MAX_EDGES} edges on such paths"
-            )
-        refuse_repeats(graphs.tolist())
+            problem = f"no path from input to output, or more than {MAX_EDGES} edges on such paths"
+            raise RowError(int(wrong[0]), problem)
         return _unpack(graphs)
 
     def enumerate(self) -> np.ndarray:

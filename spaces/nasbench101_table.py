@@ -9,7 +9,7 @@ from jaxnas.errors import UserError
 from jaxnas.spaces import dag
 from jaxnas.spaces.dag import EDGES, INTERIOR, VERTICES
 from jaxnas.spaces.nasbench101_network import OPS
-from jaxnas.spaces.table_rows import nothing
+from jaxnas.spaces.table_rows import RowError, nothing
 
 COLUMNS = ("n_vertices", "adj_bits", *(f"op{vertex}" for vertex in range(1, INTERIOR + 1)))
 
@@ -45,8 +45,9 @@ def numbers_of(columns: Mapping[str, Any]) -> np.ndarray:
     absent = np.arange(INTERIOR) >= vertices[:, None] - 2
     fits &= np.where(absent, ops == -1, (ops >= 0) & (ops < len(OPS))).all(1)
     if not fits.all():
-        raise UserError(
-            f"row {fits.argmin()}: n_vertices is 2 to {VERTICES}, adj_bits has a bit for each pair of them, op1 to "
-            f"op{INTERIOR} are 0 to {len(OPS) - 1}, or -1 where there is no vertex"
+        raise RowError(
+            int(fits.argmin()),
+            f"n_vertices is 2 to {VERTICES}, adj_bits has a bit for each pair of them, op1 to "
+            f"op{INTERIOR} are 0 to {len(OPS) - 1}, or -1 where there is no vertex",
         )
     return numbers

@@ -1,38 +1,38 @@
 """Architectures of the rows of a table."""
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from jaxnas.errors import UserError
 
-STRINGS = ("arch", "arch_str")  # columns of official strings
+STRINGS = ("arch", "arch_str", "arch_string", "architecture")  # columns of official strings
+
+
+class RowError(UserError):
+    """What is wrong with a row of a table, counted from 0."""
+
+    def __init__(self, row: int, problem: str):
+        super().__init__(f"row {row}: {problem}")
+        self.row, self.problem = row, problem
 
 
 def encode_rows(encode: Callable[[str], np.ndarray], strings: Iterable[str | None]) -> np.ndarray:
     """Return the architectures `[N, A]` of strings.
 
     Raises:
-      UserError: there are none, one is missing or malformed, or two are equal; the message says which.
+      UserError: there are none, or one is missing or malformed; the message says which.
     """
-    archs, texts = [], [(string or "").strip() for string in strings]
+    known: dict[str, np.ndarray] = {}
+    texts = [(string or "").strip() for string in strings]
     for row, text in enumerate(texts):
         try:
-            archs.append(encode(text))
+            known[text] = known[text] if text in known else encode(text)
         except UserError as error:
-            raise UserError(f"row {row}: {error}") from None
-    refuse_repeats(texts)
-    return np.stack(archs)
-
-
-def refuse_repeats(rows: Iterable[Hashable]) -> None:
-    """Raise a `UserError` if there are no rows, or two of them are equal."""
-    seen: dict[Hashable, int] = {}
-    for row, content in enumerate(rows):
-        if seen.setdefault(content, row) != row:
-            raise UserError(f"rows {seen[content]} and {row} are the same architecture; list each one once")
-    if not seen:
+            raise RowError(row, str(error)) from None
+    if not texts:
         raise nothing()
+    return np.stack([known[text] for text in texts])
 
 
 def nothing() -> UserError:

@@ -169,7 +169,7 @@ def test_real_table(shared_data, tmp_path, capsys):
         (["--predict", "nothing.csv"], "no such file"),
         (["--scores", "nowhere"], "nowhere is not a directory"),
         (["--features", "nothing", "--predict", "random:5"], "none of the architectures has the score 'nothing'"),
-        (["--features", "arch_str", "--predict", "random:5"], "unknown numeric column 'arch_str'"),
+        (["--features", "arch_str", "--predict", "random:5"], "the column 'arch_str' holds text, no numbers"),
     ],
 )
 def test_bad_option(files, capsys, arguments, says):
@@ -196,3 +196,18 @@ def test_scores_of_another_space_are_refused(files, capsys):
     assert "of the space darts, not of nasbench201" in capsys.readouterr().err
     assert run(files, "--scores", f"{files / 'run'},{files / 'run'}") == 2
     assert "give one of them" in capsys.readouterr().err
+
+
+def test_scores_of_a_few_labels_are_refused_unless_told(files, capsys):
+    manifest = {"settings": {"space": SPACE.name}, "part_size": 1, "scorers": {"ntk": {"sign": -1}}}
+    labels = pl.read_csv(files / "train.csv")
+    frame = pl.DataFrame({"row": [0], "arch": labels["arch_str"][:1], "ntk": [1.0], "params": [1], "flops": [1]})
+    Store.open(files / "few", manifest).write(0, frame)
+    words = ["--scores", str(files / "few"), "--predict", str(files / "train.csv")]
+    assert run(files, *words) == 2
+    said = capsys.readouterr()
+    assert "1 of the 40 labelled architectures have the score 'ntk'" in said.err and said.out == ""
+    found = result(capsys, files, *words, "--allow-missing-scores")
+    assert found["coverage"] == {"ntk": {"labelled": 1, "asked-for": 1}}
+    assert run(files, *words, "--allow-missing-scores") == 0
+    assert "ntk is there for 1 of 40 labelled, 1 of 40 asked-for" in capsys.readouterr().out

@@ -10,12 +10,13 @@ import pytest
 
 from jaxnas import labelled
 from jaxnas.errors import UserError
+from jaxnas.measured import Target, read_measured
 from jaxnas.scorers import COUNTS
 from jaxnas.spaces.nasbench201 import NASBENCH201 as SPACE
 from jaxnas.supernet.arms import Landmarks, Plain, Teacher
 from jaxnas.supernet.batches import Images, centred, random_crops, shuffled
 from jaxnas.supernet.checkpoints import Checkpoints
-from jaxnas.supernet.guides import Counted, Labels, draw_landmarks, read_teacher, uniform
+from jaxnas.supernet.guides import Counted, draw_landmarks, read_teacher, uniform
 from jaxnas.supernet.ranking import CHUNK, Ranking
 from jaxnas.supernet.schedules import constant, cosine_increase
 from jaxnas.supernet.training import Recipe, Trainer
@@ -123,13 +124,14 @@ def test_landmarks_ascend_in_accuracy_whatever_the_order_of_the_file(tmp_path, l
     drawn = []
     for order in (rows, rows[::-1]):
         (tmp_path / "table.csv").write_text("\n".join(["arch,measured", *order]))
-        drawn.append(draw_landmarks(SPACE, Labels(tmp_path / "table.csv", "measured", None, lower), 30, seed=0))
+        known = read_measured(SPACE, Target(tmp_path / "table.csv", "measured"))
+        drawn.append(draw_landmarks(SPACE, known, 30, seed=0, lower_is_better=lower))
     np.testing.assert_array_equal(*drawn)
     of = {arch.tobytes(): value for arch, value in zip(archs, error, strict=True)}
     errors = [of[arch.tobytes()] for arch in drawn[0]]
     assert errors == sorted(errors, reverse=True)
     with pytest.raises(UserError, match="at least 2 and at most 40"):
-        draw_landmarks(SPACE, Labels(tmp_path / "table.csv", "measured", None, lower), 41, seed=0)
+        draw_landmarks(SPACE, known, 41, seed=0, lower_is_better=lower)
 
 
 @pytest.mark.parametrize(("name", "message"), [("flps", "DIR:SCORE"), ("nowhere:ntk", "not a directory")])

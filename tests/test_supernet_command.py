@@ -69,6 +69,18 @@ def test_nothing_is_trained_where_all_to_rank_are_landmarks(tmp_path, table, cap
     assert not (tmp_path / "run").exists()
 
 
+def test_labels_that_do_not_begin_at_0_are_said(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "my.npz",
+        images=rng.integers(256, size=(60, 8, 8, 3)).astype(np.uint8),
+        labels=np.arange(60) % 10 + 1,
+    )
+    words = [*SMALL, "--out", str(tmp_path / "run"), "--batch", "5000", "--data", str(tmp_path / "my.npz")]
+    assert main(words) == 2  # there are too few images, too
+    assert "note: my.npz: labels 1 to 10: 11 classes, counted from 0; no image has 0\n" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -28,7 +28,8 @@ class Correlate:
     scores: tyro.conf.Positional[Annotated[Path | None, tyro.conf.arg(metavar="[DIR]")]] = None
     """Directory of scores, written by `python -m jaxnas.score`."""
     table: tyro.conf.Positional[Annotated[Path | None, tyro.conf.arg(metavar="[TABLE]")]] = None
-    """CSV or Parquet file with a column of architectures and measured columns."""
+    """Table (.csv, .parquet, ...) with a column of architectures and measured columns; several rows of an architecture,
+    such as seeds, count as their mean."""
     target: Column = None
     """Column of TABLE to compare with, for example `c10_test_200`."""
     lower_is_better: bool = False
@@ -36,7 +37,7 @@ class Correlate:
     key: Column = None
     """Column of TABLE with the architectures; by default `arch`, `arch_str` or what the space's benchmark has."""
     pairs: File = None
-    """CSV file with a row for each space: columns `scores` (a DIR), `table`, `target` and, where needed, `key`,
+    """Table with a row for each space: columns `scores` (a DIR), `table`, `target` and, where needed, `key`,
     `lower_is_better` (true or false) and `name` (by default that of the space). Paths are as on the command line."""
     bootstrap: int = 1000
     """Bootstrap resamples behind each interval."""

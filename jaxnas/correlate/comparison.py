@@ -7,14 +7,17 @@ score failed counts as ranked last, tied with the other failures.
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from jaxnas.correlate.pairs import TARGET, Pair, join, read_target
+from jaxnas import spaces
+from jaxnas.correlate.pairs import Pair
 from jaxnas.errors import UserError
+from jaxnas.measured import join, read_measured
 from jaxnas.ranks import Agreement, Floats, Ints, compare, ordering
-from jaxnas.spaces import SPACES
+from jaxnas.spaces import Space
 from jaxnas.store import read_scores
 
 BASELINES = {"params": "#params", "flops": "FLOPs"}
@@ -27,7 +30,8 @@ class Measured:
     Attributes:
       pair: where they come from.
       name: of the space.
-      scored: architectures in the directory of scores, before the join with the table.
+      joined: how many architectures either side has, and how many of them were left out.
+      table: what was read of the table of measured values.
       signs: of each score, +1 where higher is better; the baselines are the last two.
       scores: values `[n]` by name of the score; NaN is a failure.
       target: measured values `[n]`.
@@ -35,7 +39,8 @@ class Measured:
 
     pair: Pair
     name: str
-    scored: int
+    joined: Mapping[str, int]
+    table: Mapping[str, Any]
     signs: Mapping[str, int]
     scores: Mapping[str, Floats]
     target: Floats
@@ -79,16 +84,30 @@ def read(pair: Pair) -> Measured:
     chosen = signs(manifest, scores.columns)
     for name in sorted(manifest["scorers"].keys() - chosen.keys()):
         print(f"note: {pair.scores}: {name} is left out, it has no column until the run is finished", file=sys.stderr)
-    name = manifest["settings"].get("space", "")
-    joined = join(scores, read_target(pair, SPACES.get(name)))
+    space = space_of(pair.scores, manifest)
+    known = read_measured(space, pair.measured())
+    joined = join(space, space.from_table({space.string_columns[0]: scores["arch"]}), known)
+    values = scores[joined.rows]
     return Measured(
         pair=pair,
-        name=pair.name or name or pair.scores.name,
-        scored=len(scores),
+        name=pair.name or manifest["settings"]["space"],
+        joined=joined.counts,
+        table=known.counts(),
         signs=chosen,
-        scores={name: joined[name].cast(pl.Float64).to_numpy() for name in chosen},
-        target=joined[TARGET].to_numpy(),
+        scores={name: values[name].cast(pl.Float64).to_numpy() for name in chosen},
+        target=known.values[joined.places],
     )
+
+
+def space_of(path: Path, manifest: Mapping[str, Any]) -> Space:
+    """Return the space of a directory of scores; `UserError` if it says none, or one that is not there."""
+    name = manifest["settings"].get("space")
+    if not name:
+        raise UserError(f"{path}: its manifest names no space; give a directory that jaxnas.score wrote")
+    try:
+        return spaces.get(name)
+    except UserError as error:
+        raise UserError(f"{path} has scores of the space {name}: {error}") from None
 
 
 def signs(manifest: Mapping[str, Any], columns: Collection[str]) -> dict[str, int]:

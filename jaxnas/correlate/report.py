@@ -1,16 +1,19 @@
 """The figures of one space or several, as JSON and as tables for people."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from jaxnas.correlate.comparison import BASELINES, Comparison
-from jaxnas.ranks import Agreement, Interval
+from jaxnas.measured import of_join, of_rows
+from jaxnas.ranks import Agreement, Floats, Interval
 
 PIPED_WIDTH = 130  # columns of the table of one space where standard output is no terminal
 ENDLESS = 10_000  # the same for several spaces: their table is as wide as it has to be
@@ -19,7 +22,7 @@ LOWER = "lower is better"
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
-    """Return what `--json` prints of a space; undefined figures are null. `scored` counts before the join."""
+    """Return what `--json` prints of a space; undefined figures are null."""
     measured = comparison.measured
     pair = measured.pair
     return {
@@ -28,8 +31,10 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "table": str(pair.table),
         "target": pair.target,
         "lower_is_better": pair.lower_is_better,
-        "scored": measured.scored,
+        "scored": measured.joined["scored"],
         "compared": len(measured.target),
+        "join": dict(measured.joined),
+        "rows": dict(measured.table),
         "scores": {name: asdict(agreement) for name, agreement in comparison.agreements.items()},
     }
 
@@ -60,13 +65,30 @@ def print_one(comparison: Comparison, *, bootstrap: int, seed: int) -> None:
     table.add_column("score")
     for column in ("Spearman [95 %]", "Kendall tau [95 %]", "top 10 %", "given FLOPs", "best pick", "n", "failed"):
         table.add_column(escape(column), justify="right")
+    digits = decimals(comparison.measured.target)
     for row in comparison.agreements.values():
-        table.add_row(*(escape(cell) for cell in _cells(row)))
+        table.add_row(*(escape(cell) for cell in _cells(row, digits)))
     console = Console()
     (console if console.is_terminal else Console(width=PIPED_WIDTH)).print(table)
+    for line in left_out(comparison):
+        console.print(escape(line), highlight=False, soft_wrap=not console.is_terminal)
 
 
-def _cells(row: Agreement) -> tuple[str, ...]:
+def left_out(comparison: Comparison) -> list[str]:
+    """Return in words what the comparison does not see of either side, and what of the table are means."""
+    measured = comparison.measured
+    of_table = of_rows(measured.table)
+    return [of_join(measured.joined), *([f"{measured.pair.table}: {of_table}"] if of_table else [])]
+
+
+def decimals(values: Floats) -> int:
+    """Return how many decimals tell the values `[n]` apart: a hundredth of the distance of their quartiles."""
+    low, high = np.quantile(values, (0.25, 0.75))
+    width = high - low or np.ptp(values)
+    return max(0, 2 - math.floor(math.log10(width))) if width else 2
+
+
+def _cells(row: Agreement, digits: int) -> tuple[str, ...]:
     ties = f" ({row.top_ties} tied)" if row.top_ties > 1 else ""
     return (
         row.label,
@@ -74,7 +96,7 @@ def _cells(row: Agreement) -> tuple[str, ...]:
         _kendall(row),
         number(row.spearman_top),
         number(row.partial_given_flops),
-        "-" if row.top_target is None else f"{row.top_target:.2f}{ties}",
+        "-" if row.top_target is None else f"{row.top_target:.{digits}f}{ties}",
         str(row.n),
         str(row.failures),
     )
@@ -94,6 +116,10 @@ def print_several(found: Sequence[Comparison], *, bootstrap: int, seed: int) -> 
         f"{bootstrap} bootstrap resamples, seed {seed}; positive = agrees with the target; failed architectures rank "
         "last; - = undefined; empty = not scored"
     )
+    for comparison in found:
+        for line in left_out(comparison):
+            where = " ".join(heading(comparison)[:2])
+            console.print(escape(f"{where}: {line}"), highlight=False, soft_wrap=not console.is_terminal)
 
 
 def _several(found: Sequence[Comparison], rows: Mapping[str, str]) -> Table:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import tyro
 
 from jaxnas import cli, spaces
@@ -13,8 +14,9 @@ from jaxnas.errors import UserError, check_least, unknown
 from jaxnas.learn.models import MODELS
 from jaxnas.learn.transfer import TRANSFERS
 from jaxnas.predict import report
-from jaxnas.predict.examples import Architectures, Examples, Table, asked_for
+from jaxnas.predict.examples import Architectures, Examples, asked_for, check_coverage, coverage
 from jaxnas.predict.fitting import Problem, fit
+from jaxnas.tables import read_architectures
 
 Column = Annotated[str | None, tyro.conf.arg(metavar="COLUMN")]
 File = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]
@@ -26,7 +28,8 @@ class Predict:
     """Predict a measured value of architectures from those of a few, and from scores that need no training."""
 
     train: Path
-    """CSV or Parquet file with architectures and measured values."""
+    """Table (.csv, .parquet, ...) with architectures and measured values; several rows of an architecture, such as
+    seeds, count as their mean."""
     target: str
     """Column of --train to predict, for example `c10_test_200`; rows without a value are not learnt from."""
     space: str = "nasbench201"
@@ -36,17 +39,20 @@ class Predict:
     key: Column = None
     """Column of architectures of all the tables; by default `arch`, `arch_str` or what the space's benchmark has."""
     predict: str = "all"
-    """Architectures to predict: `all`, `random:N`, or a .csv or .parquet file."""
+    """Architectures to predict: `all`, `random:N`, or a table."""
     model: str = "graph"
     """`graph`: a graph network on pairs, a prior on the scores with it. `ridge`: ridge regression on ranks of the
     scores. `trees`: boosted trees on scores and features of the graph."""
     scores: str = ""
     """Comma-separated directories of `jaxnas.score`; #params and FLOPs are always there."""
+    allow_missing_scores: bool = False
+    """Go on where a score is there for less than half of the labelled architectures, or of those to predict; an
+    architecture without a score ranks last by it."""
     features: str = ""
     """Comma-separated numeric columns of --train, --predict FILE and --source that serve as scores, too; higher is
     taken for better."""
     source: File = None
-    """CSV or Parquet file of another task, to learn from first; with the model `graph`."""
+    """Table of another task, to learn from first; with the model `graph`."""
     source_target: Column = None
     """Column of --source to learn from."""
     source_space: Name = None
@@ -110,30 +116,40 @@ def _check(config: Predict) -> None:
 def _read(config: Predict) -> Problem:
     """Read the tables and join them."""
     space, key = spaces.get(config.space), config.key
-    train = Table.read(config.train, space, key)
+    train = read_architectures(config.train, space, key)
     asked, listed = asked_for(space, config.predict, config.seed, key)
-    source = None if config.source is None or config.source_space else Table.read(config.source, space, key)
+    source = None if config.source is None or config.source_space else read_architectures(config.source, space, key)
     known = Architectures.join(space, [asked, train.archs, *([] if source is None else [source.archs])])
     tables = {place: table for place, table in enumerate((listed, train, source)) if table is not None}
     sign = _sign(config.lower_is_better)
-    labels = known.labels(train, 1, config.target, sign)
-    pool = known.pool(_paths(config.scores), tables, _items(config.features))
+    labels = known.labels(train, config.target, sign)
+    rows = np.unique(known.places[0], return_index=True)[1]
+    groups = {"labelled": labels.rows, "asked-for": (chosen := known.places[0][np.sort(rows)])}
+    given = known.given(_paths(config.scores), tables, _items(config.features))
     examples = None
     if source is not None and config.source_target is not None:
-        examples = Examples(pool, known.labels(source, 2, config.source_target, _sign(config.source_lower_is_better)))
+        of_source = known.labels(source, config.source_target, _sign(config.source_lower_is_better))
+        groups["source's"] = of_source.rows
+        examples = Examples(known.pool(given), of_source)
     elif config.source is not None:
         examples = _elsewhere(config)
-    return Problem(known, known.places[0], pool, labels, sign, examples)
+    if not config.allow_missing_scores:
+        check_coverage(given, groups)
+    sizes = {group: len(rows) for group, rows in groups.items()}
+    return Problem(known, chosen, known.pool(given), labels, sign, examples, sizes, coverage(given, groups))
 
 
 def _elsewhere(config: Predict) -> Examples:
     """Read a source of another space."""
     assert config.source is not None and config.source_space is not None and config.source_target is not None
     space = spaces.get(config.source_space)
-    table = Table.read(config.source, space, config.key)
+    table = read_architectures(config.source, space, config.key)
     known = Architectures.join(space, [table.archs])
-    labels = known.labels(table, 0, config.source_target, _sign(config.source_lower_is_better))
-    return Examples(known.pool(_paths(config.source_scores), {0: table}, _items(config.features)), labels)
+    labels = known.labels(table, config.source_target, _sign(config.source_lower_is_better))
+    given = known.given(_paths(config.source_scores), {0: table}, _items(config.features))
+    if not config.allow_missing_scores:
+        check_coverage(given, {"source's": labels.rows})
+    return Examples(known.pool(given), labels)
 
 
 def _sign(lower_is_better: bool) -> int:
@@ -151,4 +167,5 @@ def _items(text: str) -> list[str]:
 def _settings(config: Predict) -> dict[str, Any]:
     """Return what the predictions depend on."""
     given = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
-    return {name: value for name, value in given.items() if name not in ("out", "json")}
+    kept = {name: value for name, value in given.items() if name not in ("out", "json")}
+    return kept | {"space": spaces.name_of(config.space)}

@@ -3,44 +3,37 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
-from jaxnas.correlate.comparison import BASELINES, signs
-from jaxnas.errors import UserError, unknown
+from jaxnas.correlate.comparison import BASELINES, signs, space_of
+from jaxnas.errors import UserError
+from jaxnas.joins import match
 from jaxnas.learn.features import Pool, make_pool
+from jaxnas.measured import measured
 from jaxnas.score.table import read_archs
 from jaxnas.spaces import Space
 from jaxnas.store import read_scores
-from jaxnas.tables import read_architectures
+from jaxnas.tables import Table, is_table, read_architectures
+
+SHARE = 0.5  # of the architectures, at least, that need a score unless told otherwise
 
 
 class Labels(NamedTuple):
-    """Measured values `[n]`, higher is better, of `rows` `[n]` of the architectures."""
+    """Measured values `[n]`, higher is better, of `rows` `[n]` of the architectures, and what was read of the table."""
 
     rows: np.ndarray
     values: np.ndarray
+    counts: dict[str, Any]
 
 
-class Table(NamedTuple):
-    """A table and the architectures `[N, A]` of its rows."""
+class Given(NamedTuple):
+    """Scores `[N]` by name, turned so that higher is better, NaN for none or a failure; and who has any `[N]`."""
 
-    path: Path
-    frame: pl.DataFrame
-    archs: np.ndarray
-
-    @classmethod
-    def read(cls, path: Path, space: Space, key: str | None) -> "Table":
-        return cls(path, *read_architectures(path, space, key))
-
-    def numbers(self, column: str) -> np.ndarray:
-        """Return a numeric column `[N]`, NaN where it is empty."""
-        numeric = [name for name, dtype in self.frame.schema.items() if dtype.is_numeric()]
-        if column not in numeric:
-            raise UserError(f"{self.path}: {unknown('numeric column', column, numeric)}")
-        return self.frame[column].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    scores: dict[str, np.ndarray]
+    there: dict[str, np.ndarray]
 
 
 class Examples(NamedTuple):
@@ -56,7 +49,7 @@ class Architectures:
 
     Attributes:
       space: theirs.
-      archs: `[N, A]`.
+      archs: `[N, A]`, as first written.
       places: of the members of each list in `archs`.
     """
 
@@ -67,61 +60,90 @@ class Architectures:
     @classmethod
     def join(cls, space: Space, lists: Sequence[np.ndarray]) -> "Architectures":
         """Return the different ones of `lists` `[N_i, A]`."""
-        archs, inverse = np.unique(np.concatenate(lists), axis=0, return_inverse=True)
+        together = np.concatenate(lists)
+        _, first, owner = np.unique(space.as_listed(together), axis=0, return_index=True, return_inverse=True)
         ends = np.cumsum([len(part) for part in lists])
-        return cls(space, archs, tuple(np.split(inverse.reshape(-1), ends[:-1])))
+        return cls(space, together[first], tuple(np.split(owner.reshape(-1), ends[:-1])))
 
-    def labels(self, table: Table, place: int, target: str, sign: int) -> Labels:
-        """Return the labels of the table that is the list `place`; of an architecture with several rows their mean.
+    def labels(self, table: Table, target: str, sign: int) -> Labels:
+        """Return the labels of a table whose architectures are among these; see `measured`."""
+        found = measured(self.space, table, target)
+        rows = match(self.space, found.archs, self.archs).rows
+        order = np.argsort(rows)
+        return Labels(rows[order], sign * found.values[order], found.counts())
 
-        Raises:
-          UserError: there is no such column of numbers, or no number in it.
-        """
-        values = table.numbers(target)
-        known = np.isfinite(values)
-        if not known.any():
-            raise UserError(f"{table.path}: the column {target!r} has no number; give measured values")
-        rows, owner = np.unique(self.places[place][known], return_inverse=True)
-        return Labels(rows, sign * np.bincount(owner, values[known]) / np.bincount(owner))
-
-    def pool(self, directories: Sequence[Path], tables: dict[int, Table], features: Sequence[str]) -> Pool:
-        """Return the pool of all of them, with the scores of directories and columns of tables, by the list's place."""
-        counts = {"params": self.space.params(self.archs), "flops": self.space.flops(self.archs)}
-        scores = {**self.from_directories(directories), **self.from_tables(tables, features)}
-        missing = [name for name, values in scores.items() if not np.isfinite(values).any()]
+    def given(self, directories: Sequence[Path], tables: dict[int, Table], features: Sequence[str]) -> Given:
+        """Return the scores in directories of `jaxnas.score`, and in columns of tables, by the list's place."""
+        found = self._from_directories(directories)
+        for name in features:
+            values = np.full(len(self.archs), np.nan)
+            for place, table in tables.items():
+                if name in table.frame.columns:
+                    own = table.numbers(name)
+                    values[self.places[place][np.isfinite(own)]] = own[np.isfinite(own)]
+            found.scores[name], found.there[name] = values, np.isfinite(values)
+        missing = [name for name, values in found.scores.items() if not np.isfinite(values).any()]
         if missing:
             raise UserError(f"none of the architectures has the score {missing[0]!r}; is it the same space?")
-        return make_pool(self.space, self.archs, {**scores, **counts}, silent=frozenset(counts))
+        return found
 
-    def from_directories(self, directories: Sequence[Path]) -> dict[str, np.ndarray]:
-        """Return the scores `[N]` in directories of `jaxnas.score`, turned so that higher is better; NaN for none."""
-        found: dict[str, np.ndarray] = {}
-        strings = pl.DataFrame({"arch": [self.space.decode(arch) for arch in self.archs] if directories else []})
+    def pool(self, given: Given) -> Pool:
+        """Return the pool of all of them."""
+        everyone = np.arange(len(self.archs))
+        counts = {"params": self.params(everyone), "flops": self.flops(everyone)}
+        return make_pool(
+            self.space, self.space.as_listed(self.archs), {**given.scores, **counts}, silent=frozenset(counts)
+        )
+
+    def params(self, rows: np.ndarray) -> np.ndarray:
+        """Return `[n]` the parameters of `rows` `[n]`."""
+        return self.space.params(self.space.as_listed(self.archs[rows]))
+
+    def flops(self, rows: np.ndarray) -> np.ndarray:
+        """Return `[n]` the FLOPs of `rows` `[n]`."""
+        return self.space.flops(self.space.as_listed(self.archs[rows]))
+
+    def _from_directories(self, directories: Sequence[Path]) -> Given:
+        found = Given({}, {})
         for path in directories:
             scored, manifest = read_scores(path)
-            if (other := manifest["settings"].get("space")) != self.space.name:
+            if space_of(path, manifest).name != self.space.name:
+                other = manifest["settings"]["space"]
                 raise UserError(f"{path} has scores of the space {other}, not of {self.space.name}")
             own = {name: sign for name, sign in signs(manifest, scored.columns).items() if name not in BASELINES}
-            if twice := sorted(found.keys() & own.keys()):
+            if twice := sorted(found.scores.keys() & own.keys()):
                 raise UserError(f"{path}: an earlier directory of scores has {twice[0]}, too; give one of them")
-            joined = strings.join(scored.unique("arch"), on="arch", how="left", maintain_order="left")
-            found |= {n: s * joined[n].cast(pl.Float64).fill_null(np.nan).to_numpy() for n, s in own.items()}
+            archs = self.space.from_table({self.space.string_columns[0]: scored["arch"]})
+            rows = match(self.space, self.archs, archs).rows
+            for name, sign in own.items():
+                values = sign * scored[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
+                found.scores[name] = np.where(rows < 0, np.nan, values[rows])
+                found.there[name] = rows >= 0
         return found
 
-    def from_tables(self, tables: dict[int, Table], features: Sequence[str]) -> dict[str, np.ndarray]:
-        """Return the columns `[N]` of tables, by their places among the lists, NaN where there is none."""
-        found = {name: np.full(len(self.archs), np.nan) for name in features}
-        for place, table in tables.items():
-            for name in features:
-                if name in table.frame.columns:
-                    found[name][self.places[place]] = table.numbers(name)
-        return found
+
+def coverage(given: Given, groups: dict[str, np.ndarray]) -> dict[str, dict[str, int]]:
+    """Return by score how many of each group of architectures, rows `[n]`, it is there for."""
+    return {
+        name: {group: int(there[rows].sum()) for group, rows in groups.items()} for name, there in given.there.items()
+    }
+
+
+def check_coverage(given: Given, groups: dict[str, np.ndarray]) -> None:
+    """Raise a `UserError` if a score is there for less than half of a group of architectures, rows `[n]`."""
+    for name, counts in coverage(given, groups).items():
+        for group, count in counts.items():
+            if count < SHARE * (total := len(groups[group])):
+                raise UserError(
+                    f"{count} of the {total} {group} architectures have the score {name!r}, the others would rank "
+                    "last: score them, too (jaxnas score --archs FILE), or say --allow-missing-scores"
+                )
 
 
 def asked_for(space: Space, spec: str, seed: int, key: str | None) -> tuple[np.ndarray, Table | None]:
     """Return the architectures `[N, A]` that --predict names, and the table if it is a file."""
-    if Path(spec).suffix in (".csv", ".parquet"):
-        table = Table.read(Path(spec), space, key)
+    if is_table(spec):
+        table = read_architectures(Path(spec), space, key)
         return table.archs, table
     try:
         return read_archs(space, spec, seed), None

@@ -1,5 +1,6 @@
 """Fitting, and how good the predictions are: each part of the training rows is predicted from the others."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -28,6 +29,8 @@ class Problem(NamedTuple):
       labels: of the target.
       sign: of the target, +1 where higher is better.
       source: of another task or space, if there is one.
+      groups: sizes of the groups of architectures that need scores.
+      coverage: by score, for how many of each group of architectures it is there.
     """
 
     known: Architectures
@@ -36,6 +39,8 @@ class Problem(NamedTuple):
     labels: Labels
     sign: int
     source: Examples | None
+    groups: Mapping[str, int]
+    coverage: Mapping[str, Mapping[str, int]]
 
 
 class Fitted(NamedTuple):
@@ -80,14 +85,14 @@ def across(problem: Problem, transfer: str, lists: int, members: int, seed: int)
     assert problem.source is not None
     pool, labels = problem.source
     check_alike(pool, problem.pool)
-    rows, values = (np.tile(part, (members, 1)) for part in labels)
+    rows, values = (np.tile(part, (members, 1)) for part in labels[:2])
     source = learn_source(pool, rows, values, seed=seed)
     return partial(TRANSFERS[transfer], repeated(source, lists))
 
 
 def agreements(problem: Problem, held_out: np.ndarray, seed: int) -> dict[str, Agreement]:
     """Return how the held-out predictions `[n]` and what needs no label agree with the labels."""
-    pool, (rows, target) = problem.pool, problem.labels
+    pool, (rows, target, _) = problem.pool, problem.labels
     columns = dict(zip(pool.names, pool.ranks[rows].T, strict=True))
     baselines = {name: columns.pop(name) for name in BASELINES}
     scores = {"held-out": held_out, **({"zero-label": pool.zero_label[rows]} if pool.votes.any() else {})}
@@ -95,7 +100,7 @@ def agreements(problem: Problem, held_out: np.ndarray, seed: int) -> dict[str, A
         name: compare(
             values,
             target,
-            problem.known.space.flops(problem.known.archs[rows]),
+            problem.known.flops(rows),
             sign=1,
             label=BASELINES.get(name, name),
             resamples=RESAMPLES,

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from jaxnas.correlate.report import PIPED_WIDTH, number, with_interval
+from jaxnas.measured import of_rows
 from jaxnas.predict.fitting import MEMBERS, RESAMPLES, Fitted, Problem
 from jaxnas.ranks import Agreement, best_rows, ordering
 from jaxnas.store import Store
@@ -28,7 +29,10 @@ def as_json(problem: Problem, fitted: Fitted, settings: Mapping[str, Any]) -> di
     return {
         "settings": dict(settings),
         "labels": len(problem.labels.rows),
+        "rows": dict(problem.labels.counts),
         "predicted": len(problem.asked),
+        "groups": dict(problem.groups),
+        "coverage": {name: dict(counts) for name, counts in problem.coverage.items()},
         "scores": list(problem.pool.names),
         "agreements": {name: figures(agreement) for name, agreement in fitted.agreements.items()},
         "best": best(problem, fitted),
@@ -59,8 +63,8 @@ def predictions(problem: Problem, fitted: Fitted, rows: np.ndarray) -> pl.DataFr
             "arch": [known.space.decode(arch) for arch in known.archs[rows]],
             "predicted": problem.sign * fitted.predicted[rows],
             "measured": pl.Series(measured[rows]).fill_nan(None),
-            "params": known.space.params(known.archs[rows]),
-            "flops": known.space.flops(known.archs[rows]),
+            "params": known.params(rows),
+            "flops": known.flops(rows),
         }
     )
 
@@ -92,6 +96,11 @@ def show(record: Mapping[str, Any], *, out: Path | None) -> None:
         table.add_row(*map(escape, cells))
     console = Console()
     (console if console.is_terminal else Console(width=PIPED_WIDTH)).print(table)
+    if of_table := of_rows(record["rows"]):
+        print(f"{settings['train']}: {of_table}")
+    for name, counts in record["coverage"].items():
+        shares = (f"{count:,} of {record['groups'][group]:,} {group}" for group, count in counts.items())
+        print(f"{name} is there for {', '.join(shares)}")
     print(f"best of {record['predicted']} predicted:")
     for row in record["best"]:
         seen = "" if row["measured"] is None else f", measured {row['measured']:.5g}"

@@ -23,8 +23,12 @@ class Score(Options):
     out: str
     """Directory for the table (Parquet parts) and manifest.json."""
     archs: str = "all"
-    """`all`, `random:N`, a .csv or .parquet file (a column `arch`, or the benchmark's own table), or one architecture:
-    its string, the benchmark's index, or another form that the space reads."""
+    """`all`, `random:N`, one architecture (a string, the benchmark's index, or another form that the space reads), or a
+    table: a .csv, .tsv, .txt (one architecture a line), .json, .jsonl, .parquet, .arrow or .feather file, or - for
+    standard input."""
+    key: str | None = None
+    """Column of that table with the architectures; by default `arch`, `arch_str`, `architecture` or what the space's
+    benchmark has."""
     shard: str = "0/1"
     """`i/N`: score every N-th part from the i-th (0 <= i < N); all shards may share one directory."""
     no_dedup: bool = False
@@ -40,7 +44,7 @@ def score(config: Score) -> None:
     chosen = config.select(space)
     source = config.source()
     evaluators = config.evaluators(space, chosen, source)
-    archs = table.read_archs(space, config.archs, config.seed)
+    archs = table.read_archs(space, config.archs, config.seed, config.key)
     work = table.Work.plan(space, archs, evaluators.values(), dedup=not config.no_dedup)
     manifest = {
         "settings": config.settings(chosen, source) | work.settings(),

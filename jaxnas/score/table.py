@@ -1,6 +1,7 @@
 """From scores to a table on the disk: which architectures, in which parts, with which columns."""
 
 import hashlib
+import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +12,17 @@ import numpy as np
 import polars as pl
 
 from jaxnas.errors import UserError
+from jaxnas.joins import distinct
 from jaxnas.runner import Evaluator, count, summarise
 from jaxnas.scorers import Count, Scorer, TeNas
 from jaxnas.spaces import Space
 from jaxnas.store import Store
-from jaxnas.tables import read_architectures
+from jaxnas.tables import is_table, read_architectures
 from jaxnas.types import Finished, Status
 
 PROGRAMS = 8  # that a part compiles, in the mean, where there are many: minutes of work, which are lost with the part
 DIGITS = 1000  # of numbers on the command line: Python reads 4,300
-ARCHS = "all, random:N, a .csv or .parquet file, an index of the benchmark, an architecture"
+ARCHS = "all, random:N, a table (.csv, .parquet, ...), an index of the benchmark, an architecture"
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,12 @@ class Work:
         }
 
 
-def read_archs(space: Space, spec: str, seed: int) -> np.ndarray:
-    """Return the architectures `[N, E]` that `all`, `random:N`, a CSV or Parquet file, an index or a string names."""
+def read_archs(space: Space, spec: str, seed: int, key: str | None = None) -> np.ndarray:
+    """Return the architectures `[N, E]` that `all`, `random:N`, a table, an index or a string names.
+
+    Args:
+      key: column of the table; None for what the space finds.
+    """
     if spec == "all":
         return space.enumerate()
     if spec.startswith("random:"):
@@ -73,8 +79,8 @@ def read_archs(space: Space, spec: str, seed: int) -> np.ndarray:
         if not is_number(number):
             raise UserError(f"--archs {spec[:30]}: {number[:30]!r} is not a number; say for instance random:100")
         return space.sample(jax.random.key(seed), int(number))
-    if Path(spec).suffix in (".csv", ".parquet"):
-        return _read_file(space, Path(spec))
+    if is_table(spec):
+        return _read_file(space, Path(spec), key)
     try:
         return space.encode(spec)[None]
     except UserError as error:
@@ -164,7 +170,7 @@ def _start_part(
         }
         for name, scorer in scorers.items():
             if isinstance(scorer, Count):
-                frame |= columns(name, count(space, scorer, archs))
+                frame |= columns(name, count(space, scorer, space.as_listed(archs)))
             elif name in waiting:
                 scores = waiting[name]()
                 info = {key: found[:, source] for key, found in scores.info.items()}
@@ -200,11 +206,15 @@ def _one_repeat(scores: Finished) -> Finished:
     return Finished(scores.value[None], scores.status[None], {})
 
 
-def _read_file(space: Space, path: Path) -> np.ndarray:
-    """Return the architectures `[N, A]` of a file in its order, those that it has in several wordings once."""
+def _read_file(space: Space, path: Path, key: str | None) -> np.ndarray:
+    """Return the different architectures `[N, A]` of a file in its order; say how many it lists again."""
     try:
-        _, archs = read_architectures(path, space)
+        archs = read_architectures(path, space, key).archs
     except UserError as error:
         raise UserError(f"--archs {error}") from None
-    _, first = np.unique(archs, axis=0, return_index=True)
-    return archs[np.sort(first)]
+    first, _ = distinct(space, archs)
+    if again := len(archs) - len(first):
+        print(
+            f"note: {path}: {again:,} of {len(archs):,} rows repeat an architecture, which counts once", file=sys.stderr
+        )
+    return archs[first]

@@ -110,6 +110,7 @@ def search(config: Search) -> None:
         "seconds": round(log.seconds, 3),
         "seed": config.seed,
         **{name: store.manifest[name] for name in ("settings", *about)},
+        **({} if by.table is None else {"oracle": by.table.counts}),
         "rounds": method.report(state),
         **({} if config.method == "prune" else _history(space, by.goal, log)),
     }
@@ -120,6 +121,8 @@ def search(config: Search) -> None:
     if config.json:
         print(text)
     else:
+        if by.table is not None and (note := by.table.note()):
+            print(f"oracle: {note}")
         _show(result, others.values(), method.table(state), store.path, new=log.evaluations - before)
 
 

@@ -25,8 +25,9 @@ class ObjectiveOptions(Options):
     """What decides which architecture is better."""
 
     oracle: str | None = None
-    """What to ask instead of the scorers: a table of measurements (.csv or .parquet; several, joined on the columns
-    that they share, by commas), or a function of yours, path/to/file.py:function, from an architecture's string to a
+    """What to ask instead of the scorers: a table of measurements (.csv, .parquet, ...; several, separated by commas,
+    are joined by architecture and on the columns that they share; several rows of an architecture, such as seeds, count
+    as their mean), or a function of yours, path/to/file.py:function, from an architecture's string to a
     number or a dictionary of numbers. What a function answers is kept at once: a search that was stopped asks again
     only for what is missing of its last round, and for what failed there."""
     maximize: str | None = None
@@ -59,6 +60,7 @@ class Objectives:
       connect: from the largest number of architectures asked for at a time to what evaluates them.
       prior: cheap scores to look at before.
       function: that of the user, where it answers.
+      table: that of measurements, where it answers.
     """
 
     space: Space
@@ -68,6 +70,7 @@ class Objectives:
     connect: Callable[[int], Evaluate]
     prior: Prior | None = None
     function: Function | None = None
+    table: Table | None = None
 
 
 def objectives(options: ObjectiveOptions, space: Space, source: Source) -> Objectives:
@@ -129,9 +132,10 @@ def _by_oracle(options: ObjectiveOptions, space: Space, source: Source) -> Objec
         scored = replace(options, scorers=options.prior)
         chosen = deciding(scored, space)
         signs = {name: scorer.sign for name, scorer in chosen.items()}
-        prior = CachedPrior(_scorers(scored, space, chosen, source, None), Goal(signs))
+        prior = CachedPrior(space, _scorers(scored, space, chosen, source, None), Goal(signs))
         settings["prior"] = scored.settings(chosen, source)
-    return Objectives(oracle.space, goal, LARGE, settings, lambda most: oracle, prior, function)
+    table = oracle if isinstance(oracle, Table) else None
+    return Objectives(oracle.space, goal, LARGE, settings, lambda most: oracle, prior, function, table)
 
 
 def _scorers(

@@ -14,28 +14,32 @@ import numpy as np
 import polars as pl
 
 from jaxnas.errors import UserError, unknown
+from jaxnas.joins import distinct
+from jaxnas.measured import averages
 from jaxnas.search.base import Scores
 from jaxnas.spaces import Space
 from jaxnas.spaces.subspace import Subspace
 from jaxnas.store import Store
-from jaxnas.tables import read_architectures, read_table
+from jaxnas.table_files import STDIN
+from jaxnas.tables import named, numbers, read_architectures, read_table
 from jaxnas.types import Finished, Status
 from jaxnas.user_file import fingerprint, load_variable
 
-ROW = "_row"  # of the first table; no column is called like that
+ROW, ARCH = "_row", "_arch"  # of the first table; no column is called like that
 ANSWERS = "answers.jsonl"  # of a function, in the run's directory
 
 
 class Table:
-    """The rows of tables of measurements.
+    """The rows of tables of measurements; of an architecture with several rows, such as seeds, their mean.
 
     Attributes:
       space: the architectures of the rows; others cannot be asked for.
       fingerprint: 16 hexadecimal digits that change when the files do.
+      counts: how many rows and architectures there are, and how many rows the joins left out.
 
     Args:
       space: of the architectures.
-      paths: CSV or Parquet files; those after the first are joined with it on the columns that they share.
+      paths: files; those after the first are joined with it on the columns that they share, or by architecture.
       names: the numeric columns to answer with.
 
     Raises:
@@ -43,21 +47,40 @@ class Table:
     """
 
     def __init__(self, space: Space, paths: Sequence[Path], names: Sequence[str]):
-        table, archs = read_architectures(paths[0], space)
-        table = _joined(table.with_row_index(ROW), paths)
-        self.fingerprint = fingerprint(*paths)
-        numeric = [name for name, kind in table.schema.items() if kind.is_numeric()]
-        for name in names:
-            if name not in numeric:
-                raise unknown(f"numeric column of {', '.join(map(str, paths))}", name, numeric)
-        rows = table[ROW].to_numpy()
+        if any(str(path) in STDIN for path in paths):
+            raise UserError("--oracle cannot be standard input, which a search that resumes could not read again")
+        listed = ", ".join(map(str, paths))
+        _, table, archs = read_architectures(paths[0], space)
+        table, left_out = _joined(space, table.with_columns(_strings(space, archs)).with_row_index(ROW), paths)
+        self.fingerprint = fingerprint(*(path.expanduser() for path in paths))
         if len(several := table[ROW].filter(table[ROW].is_duplicated())):
             raise UserError(
-                f"{', '.join(map(str, paths))}: joined, they have several rows for {space.decode(archs[several[0]])}, "
+                f"{listed}: joined, they have several rows for {space.decode(archs[several[0]])}, "
                 "perhaps one for each device; give tables with a single one"
             )
-        self.space = Subspace(space, archs[rows])
-        self._columns = {name: table[name].cast(pl.Float64).fill_null(math.nan).to_numpy() for name in names}
+        archs = archs[table[ROW].to_numpy()]
+        first, owner = distinct(space, archs)
+        self.space = Subspace(space, archs[first])
+        columns = {name: averages(numbers(Path(listed), table, name), owner) for name in names}
+        self._columns = {name: means for name, (means, _, _) in columns.items()}
+        self.counts: dict[str, Any] = {"rows": len(archs), "architectures": len(first), "left_out": left_out} | {
+            "spread": {name: float(np.nanmedian(s)) for name, (_, s, _) in columns.items() if np.isfinite(s).any()}
+        }
+
+    def note(self) -> str:
+        """Return in words what the counts say beside the number of architectures; empty if there is nothing."""
+        parts = [
+            f"{sides['before']:,} rows before it and {sides['own']:,} of {path} have no partner"
+            for path, sides in self.counts["left_out"].items()
+            if any(sides.values())
+        ]
+        if self.counts["rows"] > self.counts["architectures"]:
+            spread = ", ".join(f"{name} {value:.3g}" for name, value in self.counts["spread"].items())
+            parts.append(
+                f"{self.counts['rows']:,} rows for {self.counts['architectures']:,} architectures: their means; "
+                f"standard deviation over the rows (median): {spread}"
+            )
+        return "; ".join(parts)
 
     def __call__(self, archs: np.ndarray) -> Scores:
         """Return the values `[1, N]` of architectures `[N, A]`."""
@@ -145,16 +168,33 @@ def _finished(values: np.ndarray) -> Finished:
     return Finished(values[None], np.where(np.isfinite(values), Status.ok, Status.failed)[None], {})
 
 
-def _joined(table: pl.DataFrame, paths: Sequence[Path]) -> pl.DataFrame:
-    """Return the table from the first path joined with those from the others, in its order."""
+def _strings(space: Space, archs: np.ndarray) -> pl.Series:
+    """Return the column that joins tables by architecture, however they write it."""
+    return pl.Series(ARCH, [space.decode(arch) for arch in space.as_listed(archs)], pl.String)
+
+
+def _joined(space: Space, table: pl.DataFrame, paths: Sequence[Path]) -> tuple[pl.DataFrame, dict[str, dict[str, int]]]:
+    """Return the table from the first path joined with those from the others, in its order; and what that left out."""
+    left_out = {}
     for path in paths[1:]:
-        more = read_table(path)
+        more = read_table(path, text=space.string_columns)
+        if key := named(more.columns, space.string_columns):
+            more = more.with_columns(_strings(space, read_architectures(path, space).archs)).drop(key)
         shared = [name for name in table.columns if name in more.columns]
         if not shared:
             raise UserError(
                 f"{path} shares no column with {paths[0]} to join them on; give tables that do, such as idx"
             )
-        table = table.join(more, on=shared, how="inner", maintain_order="left")
-        if table.is_empty():
+        kinds = {n: table.schema[n] for n in shared if table.schema[n].is_numeric() and more.schema[n].is_numeric()}
+        try:
+            more = more.cast(kinds)  # type: ignore[arg-type]
+            both = table.join(more, on=shared, how="inner", maintain_order="left")
+        except pl.exceptions.PolarsError as error:
+            reason = str(error).partition("\n")[0]
+            raise UserError(f"{path} and {paths[0]} cannot be joined on {', '.join(shared)}: {reason}") from None
+        if both.is_empty():
             raise UserError(f"{path} and {paths[0]} have no row in common: same values of {', '.join(shared)}")
-    return table
+        own = more.join(table, on=shared, how="anti").height
+        left_out[str(path)] = {"before": table.height - both[ROW].n_unique(), "own": own}
+        table = both
+    return table, left_out

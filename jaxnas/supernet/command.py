@@ -10,6 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from jaxnas import cli, devices, plots, spaces
 from jaxnas.errors import UserError
+from jaxnas.labelled import Labelled
+from jaxnas.measured import Measurements, of_rows
 from jaxnas.options import provenance
 from jaxnas.score.table import describe, read_archs
 from jaxnas.scorers import COUNTS
@@ -31,6 +33,7 @@ SCORES = {  # name: sign
     "supernet_loss": -1,
 }
 BEST = 5  # architectures that are printed
+SHOWN = 5  # classes without an image that are named
 
 
 def supernet(config: Supernet) -> None:
@@ -38,7 +41,9 @@ def supernet(config: Supernet) -> None:
     config.check()
     devices.cache_programs()
     space, data = spaces.get(config.space), config.images()
-    network, arm = config.network(space, data), config.arm(space)
+    network, known = config.network(space, data), config.measured(space)
+    arm = config.arm(space, known)
+    _say_what_is_missing(config, data, known)
     archs = _without(
         space, read_archs(space, config.archs, config.seed), arm.archs if isinstance(arm, Landmarks) else None
     )
@@ -47,6 +52,7 @@ def supernet(config: Supernet) -> None:
     trainer = Trainer(network, images, parts, arm, config.recipe, sample=uniform(space), seed=config.seed)
     scorers = {name: {"sign": sign, "paper": PAPER, "cost": COST} for name, sign in SCORES.items()}
     manifest = {"settings": config.settings(arm, data), "part_size": 1, **provenance(data)}
+    manifest |= {"rows": known.counts()} if known is not None else {}
     store = Store.open(config.out, manifest | {"scorers": scorers | describe(dict(COUNTS))})
     with _bar() as bar:
         state, curves = _train(config, trainer, store, bar)
@@ -60,6 +66,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     return cli.run(Supernet, supernet, argv, prog="jaxnas supernet")
 
 
+def _say_what_is_missing(config: Supernet, data: Labelled, known: Measurements | None) -> None:
+    """Say on standard error which classes no image has, and which rows of --landmarks are left out or averaged."""
+    unseen = np.setdiff1d(np.arange(data.classes), data.labels)
+    if len(unseen):
+        listed = ", ".join(map(str, unseen[:SHOWN])) + ", ..." * (len(unseen) > SHOWN)
+        print(
+            f"note: {data.name}: labels {data.labels.min()} to {data.labels.max()}: {data.classes} classes, counted "
+            f"from 0; no image has {listed}",
+            file=sys.stderr,
+        )
+    if known is not None and (of_table := of_rows(known.counts())):
+        print(f"note: {config.landmarks}: {of_table}", file=sys.stderr)
+
+
 def _without(space: Space, archs: np.ndarray, landmarks: np.ndarray | None) -> np.ndarray:
     """Return the architectures that are no landmarks, nor isomorphic to one; `UserError` if none is left."""
     if landmarks is None:
@@ -67,6 +87,8 @@ def _without(space: Space, archs: np.ndarray, landmarks: np.ndarray | None) -> n
     others = archs[~Subspace(space, landmarks).contains(archs)]
     if not len(others):
         raise UserError("--archs: every one of them is a landmark or isomorphic to one; give others to rank")
+    if left_out := len(archs) - len(others):
+        print(f"note: {left_out:,} architectures are not ranked: they are landmarks, or isomorphic", file=sys.stderr)
     return others
 
 

@@ -1,13 +1,15 @@
 """What orders architectures beside the supernet: landmarks from a table of accuracies, training-free scores."""
 
+import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import jax
 import numpy as np
 
-from jaxnas.correlate.pairs import TARGET, Pair, read_target
+from jaxnas import spaces
 from jaxnas.errors import UserError, unknown
+from jaxnas.joins import distinct
+from jaxnas.measured import Measurements
 from jaxnas.runner import count
 from jaxnas.scorers import COUNTS, Count
 from jaxnas.spaces import Space
@@ -32,34 +34,22 @@ def uniform(space: Space) -> Sample:
     return sample
 
 
-@dataclass(frozen=True)
-class Labels:
-    """A table of measured accuracies, see `jaxnas.correlate.pairs.Pair`."""
-
-    table: Path
-    target: str
-    key: str | None = None
-    lower_is_better: bool = False
-
-
-def draw_landmarks(space: Space, labels: Labels, number: int, seed: int) -> np.ndarray:
-    """Return `[number, A]` random architectures of a table, ascending in accuracy, whatever the order of the file.
+def draw_landmarks(
+    space: Space, known: Measurements, number: int, seed: int, *, lower_is_better: bool = False
+) -> np.ndarray:
+    """Return `[number, A]` random ones of the measured architectures, the worst first, whatever the order of the file.
 
     Raises:
-      UserError: a bad file, too few architectures, or one that is none of the space.
+      UserError: too few architectures.
     """
-    pair = Pair(labels.table, labels.table, labels.target, labels.key, labels.lower_is_better)
-    table = read_target(pair, space).sort("arch")
-    if not FEWEST <= number <= table.height:
+    if not FEWEST <= number <= (total := len(known.archs)):
         raise UserError(
-            f"{number} landmarks; give at least {FEWEST} and at most {table.height}, those of {labels.table} that have"
-            f" a {labels.target}"
+            f"{number} landmarks; give at least {FEWEST} and at most {total}, those of the table with a value"
         )
-    rng = np.random.default_rng(seed)
-    table = table[np.sort(rng.choice(table.height, number, replace=False))].sort(
-        TARGET, descending=labels.lower_is_better, maintain_order=True
-    )
-    return np.stack([space.encode(name) for name in table["arch"]])
+    by_name = np.argsort([space.decode(arch) for arch in known.archs])
+    drawn = by_name[np.sort(np.random.default_rng(seed).choice(total, number, replace=False))]
+    values = -known.values[drawn] if lower_is_better else known.values[drawn]
+    return known.archs[drawn[np.argsort(values, kind="stable")]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,11 +91,17 @@ def read_teacher(space: Space, name: str) -> Counted | Scored:
     known = [own for own in manifest.get("scorers", {}) if own in table.columns]
     if score not in known:
         raise unknown("score", score, known)
-    table = table.drop_nulls(score)
+    if (other := spaces.get(manifest["settings"].get("space", space.name)).name) != space.name:
+        raise UserError(f"--teacher {name}: {directory} has scores of the space {other}, not of {space.name}")
+    everyone, table = table.height, table.drop_nulls(score)
+    if table.height < everyone:
+        print(f"note: --teacher {name}: {everyone - table.height:,} of {everyone:,} have no value", file=sys.stderr)
     if table.height < FEWEST:
         raise UserError(f"--teacher {name}: {table.height} architectures have a value; give at least {FEWEST}")
     scores = manifest["scorers"][score]["sign"] * table[score].to_numpy().astype(np.float64)
     try:
-        return Scored(space.from_table({"arch": table["arch"].to_list()}), scores)
+        archs = space.from_table({space.string_columns[0]: table["arch"]})
     except UserError as error:
         raise UserError(f"--teacher {name}: {error}") from None
+    first, _ = distinct(space, archs)
+    return Scored(archs[first], scores[first])

@@ -12,11 +12,12 @@ from tyro.conf import OmitArgPrefixes
 from jaxnas import labelled
 from jaxnas.errors import UserError, check_least
 from jaxnas.labelled import Labelled
+from jaxnas.measured import Measurements, Target, read_measured
 from jaxnas.network import Network
 from jaxnas.options import own_files
-from jaxnas.spaces import Space
+from jaxnas.spaces import Space, name_of
 from jaxnas.supernet.arms import Arm, Landmarks, Plain, Teacher
-from jaxnas.supernet.guides import Labels, Scored, draw_landmarks, read_teacher
+from jaxnas.supernet.guides import Scored, draw_landmarks, read_teacher
 from jaxnas.supernet.training import Recipe
 
 WARMUP = 0.375  # of the epochs: 150 of 400
@@ -34,7 +35,7 @@ class Supernet:
     space: str = "nasbench201"
     """Search space whose architectures are all of one size."""
     archs: str = "random:200"
-    """What to rank: `all`, `random:N`, a .csv or .parquet file with a column `arch`, or one architecture string.
+    """What to rank: `all`, `random:N`, a table (.csv, .parquet, ...), or one architecture string.
     Landmarks are left out."""
     recipe: OmitArgPrefixes[Recipe] = field(default_factory=Recipe)
     channels: int | None = None
@@ -50,7 +51,8 @@ class Supernet:
     rank_batches: int = 20
     """Batches that an architecture is ranked on."""
     landmarks: Path | None = None
-    """CSV or Parquet file with measured accuracies: train with landmarks drawn from it."""
+    """Table (.csv, .parquet, ...) with measured accuracies: train with landmarks drawn from it. Several rows of an
+    architecture, such as seeds, count as their mean."""
     target: str | None = None
     """Column of --landmarks, for example `c10_test_200`."""
     key: str | None = None
@@ -107,11 +109,17 @@ class Supernet:
         """Return the labelled images."""
         return labelled.load(self.data, side=self.side, data_dir=self.data_dir, download=self.download)
 
-    def arm(self, space: Space) -> Arm:
-        """Return what a step trains on."""
-        if self.landmarks is not None and self.target is not None:
-            labels = Labels(self.landmarks, self.target, self.key, self.lower_is_better)
-            archs = draw_landmarks(space, labels, self.landmark_count, self.seed)
+    def measured(self, space: Space) -> Measurements | None:
+        """Return the accuracies of --landmarks, if there are any."""
+        if self.landmarks is None or self.target is None:
+            return None
+        return read_measured(space, Target(self.landmarks, self.target, self.key))
+
+    def arm(self, space: Space, known: Measurements | None) -> Arm:
+        """Return what a step trains on, given the accuracies of --landmarks."""
+        if known is not None:
+            number, seed = self.landmark_count, self.seed
+            archs = draw_landmarks(space, known, number, seed, lower_is_better=self.lower_is_better)
             warmup = round(WARMUP * self.recipe.epochs) if self.warmup is None else self.warmup
             return Landmarks(archs, self.strength, self.schedule, self.recipe.epochs, warmup)
         if self.teacher is not None:
@@ -120,8 +128,9 @@ class Supernet:
 
     def settings(self, arm: Arm, data: Labelled) -> dict[str, Any]:
         """Return what the trained weights depend on."""
-        names = ("space", "channels", "cells", "side", "shares", "seed")
+        names = ("channels", "cells", "side", "shares", "seed")
         return {
+            "space": name_of(self.space),
             **{name: getattr(self, name) for name in names},
             **asdict(self.recipe),
             "data": {"name": data.name, "fingerprint": data.fingerprint},
