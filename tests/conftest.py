@@ -118,6 +118,12 @@ def reference() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def make_frozen() -> ModuleType:
+    """`tests/golden/make_frozen.py`: the recipe and the adapter of `tests/golden/frozen.json`."""
+    return load(TESTS / "golden" / "make_frozen.py")
+
+
+@pytest.fixture(scope="session")
 def golden_inputs() -> ModuleType:
     """`tests/golden/inputs.py`: the weights and inputs behind `tests/golden/torch.json`."""
     return load(TESTS / "golden" / "inputs.py")

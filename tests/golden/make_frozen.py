@@ -1,15 +1,16 @@
 """Every score on every space, frozen: what a change of structure must not move.
 
-    python tests/golden/make_frozen.py quick tests/golden/frozen.json    # thin settings; tests/test_frozen.py holds them
-    python tests/golden/make_frozen.py full FILE                         # default sizes; hours, as networks of NDS compile
-    python tests/golden/make_frozen.py compare FILE OTHER                # the largest difference of two such files
+    python tests/golden/make_frozen.py quick tests/golden/frozen.json   # thin settings, held by tests/test_frozen.py
+    python tests/golden/make_frozen.py full FILE [SPACE ...]            # default sizes: hours, NDS compiles for minutes
+    python tests/golden/make_frozen.py compare FILE OTHER               # the largest differences of two such files
 
-`measure` is the adapter: the only part of this file that may change with the names of the code. Architectures stand in
-the file by their strings; `full` goes on where it was stopped.
+`measure` and what stands before it is the adapter: all that may change with the names of the code. Architectures stand
+in the files by their strings. A file that is there is gone on with.
 """
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -19,8 +20,10 @@ import numpy as np
 
 from jaxnas import data, scorers, spaces
 from jaxnas.runner import Evaluator
+from jaxnas.scorers.signals import Signal, Task
 
 CELLS = ("ntk", "ntk_batch", "regions", "regression")
+TWO_CELLS = ("darts", "enas", "pnas", "nasnet", "amoeba")
 SCORES: dict[str, tuple[str, ...]] = {  # the spaces, and the scores that they have
     "nasbench201": CELLS,
     "transnas101_micro": CELLS,
@@ -28,44 +31,74 @@ SCORES: dict[str, tuple[str, ...]] = {  # the spaces, and the scores that they h
     "nasbench101": CELLS,
     "nats_size": ("ntk", "ntk_batch", "regression"),
     "transnas101_macro": CELLS,
-    **dict.fromkeys(("darts", "enas", "pnas", "nasnet", "amoeba"), CELLS),
+    **dict.fromkeys(TWO_CELLS, CELLS),
     **dict.fromkeys(("resnet", "vanilla", "resnext_a", "resnext_b"), ("regression",)),
+    **dict.fromkeys(("darts_fix_w_d", "enas_fix_w_d", "pnas_fix_w_d"), ()),  # the networks of others, at one size
     "nasbench_nlp": ("sequence",),
-}
-COUNTED = ("darts_fix_w_d", "enas_fix_w_d", "pnas_fix_w_d")  # the networks of others, at one size
-THIN = {  # sizes at which a program compiles in seconds
-    **dict.fromkeys(("darts", "enas", "pnas", "nasnet", "amoeba"), (8, 3)),
-}
-QUICK = {
-    "ntk": scorers.NTK(images=4),
-    "ntk_batch": scorers.NTK(bn="batch", images=4),
-    "regions": scorers.Regions(batches=1, samples=64),
-    "regression": scorers.Regression(images=2, steps=5),
-    "sequence": scorers.Sequences(samples=2, steps=3),
 }
 FULL = {
     "ntk": scorers.NTK(),
-    "ntk_batch": scorers.NTK(bn="batch"),
+    "ntk_batch": scorers.NTK(bn="batch", images=32),
     "regions": scorers.Regions(),
     "regression": scorers.Regression(),
     "sequence": scorers.Sequences(),
 }
+THIN_SIZE = 4, 3  # width and depth of networks of two cells
+ONE_STAGE = ("nasbench201", "nasbench101", "nasbench_macro")
+THIN = {  # changes to the networks of the regression, so that a program compiles in seconds
+    "nasbench201": {"stages": 1, "cells": 1, "channels": 4},
+    "nasbench101": {"stages": 1, "cells": 1, "channels": 4},
+    "nasbench_macro": {"stages": 1, "channels": 4},
+    "nats_size": {"channels": 8},
+}
 
 
-def measure(space: str, scorer: Any, strings: list[str]) -> tuple[list[float | None], list[int]]:
-    """Return the values, None where there is none, and the statuses of architectures, on one device."""
-    of = spaces.get(space)
-    evaluator = Evaluator(of, scorer, data.load("synthetic"), repeats=1, seed=0, devices=jax.local_devices()[:1])
-    found = evaluator(np.stack([of.encode(string) for string in strings]))
-    return [value if np.isfinite(value) else None for value in found.value[0].tolist()], found.status[0].tolist()
+@dataclass(frozen=True)
+class ThinNTK(scorers.NTK):
+    """`ntk` on networks of one stage, where they have stages."""
+
+    stages: int = 0
+
+    def config(self) -> dict[str, Any]:
+        return {**super().config(), **({"stages": self.stages} if self.stages else {})}
+
+
+@dataclass(frozen=True)
+class ThinRegression(scorers.Regression):
+    """`regression` on small networks, of a small task for as many taps as they have."""
+
+    space: str = ""
+
+    def config(self) -> dict[str, Any]:
+        return THIN.get(self.space, {})
+
+    def on(self, task: str) -> "ThinRegression":
+        return self
+
+    def stored(self) -> Task:
+        taps = 1 if self.space in ONE_STAGE else 3
+        signal = Signal("sin1d", 1.0, betas=(0.3, 0.2))
+        return Task("uniform", 0.1, (4,) * taps, ((signal,),) * taps)
+
+
+def quick(space: str) -> dict[str, Any]:
+    """Return thin scorers for a space."""
+    stages = int(space in ONE_STAGE or space == "transnas101_micro")
+    return {
+        "ntk": ThinNTK(images=4, stages=stages),
+        "ntk_batch": ThinNTK(bn="batch", images=4, stages=stages),
+        "regions": scorers.Regions(batches=1, samples=64),
+        "regression": ThinRegression(images=2, steps=5, space=space),
+        "sequence": scorers.Sequences(samples=2, steps=3),
+    }
 
 
 def chosen(space: str, thin: bool) -> list[str]:
     """Return the strings of two architectures."""
     of = spaces.get(space)
     archs = of.sample(jax.random.key(7), 2)
-    if thin and space in THIN:
-        archs[:, :2] = THIN[space]
+    if thin and space in TWO_CELLS:
+        archs[:, :2] = THIN_SIZE
     return [of.decode(arch) for arch in archs]
 
 
@@ -76,15 +109,23 @@ def counts(space: str, strings: list[str]) -> dict[str, list[int]]:
     return {"params": of.params(archs).tolist(), "flops": of.flops(archs).tolist()}
 
 
-def make(path: Path, settings: dict[str, Any], *, thin: bool) -> None:
+def measure(space: str, scorer: Any, strings: list[str]) -> tuple[list[float | None], list[int]]:
+    """Return the values, None where there is none, and the statuses of architectures, on one device."""
+    of = spaces.get(space)
+    evaluator = Evaluator(of, scorer, data.load("synthetic"), repeats=1, seed=0, devices=jax.local_devices()[:1])
+    found = evaluator(np.stack([of.encode(string) for string in strings]))
+    return [value if np.isfinite(value) else None for value in found.value[0].tolist()], found.status[0].tolist()
+
+
+def make(path: Path, names: list[str], *, thin: bool) -> None:
     """Write what is not in the file yet, case by case."""
     cases = json.loads(path.read_text()) if path.exists() else {}
-    for space in (*SCORES, *COUNTED):
+    for space in names:
         own = cases.setdefault(space, {"archs": (strings := chosen(space, thin)), **counts(space, strings)})
-        for score in SCORES.get(space, ()):
+        for score in SCORES[space]:
             if score not in own:
                 start = perf_counter()
-                value, status = measure(space, settings[score], own["archs"])
+                value, status = measure(space, (quick(space) if thin else FULL)[score], own["archs"])
                 own[score] = {"value": value, "status": status}
                 print(f"{space} {score} {value} {status} {perf_counter() - start:.1f} s", flush=True)
                 path.write_text(json.dumps(cases, indent=1) + "\n")
@@ -92,25 +133,23 @@ def make(path: Path, settings: dict[str, Any], *, thin: bool) -> None:
 
 
 def compare(first: dict[str, Any], second: dict[str, Any]) -> None:
-    """Print the largest relative difference of each score, and where it is; fail where counts or statuses differ."""
+    """Print the largest relative difference of each score, and its space; fail where counts or statuses differ."""
     largest: dict[str, tuple[float, str]] = {}
-    for space, own in first.items():
-        other = second[space]
-        assert [own[name] for name in ("archs", "params", "flops")] == [
-            other[name] for name in ("archs", "params", "flops")
-        ], space
-        for score in SCORES.get(space, ()):
+    for space in first.keys() & second.keys():
+        own, other = first[space], second[space]
+        assert all(own[name] == other[name] for name in ("archs", "params", "flops")), space
+        for score in [name for name in SCORES[space] if name in own and name in other]:
             assert own[score]["status"] == other[score]["status"], (space, score)
             for a, b in zip(own[score]["value"], other[score]["value"], strict=True):
                 difference = 0.0 if a == b else abs(a - b) / abs(a)
                 largest[score] = max(largest.get(score, (0.0, "")), (difference, space))
-    for score, (difference, space) in largest.items():
-        print(f"{score}: {difference:.2e} {space}")
+    for score, (difference, space) in sorted(largest.items()):
+        print(f"{score}: {difference:.2e} ({space})")
 
 
 if __name__ == "__main__":
-    command, *paths = sys.argv[1:]
+    command, path, *rest = sys.argv[1:]
     if command == "compare":
-        compare(*(json.loads(Path(path).read_text()) for path in paths))
+        compare(json.loads(Path(path).read_text()), json.loads(Path(rest[0]).read_text()))
     else:
-        make(Path(paths[0]), {"quick": QUICK, "full": FULL}[command], thin=command == "quick")
+        make(Path(path), rest or list(SCORES), thin=command == "quick")
