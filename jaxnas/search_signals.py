@@ -18,7 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from jaxnas import cli, data, devices, spaces
+from jaxnas import cli, data, devices, process, spaces
 from jaxnas.correlate.pairs import TARGET, Pair, read_target
 from jaxnas.errors import UserError, check_least
 from jaxnas.options import own_files, provenance
@@ -149,7 +149,7 @@ def search_signals(config: SearchSignals) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    return cli.run(SearchSignals, search_signals, argv, prog="jaxnas search-signals")
+    return cli.run(SearchSignals, search_signals, argv, prog="jaxnas search-signals", kept="finished tasks are kept")
 
 
 def _scorer(config: SearchSignals) -> AnyTask:
@@ -224,4 +224,4 @@ def _show(config: SearchSignals, result: dict[str, Any], path: Path, *, new: int
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    process.run(main)

@@ -17,6 +17,7 @@ FOLDERS = {"jaxnas": ROOT / "jaxnas"} | {name: ROOT / folder for name, folder in
 
 MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it may import beside itself
     "errors": "",
+    "process": "",
     "user_file": "errors",
     "user_cache": "",
     "types": "",
@@ -36,19 +37,19 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "store": "errors",
     "tables": "errors spaces",
     "plots": "errors ranks",
-    "cli": "errors",
+    "cli": "errors process user_file",
     "devices": "errors user_cache",
     "program": "data errors network scorers",
     "runner": "data devices program scorers spaces types",
     "options": "data devices errors labelled runner scorers spaces user_file",
-    "score": "cli data errors options runner scorers spaces store tables types",
-    "search": "cli data errors learn network options plots program ranks runner scorers spaces store tables types "
-    "user_file",
-    "correlate": "cli errors plots ranks spaces store tables",
-    "predict": "cli correlate errors learn ranks score spaces store tables",
-    "search_signals": "cli correlate data devices errors options runner scorers search spaces store",
-    "supernet": "cli correlate devices errors labelled network options plots runner score scorers spaces store",
-    "commands": "errors",  # by name
+    "score": "cli data errors options process runner scorers spaces store tables types",
+    "search": "cli data errors learn network options plots process program ranks runner scorers spaces store tables "
+    "types user_file",
+    "correlate": "cli errors plots process ranks spaces store tables",
+    "predict": "cli correlate errors learn process ranks score spaces store tables",
+    "search_signals": "cli correlate data devices errors options process runner scorers search spaces store",
+    "supernet": "cli correlate devices errors labelled network options plots process runner score scorers spaces store",
+    "commands": "errors process",  # by name
     "__main__": "commands",
     "__init__": "data errors runner scorers spaces types",
 }

@@ -1,6 +1,7 @@
 """`python -m jaxnas.predict`."""
 
+from jaxnas import process
 from jaxnas.predict.command import main
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    process.run(main)

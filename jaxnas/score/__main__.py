@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from jaxnas import cli, scorers, spaces
+from jaxnas import cli, process, scorers, spaces
 from jaxnas.errors import UserError
 from jaxnas.options import Options, provenance
 from jaxnas.score import table
@@ -66,7 +66,7 @@ def score(config: Score) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    return cli.run(Score, score, argv, prog="jaxnas score")
+    return cli.run(Score, score, argv, prog="jaxnas score", kept="finished parts are kept")
 
 
 class _Progress:
@@ -117,4 +117,4 @@ def _report(store: Store, chosen: dict[str, scorers.Scorer], complete: bool, sec
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    process.run(main)

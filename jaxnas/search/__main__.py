@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from jaxnas import cli, spaces
+from jaxnas import cli, process, spaces
 from jaxnas.errors import UserError, unknown
 from jaxnas.options import provenance
 from jaxnas.runner import summarise
@@ -123,7 +123,7 @@ def search(config: Search) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    return cli.run(Search, search, argv, prog="jaxnas search")
+    return cli.run(Search, search, argv, prog="jaxnas search", kept="finished rounds are kept")
 
 
 def _with_images(config: Search, space: Space) -> Search:
@@ -242,4 +242,4 @@ def _show(result: dict[str, Any], others: Iterable[str], rows: list[dict[str, st
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    process.run(main)

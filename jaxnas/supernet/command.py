@@ -57,7 +57,7 @@ def supernet(config: Supernet) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    return cli.run(Supernet, supernet, argv, prog="jaxnas supernet")
+    return cli.run(Supernet, supernet, argv, prog="jaxnas supernet", kept="the last checkpoint is kept")
 
 
 def _without(space: Space, archs: np.ndarray, landmarks: np.ndarray | None) -> np.ndarray:
