@@ -24,9 +24,9 @@ CODES = {
 }
 
 
-def script() -> NoReturn:
-    """Be the console script."""
-    process.run(main)
+def script(*command: str) -> NoReturn:
+    """Be the console script, or the program of one command."""
+    process.run(lambda: main([*command, *sys.argv[1:]]))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -5,6 +5,11 @@ through one compiled program. The best of hundreds of tasks on the same few accu
 it on other architectures.
 """
 
+if __name__ == "__main__":  # before the imports, which take seconds
+    from jaxnas.commands import script
+
+    script("search-signals")
+
 import hashlib
 import json
 import math
@@ -18,7 +23,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from jaxnas import cli, data, devices, process, spaces
+from jaxnas import cli, data, devices, spaces
 from jaxnas.correlate.pairs import TARGET, Pair, read_target
 from jaxnas.errors import UserError, check_least
 from jaxnas.options import own_files, provenance
@@ -221,7 +226,3 @@ def _show(config: SearchSignals, result: dict[str, Any], path: Path, *, new: int
     again = "" if new == tasks else f" ({new} of them now, the others by an earlier run)"
     print(f"{tasks} tasks, {result['failed_tasks']} of them failed, in {result['seconds']:.1f} s{again}")
     print(f"written to {path}; use it by: jaxnas score --scorers regression --regression.task {path} ...")
-
-
-if __name__ == "__main__":
-    process.run(main)

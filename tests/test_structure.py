@@ -18,6 +18,7 @@ FOLDERS = {"jaxnas": ROOT / "jaxnas"} | {name: ROOT / folder for name, folder in
 MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it may import beside itself
     "errors": "",
     "process": "",
+    "commands": "errors process",  # it imports the programs by name
     "user_file": "errors",
     "user_cache": "",
     "types": "",
@@ -42,14 +43,13 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "program": "data errors network scorers",
     "runner": "data devices program scorers spaces types",
     "options": "data devices errors labelled runner scorers spaces user_file",
-    "score": "cli data errors options process runner scorers spaces store tables types",
-    "search": "cli data errors learn network options plots process program ranks runner scorers spaces store tables "
-    "types user_file",
-    "correlate": "cli errors plots process ranks spaces store tables",
-    "predict": "cli correlate errors learn process ranks score spaces store tables",
-    "search_signals": "cli correlate data devices errors options process runner scorers search spaces store",
-    "supernet": "cli correlate devices errors labelled network options plots process runner score scorers spaces store",
-    "commands": "errors process",  # by name
+    "score": "cli commands data errors options runner scorers spaces store tables types",
+    "search": "cli commands data errors learn network options plots program ranks runner scorers spaces store "
+    "tables types user_file",
+    "correlate": "cli commands errors plots ranks spaces store tables",
+    "predict": "cli commands correlate errors learn ranks score spaces store tables",
+    "search_signals": "cli commands correlate data devices errors options runner scorers search spaces store",
+    "supernet": "cli commands correlate devices errors labelled network options plots runner score scorers spaces store",
     "__main__": "commands",
     "__init__": "data errors runner scorers spaces types",
 }

@@ -1,7 +1,6 @@
 """`python -m jaxnas.correlate`."""
 
-from jaxnas import process
-from jaxnas.correlate.command import main
+from jaxnas.commands import script
 
 if __name__ == "__main__":
-    process.run(main)
+    script("correlate")

@@ -1,7 +1,6 @@
 """`python -m jaxnas.predict`."""
 
-from jaxnas import process
-from jaxnas.predict.command import main
+from jaxnas.commands import script
 
 if __name__ == "__main__":
-    process.run(main)
+    script("predict")

@@ -1,5 +1,10 @@
 """`python -m jaxnas.score`: score a list of architectures, or a whole space, into a directory of Parquet parts."""
 
+if __name__ == "__main__":  # before the imports, which take seconds
+    from jaxnas.commands import script
+
+    script("score")
+
 import sys
 import time
 from collections.abc import Sequence
@@ -9,7 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from jaxnas import cli, process, scorers, spaces
+from jaxnas import cli, scorers, spaces
 from jaxnas.errors import UserError
 from jaxnas.options import Options, provenance
 from jaxnas.score import table
@@ -114,7 +119,3 @@ def _report(store: Store, chosen: dict[str, scorers.Scorer], complete: bool, sec
             values = frame[name].drop_nulls().to_numpy()
             span = f"{values.min():.5g} to {values.max():.5g}" if len(values) else "no value"
             print(f"  {name}: {span} ({text})")
-
-
-if __name__ == "__main__":
-    process.run(main)

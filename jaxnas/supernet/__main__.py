@@ -1,7 +1,6 @@
 """`python -m jaxnas.supernet`."""
 
-from jaxnas import process
-from jaxnas.supernet.command import main
+from jaxnas.commands import script
 
 if __name__ == "__main__":
-    process.run(main)
+    script("supernet")
