@@ -7,12 +7,14 @@ them crashes. So one that stops before its work is done ends on the spot. What i
 import contextlib
 import errno
 import os
+import re
 import signal
 import socket
 import sys
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from io import StringIO, TextIOWrapper
 from types import FrameType
@@ -26,6 +28,7 @@ SHOW_CURSOR = "\x1b[?25h"
 
 _last_words = "jaxnas: interrupted"
 _stopping = threading.Event()
+_noted: set[str] = set()
 
 
 def run(main: Callable[[], int]) -> NoReturn:
@@ -36,6 +39,7 @@ def run(main: Callable[[], int]) -> NoReturn:
     """
     _open_streams()
     _catch_signals()
+    warnings.showwarning = _note  # type: ignore[assignment]
     try:
         code = main()
         _ignore_signals()
@@ -86,6 +90,14 @@ def _open_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _note(message: Warning | str, *_: object) -> None:
+    """Print a warning in one line; of those that differ in a name alone, the first."""
+    kind = re.sub("'[^']*'", "", str(message))
+    if kind not in _noted:
+        _noted.add(kind)
+        say(f"note: {' '.join(str(message).split())}")
 
 
 def _catch_signals() -> None:

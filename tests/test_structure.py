@@ -49,7 +49,8 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "correlate": "cli commands errors plots ranks spaces store tables",
     "predict": "cli commands correlate errors learn ranks score spaces store tables",
     "search_signals": "cli commands correlate data devices errors options runner scorers search spaces store",
-    "supernet": "cli commands correlate devices errors labelled network options plots runner score scorers spaces store",
+    "supernet": "cli commands correlate devices errors labelled network options plots runner score scorers spaces "
+    "store",
     "__main__": "commands",
     "__init__": "data errors runner scorers spaces types",
 }
