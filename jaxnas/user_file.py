@@ -14,7 +14,7 @@ from typing import Any
 from jaxnas.errors import UserError, unknown
 
 _HOME = re.compile(r"(^|,\s*)(~[^,/]*)(?=[,/]|$)")  # at the start of a path, or of each of several
-_SCHEME = re.compile(r"file:|[A-Za-z][\w+.-]+:/")
+_SCHEME = re.compile(r"(file|ftp|gs|hdfs|https?|s3):|[A-Za-z][\w+.-]+:(?=/)")
 
 
 def local(path: str, asked: str, *, remote: bool = False) -> str:
@@ -31,16 +31,15 @@ def local(path: str, asked: str, *, remote: bool = False) -> str:
     scheme = _SCHEME.match(path)
     if scheme and not remote:
         raise UserError(
-            f"{asked}: {scheme[0]} is no place on this machine; give a local path, and copy from or to elsewhere "
-            f"(a local file of that name is ./{path})"
+            f"{asked}: {scheme[0]} is no place on this machine; give a local path and copy from there, or to there "
+            f"(a local one of that name is ./{path})"
         )
     try:
         path.encode()
     except UnicodeEncodeError:
-        raise UserError(
-            f"{asked!a}: not written in {sys.getfilesystemencoding()}, the encoding of this locale; rename it, or "
-            "set PYTHONUTF8=1 for UTF-8"
-        ) from None
+        encoding = sys.getfilesystemencoding()
+        remedy = "rename it" if encoding == "utf-8" else "set PYTHONUTF8=1"
+        raise UserError(f"{asked!a}: not in {encoding}, the encoding of this locale; {remedy}") from None
     return _HOME.sub(lambda found: found[1] + os.path.expanduser(found[2]), path)
 
 

@@ -44,9 +44,9 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "runner": "data devices program scorers spaces types",
     "options": "data devices errors labelled runner scorers spaces user_file",
     "score": "cli commands data errors options runner scorers spaces store tables types",
-    "search": "cli commands data errors learn network options plots program ranks runner scorers spaces store "
-    "tables types user_file",
-    "correlate": "cli commands errors plots ranks spaces store tables",
+    "search": "cli commands data errors learn network options plots process program ranks runner scorers spaces "
+    "store tables types user_file",
+    "correlate": "cli commands errors plots process ranks spaces store tables user_file",
     "predict": "cli commands correlate errors learn ranks score spaces store tables",
     "search_signals": "cli commands correlate data devices errors options runner scorers search spaces store",
     "supernet": "cli commands correlate devices errors labelled network options plots runner score scorers spaces "

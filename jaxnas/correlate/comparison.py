@@ -4,13 +4,13 @@ Every correlation is oriented so that positive means "the score agrees with the 
 score failed counts as ranked last, tied with the other failures.
 """
 
-import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
+from jaxnas import process
 from jaxnas.correlate.pairs import TARGET, Pair, join, read_target
 from jaxnas.errors import UserError
 from jaxnas.ranks import Agreement, Floats, Ints, compare, ordering
@@ -78,7 +78,7 @@ def read(pair: Pair) -> Measured:
     scores, manifest = read_scores(pair.scores)
     chosen = signs(manifest, scores.columns)
     for name in sorted(manifest["scorers"].keys() - chosen.keys()):
-        print(f"note: {pair.scores}: {name} is left out, it has no column until the run is finished", file=sys.stderr)
+        process.say(f"note: {pair.scores}: {name} is left out, it has no column until the run is finished")
     name = manifest["settings"].get("space", "")
     joined = join(scores, read_target(pair, SPACES.get(name)))
     return Measured(

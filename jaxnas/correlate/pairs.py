@@ -9,6 +9,7 @@ from jaxnas.errors import UserError, unknown
 from jaxnas.spaces import Space
 from jaxnas.spaces.table_rows import STRINGS
 from jaxnas.tables import architectures, read_architectures, read_table
+from jaxnas.user_file import local
 
 TARGET = "_target"  # the target's column after the join; no score is called like that
 TRUTH = {"true": True, "false": False, "": False}
@@ -66,8 +67,8 @@ def _pair(cell: dict[str, str], where: str) -> Pair:
     if lower not in TRUTH:
         raise UserError(f"{where}: lower_is_better is {lower!r}; say true, or false, or leave it empty")
     return Pair(
-        scores=Path(cell["scores"]),
-        table=Path(cell["table"]),
+        scores=Path(local(cell["scores"], where)),
+        table=Path(local(cell["table"], where)),
         target=cell["target"],
         key=cell.get("key") or None,
         lower_is_better=TRUTH[lower],
