@@ -17,18 +17,8 @@ class Settings:
 
 settings = Settings()
 """
-SAME = [
-    "tfds:cifar10",
-    "tfds:cifar10:test",
-    "synthetic:pink",
-    "own.py:space",
-    "dir/a:ntk",
-    "random:10",
-    "darts:cifar10",
-    "/a/b:c",
-    "C:/x",
-]
-SAME += ["./s3:/x", "./file:x", "|none~0|+|none~0|none~1|"]
+SAME = ["tfds:cifar10", "tfds:cifar10:test", "synthetic:pink", "own.py:space", "dir/a:ntk", "random:10"]
+SAME += ["darts:cifar10", "/a/b:c", "C:/x", "./s3:/x", "./file:x", "|none~0|+|none~0|none~1|"]
 
 
 @pytest.fixture
