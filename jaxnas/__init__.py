@@ -1,9 +1,34 @@
 """jaxnas: training-free scores of neural architectures, computed in compiled batches."""
 
-from jaxnas import data as data
-from jaxnas import scorers as scorers
-from jaxnas import spaces as spaces
-from jaxnas.errors import UserError as UserError
-from jaxnas.runner import Evaluator as Evaluator
-from jaxnas.types import Score as Score
-from jaxnas.types import Status as Status
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxnas import data as data
+    from jaxnas import scorers as scorers
+    from jaxnas import spaces as spaces
+    from jaxnas.errors import UserError as UserError
+    from jaxnas.runner import Evaluator as Evaluator
+    from jaxnas.types import Score as Score
+    from jaxnas.types import Status as Status
+
+_HOMES = {  # name: module that has it, or that it is; imported on first use, so that `jaxnas --help` need not wait
+    "data": "",
+    "scorers": "",
+    "spaces": "",
+    "UserError": "errors",
+    "Evaluator": "runner",
+    "Score": "types",
+    "Status": "types",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_HOMES[name] or name}")
+    return getattr(module, name) if _HOMES[name] else module
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,6 +1,6 @@
 """`python -m jaxnas`: the same as the console script `jaxnas`."""
 
-from jaxnas.commands import main
+from jaxnas.commands import script
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    script()

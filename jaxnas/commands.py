@@ -2,7 +2,9 @@
 
 import importlib
 import sys
+from typing import NoReturn
 
+from jaxnas import process
 from jaxnas.errors import unknown
 
 COMMANDS = {  # name: (module with a `main`, what it does)
@@ -13,6 +15,18 @@ COMMANDS = {  # name: (module with a `main`, what it does)
     "supernet": ("jaxnas.supernet.command", "train one network for a whole space and rank architectures with it"),
     "search-signals": ("jaxnas.search_signals", "evolve the signals of the regression score on a few accuracies"),
 }
+CODES = {
+    0: "done",
+    1: "a fault, or standard output could not be written",
+    2: "your input (one line says what to do)",
+    3: "finished, but not as asked (one line says what)",
+    130: "interrupted; the same command goes on from what it kept",
+}
+
+
+def script(*command: str) -> NoReturn:
+    """Be the console script, or the program of one command."""
+    process.run(lambda: main([*command, *sys.argv[1:]]))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,10 +36,10 @@ def main(argv: list[str] | None = None) -> int:
         print(usage())
         return 0
     if not name:
-        print(usage(), file=sys.stderr)
+        process.say(usage())
         return 2
     if name not in COMMANDS:
-        print(f"jaxnas: {unknown('command', name, COMMANDS)}", file=sys.stderr)
+        process.say(f"jaxnas: {unknown('command', name, COMMANDS)}")
         return 2
     return int(importlib.import_module(COMMANDS[name][0]).main(rest))
 
@@ -34,4 +48,6 @@ def usage() -> str:
     """Return the text of `jaxnas --help`."""
     width = max(map(len, COMMANDS)) + 1
     lines = [f"  {name:<{width}} {does}" for name, (_, does) in COMMANDS.items()]
-    return "\n".join(["usage: jaxnas COMMAND ...", "", *lines, "", "jaxnas COMMAND --help lists a command's options."])
+    codes = [f"  {code:<{width}} {means}" for code, means in CODES.items()]
+    options = "jaxnas COMMAND --help lists a command's options."
+    return "\n".join(["usage: jaxnas COMMAND ...", "", *lines, "", options, "", "Exit codes:", *codes])

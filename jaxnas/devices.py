@@ -30,8 +30,8 @@ def available(count: int | None = None) -> tuple[jax.Device, ...]:
 
 def cache_programs() -> None:
     """Keep compiled programs, small ones too, in the user's cache directory, unless JAX was told of another place."""
-    if jax.config.values["jax_compilation_cache_dir"] is None:
-        jax.config.update("jax_compilation_cache_dir", str(user_cache("programs")))
+    if jax.config.values["jax_compilation_cache_dir"] is None and (folder := user_cache("programs")) is not None:
+        jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 

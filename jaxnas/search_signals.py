@@ -5,6 +5,11 @@ through one compiled program. The best of hundreds of tasks on the same few accu
 it on other architectures.
 """
 
+if __name__ == "__main__":  # before the imports, which take seconds
+    from jaxnas.commands import script
+
+    script("search-signals")
+
 import hashlib
 import json
 import math
@@ -155,7 +160,7 @@ def search_signals(config: SearchSignals) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    return cli.run(SearchSignals, search_signals, argv, prog="jaxnas search-signals")
+    return cli.run(SearchSignals, search_signals, argv, prog="jaxnas search-signals", kept="finished tasks are kept")
 
 
 def _scorer(config: SearchSignals) -> AnyTask:
@@ -230,7 +235,3 @@ def _show(config: SearchSignals, result: dict[str, Any], path: Path, *, new: int
     again = "" if new == tasks else f" ({new} of them now, the others by an earlier run)"
     print(f"{tasks} tasks, {result['failed_tasks']} of them failed, in {result['seconds']:.1f} s{again}")
     print(f"written to {path}; use it by: jaxnas score --scorers regression --regression.task {path} ...")
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

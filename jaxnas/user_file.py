@@ -1,6 +1,8 @@
-"""Files of users: Python files named on the command line as `path/to/file.py:variable`, and what tells files apart."""
+"""Files of users: paths on the command line, Python files named `path/to/file.py:variable`, what tells files apart."""
 
 import hashlib
+import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -10,6 +12,35 @@ from types import ModuleType
 from typing import Any
 
 from jaxnas.errors import UserError, unknown
+
+_HOME = re.compile(r"(^|,\s*)(~[^,/]*)(?=[,/]|$)")  # at the start of a path, or of each of several
+_SCHEME = re.compile(r"(file|ftp|gs|hdfs|https?|s3):|[A-Za-z][\w+.-]+:(?=/)")
+
+
+def local(path: str, asked: str, *, remote: bool = False) -> str:
+    """Return what was given for an option, a path or several (or anything else), with `~` expanded.
+
+    Args:
+      path: what was given.
+      asked: the option with it, for messages.
+      remote: whether it may be an address such as s3://bucket.
+
+    Raises:
+      UserError: it is an address, or its characters are not those of the locale.
+    """
+    scheme = _SCHEME.match(path)
+    if scheme and not remote:
+        raise UserError(
+            f"{asked}: {scheme[0]} is no place on this machine; give a local path and copy from there, or to there "
+            f"(a local one of that name is ./{path})"
+        )
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        encoding = sys.getfilesystemencoding()
+        remedy = "rename it" if encoding == "utf-8" else "set PYTHONUTF8=1"
+        raise UserError(f"{asked!a}: not in {encoding}, the encoding of this locale; {remedy}") from None
+    return _HOME.sub(lambda found: found[1] + os.path.expanduser(found[2]), path)
 
 
 def load_variable(spec: str, option: str, kind: str, accepts: Callable[[Any], bool]) -> Any:

@@ -434,12 +434,18 @@ def test_one_space_or_a_file_of_several(capsys, arguments, says):
 
 @pytest.mark.parametrize(
     ("error", "code", "message"),
-    [(UserError("a\nb"), 2, "prog: a b\n"), (KeyboardInterrupt(), 130, "prog: interrupted\n"), (None, 0, "")],
+    [
+        (UserError("a\nb"), 2, "prog: a b\n"),
+        (KeyboardInterrupt(), 130, "prog: interrupted\n"),
+        ("the limit is\nbroken", 3, "prog: the limit is broken\n"),
+        (None, 0, ""),
+    ],
 )
 def test_cli_exit_codes(capsys, error, code, message):
     def command(config):
-        if error:
+        if isinstance(error, BaseException):
             raise error
+        return error
 
     assert cli.run(correlate.Correlate, command, ["a", "b", "--target", "c"], "prog") == code
     assert capsys.readouterr().err == message
@@ -450,6 +456,16 @@ def test_cli_parse_errors_and_help(capsys):
     assert capsys.readouterr().out == ""
     assert main(["--help"]) == 0
     assert "--bootstrap" in capsys.readouterr().out
+
+
+def test_paths_of_a_file_of_pairs_are_as_on_the_command_line(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "pairs.csv").write_text("scores,table,target\n~/scores,~/table.csv,x\n")
+    assert main(["--pairs", "~/pairs.csv"]) == 2
+    assert f"{tmp_path / 'scores'} is not a directory" in capsys.readouterr().err
+    (tmp_path / "pairs.csv").write_text("scores,table,target\ns3://bucket/scores,table.csv,x\n")
+    assert main(["--pairs", "~/pairs.csv"]) == 2
+    assert "pairs.csv, row 0: s3: is no place on this machine" in capsys.readouterr().err
 
 
 def test_closed_pipe_is_silent(files):

@@ -316,6 +316,12 @@ def test_seed_and_brood_decide_and_the_options_of_other_methods_do_not(capsys, t
     assert lasting(result(capsys, *words, "--local.patience", "7", "--out", str(tmp_path / "3"))) == lasting(first)
 
 
+def test_a_small_population_is_one_option(capsys, tmp_path):
+    words = ["--method", "evolve", "--scorers", "params", "--budget", "30", "--evolve.population", "8"]
+    found = result(capsys, *words, "--out", str(tmp_path))
+    assert found["settings"] | {"population": 8, "tournament": 8, "brood": 8} == found["settings"]
+
+
 def test_shows_the_rounds(capsys, tmp_path):
     assert program.main([*WORDS, "--evolve.brood", "20", "--out", str(tmp_path)]) == 0
     shown = capsys.readouterr().out

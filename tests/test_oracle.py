@@ -186,6 +186,35 @@ def test_limit_on_a_count_without_an_oracle(capsys, tmp_path):
     assert found["scores"]["params"] == SPACE.params(archs[SPACE.flops(archs) <= 40e6]).max()
 
 
+def test_a_limit_that_nobody_keeps(capsys, tmp_path):
+    """Exit code 3, the nearest miss by name, and JSON nevertheless."""
+    words = ["--method", "random", "--scorers", "params", "--at-most", "flops=2e6", "--budget", "40"]
+    archs = SPACE.sample(jax.random.key(0), 40)
+    nearest, largest = (SPACE.decode(archs[row]) for row in (SPACE.flops(archs).argmin(), SPACE.params(archs).argmax()))
+    says = (
+        f"jaxnas search: none of 40 architectures keeps --at-most flops=2e6; the nearest miss is {nearest} with flops "
+    )
+    assert program.main([*words, "--out", str(tmp_path / "run")]) == 3
+    captured = capsys.readouterr()
+    assert f"best of those that break a limit, as all do: {largest}" in captured.out
+    assert "chosen" not in captured.out
+    assert captured.err.startswith(says)
+    assert captured.err.count("\n") == 1
+    assert program.main([*words, "--out", str(tmp_path / "run"), "--json"]) == 3
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    assert captured.err.startswith(says)
+    assert (found["arch"], found["scores"]["feasible"]) == (largest, False)
+    assert found["nearest_miss"] == {"arch": nearest, "flops": SPACE.flops(archs).min()}
+
+
+def test_excess_over_limits():
+    values = {"ms": [4, 6, 10, np.nan], "acc": [1, 2, 3, 4]}
+    scores = {name: Finished(np.array([row], float), np.zeros((1, 4), int), {}) for name, row in values.items()}
+    assert Goal({"acc": 1}, {"ms": 5}, {"acc": 2}).excess(scores).tolist() == [0.5, 0.2, 1.0, np.inf]
+    assert Goal({"acc": 1}, {"ms": 10}).excess(scores).tolist() == [0, 0, 0, np.inf]
+
+
 def test_function_that_fails_for_some(capsys, tmp_path):
     (tmp_path / "mine.py").write_text(
         "calls = []\n\n\ndef score(arch):\n    calls.append(arch)\n    if len(calls) % 3 == 0:\n"

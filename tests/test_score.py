@@ -35,8 +35,8 @@ MANY = ["--archs", "random:150", "--batch-size", "1", *REGIONS]
 PROGRAM = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may start its background jobs without one
-from jaxnas.score.__main__ import main
-raise SystemExit(main())
+from jaxnas.commands import script
+script("score")
 """
 
 
@@ -327,7 +327,8 @@ def test_interrupted_run_equals_a_whole_one(table, tmp_path, uninterrupted, sent
     process.send_signal(sent)
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == code
-    assert errors == ("jaxnas score: interrupted\n" if code == 130 else "")
+    said = "jaxnas score: interrupted; finished parts are kept, and the same command goes on from there\n"
+    assert errors == (said if code == 130 else "")
     before = {part: part.stat().st_mtime_ns for part in parts(out)}
     assert 3 <= len(before) < uninterrupted["scored_as"].is_null().sum()
     assert_same(table(*MANY), uninterrupted)

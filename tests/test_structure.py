@@ -17,6 +17,8 @@ FOLDERS = {"jaxnas": ROOT / "jaxnas"} | {name: ROOT / folder for name, folder in
 
 MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it may import beside itself
     "errors": "",
+    "process": "",
+    "commands": "errors process",  # it imports the programs by name
     "user_file": "errors",
     "user_cache": "",
     "types": "",
@@ -39,19 +41,19 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "joins": "spaces",
     "measured": "errors joins spaces tables",
     "plots": "errors ranks",
-    "cli": "errors",
+    "cli": "errors process user_file",
     "devices": "errors user_cache",
     "program": "data errors network scorers",
     "runner": "data devices program scorers spaces types",
     "options": "data devices errors labelled runner scorers spaces user_file",
-    "score": "cli data errors joins options runner scorers spaces store tables types",
-    "search": "cli data errors joins learn measured network options plots program ranks runner scorers spaces store "
-    "table_files tables types user_file",
-    "correlate": "cli errors measured plots ranks spaces store tables",
-    "predict": "cli correlate errors joins learn measured ranks score spaces store tables",
-    "search_signals": "cli data devices errors measured options runner scorers search spaces store",
-    "supernet": "cli devices errors joins labelled measured network options plots runner score scorers spaces store",
-    "commands": "errors",  # by name
+    "score": "cli commands data errors joins options process runner scorers spaces store tables types",
+    "search": "cli commands data errors joins learn measured network options plots process program ranks runner "
+    "scorers spaces store table_files tables types user_file",
+    "correlate": "cli commands errors measured plots process ranks spaces store tables user_file",
+    "predict": "cli commands correlate errors joins learn measured process ranks score spaces store tables",
+    "search_signals": "cli commands data devices errors measured options process runner scorers search spaces store",
+    "supernet": "cli commands devices errors joins labelled measured network options plots process runner score "
+    "scorers spaces store",
     "__main__": "commands",
     "__init__": "data errors runner scorers spaces types",
 }

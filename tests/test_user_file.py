@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from jaxnas.errors import UserError
-from jaxnas.user_file import fingerprint, load_variable
+from jaxnas.user_file import fingerprint, load_variable, local
 
 DATACLASS = """
 from __future__ import annotations
@@ -17,6 +17,8 @@ class Settings:
 
 settings = Settings()
 """
+SAME = ["tfds:cifar10", "tfds:cifar10:test", "synthetic:pink", "own.py:space", "dir/a:ntk", "random:10"]
+SAME += ["darts:cifar10", "/a/b:c", "C:/x", "./s3:/x", "./file:x", "|none~0|+|none~0|none~1|"]
 
 
 @pytest.fixture
@@ -69,3 +71,36 @@ def test_fingerprint_is_that_of_the_content(tmp_path):
     assert len(first) == 16
     assert first == second != fingerprint(paths[1])
     assert len({fingerprint(*paths), fingerprint(*paths[::-1]), first}) == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("~", "HOME"),
+        ("~/runs/x", "HOME/runs/x"),
+        ("~/a.csv,~/b.csv, ~/c.csv", "HOME/a.csv,HOME/b.csv, HOME/c.csv"),
+        ("~/own.py:space", "HOME/own.py:space"),
+        ("~/scores:ntk", "HOME/scores:ntk"),
+        ("a~/b", "a~/b"),
+        ("~nobody-of-that-name/x", "~nobody-of-that-name/x"),
+        *[
+            (same, same)
+            for same in ("tfds:cifar10", "tfds:cifar10:test", "synthetic:pink", "own.py:space", "dir/a:ntk")
+        ],
+        *[(same, same) for same in ("random:10", "darts:cifar10", "./s3:/x", "./file:x", "/a/b:c", "C:/x", "|none~0|")],
+    ],
+)
+def test_home_is_expanded(monkeypatch, given, meant):
+    monkeypatch.setenv("HOME", "/a/home")
+    assert local(given, given) == meant.replace("HOME", "/a/home")
+
+
+@pytest.mark.parametrize(
+    "given", ["s3://b/z", "gs://b/z", "gs:b", "file:x", "file:///x", "hdfs://n/x", "abfs://x", "https://x"]
+)
+def test_addresses_are_refused_by_their_scheme(given):
+    with pytest.raises(
+        UserError, match=f"--out {given}: {given.partition(':')[0]}: is no place on this machine; give a lo"
+    ):
+        local(given, f"--out {given}")
+    assert local(given, given, remote=True) == given

@@ -4,7 +4,6 @@ Every correlation is oriented so that positive means "the score agrees with the 
 score failed counts as ranked last, tied with the other failures.
 """
 
-import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from jaxnas import spaces
+from jaxnas import process, spaces
 from jaxnas.correlate.pairs import Pair
 from jaxnas.errors import UserError
 from jaxnas.measured import join, read_measured
@@ -83,7 +82,7 @@ def read(pair: Pair) -> Measured:
     scores, manifest = read_scores(pair.scores)
     chosen = signs(manifest, scores.columns)
     for name in sorted(manifest["scorers"].keys() - chosen.keys()):
-        print(f"note: {pair.scores}: {name} is left out, it has no column until the run is finished", file=sys.stderr)
+        process.say(f"note: {pair.scores}: {name} is left out, it has no column until the run is finished")
     space = space_of(pair.scores, manifest)
     known = read_measured(space, pair.measured())
     joined = join(space, space.from_table({space.string_columns[0]: scores["arch"]}), known)

@@ -8,6 +8,7 @@ import polars as pl
 from jaxnas.errors import UserError, unknown
 from jaxnas.measured import Target
 from jaxnas.tables import read_table
+from jaxnas.user_file import local
 
 TRUTH = {"true": True, "false": False, "": False}
 
@@ -68,8 +69,8 @@ def _pair(cell: dict[str, str], where: str) -> Pair:
     if lower not in TRUTH:
         raise UserError(f"{where}: lower_is_better is {lower!r}; say true, or false, or leave it empty")
     return Pair(
-        scores=Path(cell["scores"]),
-        table=Path(cell["table"]),
+        scores=Path(local(cell["scores"], where)),
+        table=Path(local(cell["table"], where)),
         target=cell["target"],
         key=cell.get("key") or None,
         lower_is_better=TRUTH[lower],

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -64,10 +65,11 @@ def pretrained(space: Space, how: Pretraining) -> Pretrained:
     few = training_set(space, FEW, how.seed)
     start = untrained(code_of(space), few, how)
     path = _cache(space, few, how)
-    if path.is_file():
+    if path is not None and path.is_file():
         return start._replace(params=_load(path, start.params))
     params, _ = train(start, training_set(space, DIFFERENT, how.seed), how)
-    _save(path, params)
+    if path is not None:
+        _save(path, params)
     return start._replace(params=params)
 
 
@@ -127,16 +129,20 @@ def _train(params: nnx.State, vectors: jax.Array, key: jax.Array, *, graphdef: n
     return params, losses
 
 
-def _cache(space: Space, few: np.ndarray, how: Pretraining) -> Path:
+def _cache(space: Space, few: np.ndarray, how: Pretraining) -> Path | None:
     known = hashlib.sha256(repr((FORMAT, how, space.graph_code and space.graph_code.classes)).encode() + few.tobytes())
-    return user_cache("generators") / f"{known.hexdigest()[:32]}.npz"
+    folder = user_cache("generators")
+    return None if folder is None else folder / f"{known.hexdigest()[:32]}.npz"
 
 
 def _save(path: Path, params: nnx.State) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(f".{os.getpid()}.npz")
-    np.savez(unfinished, *jax.tree.leaves(params))
-    unfinished.replace(path)
+    try:
+        np.savez(unfinished, *jax.tree.leaves(params))
+        unfinished.replace(path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        warnings.warn(f"the trained generator is not kept: cannot write {path} ({error.strerror})", stacklevel=2)
 
 
 def _load(path: Path, like: nnx.State) -> nnx.State:

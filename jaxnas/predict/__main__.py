@@ -1,6 +1,6 @@
 """`python -m jaxnas.predict`."""
 
-from jaxnas.predict.command import main
+from jaxnas.commands import script
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    script("predict")

@@ -1,5 +1,10 @@
 """`python -m jaxnas.score`: score a list of architectures, or a whole space, into a directory of Parquet parts."""
 
+if __name__ == "__main__":  # before the imports, which take seconds
+    from jaxnas.commands import script
+
+    script("score")
+
 import sys
 import time
 from collections.abc import Sequence
@@ -71,7 +76,7 @@ def score(config: Score) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    return cli.run(Score, score, argv, prog="jaxnas score")
+    return cli.run(Score, score, argv, prog="jaxnas score", kept="finished parts are kept")
 
 
 class _Progress:
@@ -120,7 +125,3 @@ def _report(store: Store, chosen: dict[str, scorers.Scorer], complete: bool, sec
             span = f"{values.min():.5g} to {values.max():.5g}" if len(values) else "no value"
             print(f"  {name}: {span} ({text})")
     print(f"  params and flops are counts {store.manifest['counted']}")
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,7 +1,6 @@
 """From scores to a table on the disk: which architectures, in which parts, with which columns."""
 
 import hashlib
-import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import jax
 import numpy as np
 import polars as pl
 
+from jaxnas import process
 from jaxnas.errors import UserError
 from jaxnas.joins import distinct
 from jaxnas.runner import Evaluator, count, summarise
@@ -214,7 +214,5 @@ def _read_file(space: Space, path: Path, key: str | None) -> np.ndarray:
         raise UserError(f"--archs {error}") from None
     first, _ = distinct(space, archs)
     if again := len(archs) - len(first):
-        print(
-            f"note: {path}: {again:,} of {len(archs):,} rows repeat an architecture, which counts once", file=sys.stderr
-        )
+        process.say(f"note: {path}: {again:,} of {len(archs):,} rows repeat an architecture, which counts once")
     return archs[first]

@@ -1,5 +1,10 @@
 """`python -m jaxnas.search`: find a good architecture of a space, without training any or by what an oracle says."""
 
+if __name__ == "__main__":  # before the imports, which take seconds
+    from jaxnas.commands import script
+
+    script("search")
+
 import json
 import math
 import re
@@ -78,8 +83,8 @@ class Search(ObjectiveOptions):
     """Print result.json on standard output, and nothing else."""
 
 
-def search(config: Search) -> None:
-    """Run the command."""
+def search(config: Search) -> str | None:
+    """Run the command; return what is not as asked."""
     space = spaces.get(config.space)
     config = _with_images(config, space)
     if config.plot is not None:
@@ -99,6 +104,7 @@ def search(config: Search) -> None:
     before = log.evaluations
     state, found = _searched(config.method, method, by, evaluate, log)
     others = space.other_strings(found.arch)
+    miss = _nearest_miss(space, by.goal, log) if found.extra.get("feasible") is False else {}
     result = {
         "space": space.name,
         "counted": space.counted,
@@ -106,6 +112,7 @@ def search(config: Search) -> None:
         "arch": space.decode(found.arch),
         **others,
         "scores": _scores(space, found),
+        **({"nearest_miss": miss} if miss else {}),
         "evaluations": log.evaluations,
         "seconds": round(log.seconds, 3),
         "seed": config.seed,
@@ -124,11 +131,12 @@ def search(config: Search) -> None:
         if by.table is not None and (note := by.table.note()):
             print(f"oracle: {note}")
         _show(result, others.values(), method.table(state), store.path, new=log.evaluations - before)
+    return _in_words(miss, config, log.evaluations) if miss else None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    return cli.run(Search, search, argv, prog="jaxnas search")
+    return cli.run(Search, search, argv, prog="jaxnas search", kept="finished rounds are kept")
 
 
 def _with_images(config: Search, space: Space) -> Search:
@@ -208,6 +216,27 @@ def _history(space: Space, goal: Goal, log: Log) -> dict[str, Any]:
     return {"best_so_far": best, **({"front": [record(row) for row in front]} if front else {})}
 
 
+def _nearest_miss(space: Space, goal: Goal, log: Log) -> dict[str, Any]:
+    """Return which of the architectures, none of which keeps the limits, is least beyond them, and its numbers."""
+    archs, scores = log.history()
+    excess = goal.excess(scores)
+    row = int(excess.argmin())
+    numbers = {name: _number(scores[name].value.mean(0)[row]) for name in sorted(goal.limited)}
+    return {"arch": space.decode(archs[row]), **numbers}
+
+
+def _in_words(miss: dict[str, Any], config: Search, evaluations: int) -> str:
+    limits = {"--at-most": config.at_most, "--at-least": config.at_least}
+    given = " ".join(f"{option} {limit}" for option, limit in limits.items() if limit)
+    numbers = ", ".join(
+        f"{name} {'unknown' if n is None else f'{n:.5g}'}" for name, n in miss.items() if name != "arch"
+    )
+    return (
+        f"none of {evaluations} architectures keeps {given}; the nearest miss is {miss['arch']} with {numbers}: "
+        "loosen the limit or search longer"
+    )
+
+
 def _draw(path: Path, goal: Goal, log: Log) -> None:
     from jaxnas import plots
 
@@ -233,7 +262,8 @@ def _show(result: dict[str, Any], others: Iterable[str], rows: list[dict[str, st
         for row in rows[-SHOWN:]:
             table.add_row(*row.values())
         Console().print(table)
-    print(f"chosen: {result['arch']}")
+    chosen = "best of those that break a limit, as all do" if "nearest_miss" in result else "chosen"
+    print(f"{chosen}: {result['arch']}")
     for string in others:
         print(f"  {string}")
     scores = result["scores"]
@@ -244,7 +274,3 @@ def _show(result: dict[str, Any], others: Iterable[str], rows: list[dict[str, st
     again = "" if new == result["evaluations"] else f" ({new} of them now, the others by an earlier run)"
     print(f"{result['evaluations']} networks evaluated in {result['seconds']:.1f} s{again}")
     print(f"written to {path / RESULT}")
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

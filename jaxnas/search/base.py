@@ -110,6 +110,15 @@ class Goal:
             kept &= scores[name].value.mean(0) >= least
         return kept
 
+    def excess(self, scores: Scores) -> np.ndarray:
+        """Return `[N]` how far beyond a limit each is, as a share of that limit, of several the worst.
+
+        It is 0 where all limits are kept, and infinite where something that is limited is not known.
+        """
+        limits = [(1, *limit) for limit in self.at_most.items()] + [(-1, *limit) for limit in self.at_least.items()]
+        beyond = [sign * (scores[name].value.mean(0) - limit) / (abs(limit) or 1) for sign, name, limit in limits]
+        return np.nan_to_num(np.maximum(beyond, 0), nan=np.inf).max(0)
+
     def ranks(self, scores: Scores) -> np.ndarray:
         """Return `[N]` the sum over the objectives of the rank, 0 = best; ties share the mean of their ranks.
 

@@ -30,6 +30,8 @@ from jaxnas.runner import summarise
 from jaxnas.search.base import Found, Method, Scores, Task, as_text, best_value, join, keys
 from jaxnas.spaces import Space
 
+FEW = 10  # of a tournament, and of a brood
+
 
 class Round(NamedTuple):
     """How many different architectures were scored by the end of a round, and how many births there had been."""
@@ -60,10 +62,12 @@ class EvolveOptions:
 
     population: int = 50
     """Architectures that evolution starts from and keeps; the oldest one dies."""
-    tournament: int = 10
-    """Members of the population that are drawn, to make the best one a parent."""
-    brood: int = 10
-    """Children that are bred and scored at a time, 1 as published; with fewer than --devices some devices idle."""
+    tournament: int | None = None
+    """Members of the population that are drawn, to make the best one a parent; by default 10, or the population if
+    that is smaller."""
+    brood: int | None = None
+    """Children that are bred and scored at a time, 1 as published; with fewer than --devices some devices idle. By
+    default 10, or the population if that is smaller."""
 
 
 @dataclass(frozen=True)
@@ -157,20 +161,21 @@ class Evolve:
 
 def make(task: Task, options: EvolveOptions) -> Method:
     """Return the method for `task`, or raise a `UserError` about the first number that is not possible."""
+    few = min(FEW, options.population)
+    numbers = {name: few if number is None else number for name, number in asdict(options).items()}
     most = {
         "population": (task.space.size, f"the size of {task.space.name}"),
         "tournament": (options.population, "the --evolve.population"),
         "brood": (options.population, "the --evolve.population"),
     }
     for name, (limit, what) in most.items():
-        number = getattr(options, name)
-        if not 1 <= number <= limit:
-            raise UserError(f"--evolve.{name} is {number}; it must lie between 1 and {limit}, {what}")
+        if not 1 <= numbers[name] <= limit:
+            raise UserError(f"--evolve.{name} is {numbers[name]}; it must lie between 1 and {limit}, {what}")
     if task.budget <= options.population:
         raise UserError(
             f"--budget is {task.budget}; it must be more than {options.population}, the --evolve.population"
         )
-    return Evolve(task, **asdict(options))
+    return Evolve(task, **numbers)
 
 
 def _bear(

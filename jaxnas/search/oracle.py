@@ -5,7 +5,6 @@ the search goes on.
 """
 
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from jaxnas import process
 from jaxnas.errors import UserError, unknown
 from jaxnas.joins import distinct
 from jaxnas.measured import averages
@@ -134,7 +134,7 @@ class Function:
             answer = self._numbers(self._function(arch))
         except Exception as error:
             self.failure = f"{type(error).__name__}: {error}"
-            print(f"note: the oracle failed for {arch}: {self.failure}", file=sys.stderr)
+            process.say(f"note: the oracle failed for {arch}: {self.failure}")
             self._write({"arch": arch, "failed": self.failure})
             return dict.fromkeys(self._names, math.nan)
         self._know(arch, answer)

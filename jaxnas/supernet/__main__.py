@@ -1,6 +1,6 @@
 """`python -m jaxnas.supernet`."""
 
-from jaxnas.supernet.command import main
+from jaxnas.commands import script
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    script("supernet")

@@ -8,7 +8,7 @@ import polars as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from jaxnas import cli, devices, plots, spaces
+from jaxnas import cli, devices, plots, process, spaces
 from jaxnas.errors import UserError
 from jaxnas.labelled import Labelled
 from jaxnas.measured import Measurements, of_rows
@@ -63,7 +63,7 @@ def supernet(config: Supernet) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    return cli.run(Supernet, supernet, argv, prog="jaxnas supernet")
+    return cli.run(Supernet, supernet, argv, prog="jaxnas supernet", kept="the last checkpoint is kept")
 
 
 def _say_what_is_missing(config: Supernet, data: Labelled, known: Measurements | None) -> None:
@@ -71,13 +71,12 @@ def _say_what_is_missing(config: Supernet, data: Labelled, known: Measurements |
     unseen = np.setdiff1d(np.arange(data.classes), data.labels)
     if len(unseen):
         listed = ", ".join(map(str, unseen[:SHOWN])) + ", ..." * (len(unseen) > SHOWN)
-        print(
+        process.say(
             f"note: {data.name}: labels {data.labels.min()} to {data.labels.max()}: {data.classes} classes, counted "
-            f"from 0; no image has {listed}",
-            file=sys.stderr,
+            f"from 0; no image has {listed}"
         )
     if known is not None and (of_table := of_rows(known.counts())):
-        print(f"note: {config.landmarks}: {of_table}", file=sys.stderr)
+        process.say(f"note: {config.landmarks}: {of_table}")
 
 
 def _without(space: Space, archs: np.ndarray, landmarks: np.ndarray | None) -> np.ndarray:
@@ -88,7 +87,7 @@ def _without(space: Space, archs: np.ndarray, landmarks: np.ndarray | None) -> n
     if not len(others):
         raise UserError("--archs: every one of them is a landmark or isomorphic to one; give others to rank")
     if left_out := len(archs) - len(others):
-        print(f"note: {left_out:,} architectures are not ranked: they are landmarks, or isomorphic", file=sys.stderr)
+        process.say(f"note: {left_out:,} architectures are not ranked: they are landmarks, or isomorphic")
     return others
 
 

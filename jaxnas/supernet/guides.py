@@ -1,12 +1,11 @@
 """What orders architectures beside the supernet: landmarks from a table of accuracies, training-free scores."""
 
-import sys
 from dataclasses import dataclass
 
 import jax
 import numpy as np
 
-from jaxnas import spaces
+from jaxnas import process, spaces
 from jaxnas.errors import UserError, unknown
 from jaxnas.joins import distinct
 from jaxnas.measured import Measurements
@@ -95,7 +94,7 @@ def read_teacher(space: Space, name: str) -> Counted | Scored:
         raise UserError(f"--teacher {name}: {directory} has scores of the space {other}, not of {space.name}")
     everyone, table = table.height, table.drop_nulls(score)
     if table.height < everyone:
-        print(f"note: --teacher {name}: {everyone - table.height:,} of {everyone:,} have no value", file=sys.stderr)
+        process.say(f"note: --teacher {name}: {everyone - table.height:,} of {everyone:,} have no value")
     if table.height < FEWEST:
         raise UserError(f"--teacher {name}: {table.height} architectures have a value; give at least {FEWEST}")
     scores = manifest["scorers"][score]["sign"] * table[score].to_numpy().astype(np.float64)
