@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
@@ -29,6 +29,7 @@ from jaxnas.search.objectives import ObjectiveOptions, Objectives, objectives
 from jaxnas.search.predictor import PredictorOptions
 from jaxnas.search.prune_method import PruneOptions
 from jaxnas.spaces import Space
+from jaxnas.spaces.supernet import Preset
 from jaxnas.store import Store
 from jaxnas.types import Status
 
@@ -38,8 +39,12 @@ SHOWN = 20  # rounds in the table, the last ones
 
 @dataclass(frozen=True)
 class SearchNTK(NTK):
-    """The score `ntk`, whose number of images may depend on the method."""
+    """The score `ntk`, two options of which may depend on the method and the space."""
 
+    bn: Literal["batch", "frozen"] | None = None  # type: ignore[assignment]
+    """Derivative of batch normalisation: `batch` goes through the batch statistics (TE-NAS; as many backward passes as
+    images), `frozen` holds them constant (fast). By default `batch` with --method prune on spaces of one cell,
+    otherwise `frozen`."""
     images: int | None = None  # type: ignore[assignment]
     """Images in the batch; by default 72, or with --method prune those of --prune.preset."""
 
@@ -80,7 +85,7 @@ class Search(ObjectiveOptions):
 def search(config: Search) -> None:
     """Run the command."""
     space = spaces.get(config.space)
-    config = _with_images(config, space)
+    config = _with_ntk(config, space)
     if config.plot is not None:
         cli.check_plot(config.plot)
     source = config.source()
@@ -126,13 +131,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return cli.run(Search, search, argv, prog="jaxnas search")
 
 
-def _with_images(config: Search, space: Space) -> Search:
-    """Return the options with a number of images for the NTK, where none was given."""
-    if config.ntk.images is not None:
-        return config
+def _with_ntk(config: Search, space: Space) -> Search:
+    """Return the options with the form of the NTK and its number of images, where they were not given."""
     supernet = space.supernet if config.method == "prune" else None
-    images = NTK.images if supernet is None else supernet.preset(config.prune.preset).images
-    return replace(config, ntk=replace(config.ntk, images=images))
+    preset = Preset(bn=NTK.bn, frozen=NTK.images, batch=NTK.images)
+    if supernet is not None:
+        preset = supernet.preset(config.prune.preset)
+    bn = config.ntk.bn or preset.bn
+    images = getattr(preset, bn) if config.ntk.images is None else config.ntk.images
+    return replace(config, ntk=replace(config.ntk, bn=bn, images=images))
 
 
 def _method(config: Search, by: Objectives) -> Method:
