@@ -200,7 +200,7 @@ def colours(name: str, images: np.ndarray) -> tuple[Colour, Colour]:
     """
     sample = images[_spread(len(images), _SAMPLED)]
     mean, std = (tuple(moment((0, 1, 2), np.float64).tolist()) for moment in (sample.mean, sample.std))
-    if not np.float32(std).min() > 0:
+    if not np.array(std, np.float32).min() > 0:
         raise UserError(f"data {name}: a colour channel is constant over the images, so it cannot be standardised")
     extremes = np.stack([images.min((0, 1, 2)), images.max((0, 1, 2))])
     with np.errstate(over="ignore", invalid="ignore"):  # normalisations square

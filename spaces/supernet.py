@@ -14,7 +14,7 @@ class Preset(NamedTuple):
 
     Attributes:
       prune_number: ops that an edge loses in a round.
-      bn: derivative of batch normalisation in the NTK, as `NTK.bn`: exact where that takes a minute or two.
+      bn: derivative of batch normalisation in the NTK, as `NTK.bn`: `batch` where a search takes but minutes with it.
       batch: images in the batch of the NTK with `bn` as `batch`.
       frozen: images in the batch of the NTK with `bn` as `frozen`.
     """
