@@ -29,10 +29,10 @@ def checked(name: str, images: np.ndarray) -> np.ndarray:
     if images.ndim and not len(images):
         raise UserError(f"data {name} holds no images: give a data set or a split with at least one")
     if steps := _to_fit(images.shape):
+        allowed = f"[M, side, side, 3], whatever the space, with a side of 4, 8, 16 or a multiple of {SIDE} pixels"
         raise UserError(
-            f"data {name}: the images' shape is {list(images.shape)}; allowed is [M, side, side, 3] with a side of 4,"
-            f" 8, 16 or a multiple of {SIDE} pixels, which networks of any space are given as {SIDE}x{SIDE}x3:"
-            f" {', and '.join(steps)}; save the result as .npz"
+            f"data {name}: the images' shape is {list(images.shape)}; allowed is {allowed}: {', and '.join(steps)};"
+            " save the result as .npz"
         )
     return _pixels(name, images)
 

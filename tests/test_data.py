@@ -254,7 +254,7 @@ GREY, SQUARE = "np.repeat(images, 3, -1)", "jax.image.resize(images, (5, 32, 32,
 )
 def test_images_of_another_shape_are_told_remedies_that_work(npz, shape, remedies, says):
     images = rng().integers(0, 256, shape).astype(np.uint8)
-    with pytest.raises(UserError, match=r"multiple of 32 pixels, which networks of any space are given as") as error:
+    with pytest.raises(UserError, match=r"allowed is \[M, side, side, 3\], whatever the space") as error:
         data.load(npz(images=images))
     message = str(error.value)
     assert says in message
