@@ -112,7 +112,7 @@ def test_the_generator_fills_the_rounds(searches):
 
 
 def test_it_finds_what_random_search_does_not(searches):
-    """Here 2.1 more in the last round than in the first, and 5.5 against 4.1 of random search."""
+    """Here 2.3 to 2.6 more in the last round than in the first, and 5.3 to 5.7 against 4.1 of random search."""
     rounds = [[convolutions(archs)["acc"].value.mean() for archs in asked] for _, _, asked in searches]
     assert np.mean([means[-1] - means[0] for means in rounds]) > 1
     random = [convolutions(SPACE.sample(jax.random.key(seed), 40))["acc"].value.max() for seed in range(100)]
