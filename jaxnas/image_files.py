@@ -19,19 +19,59 @@ SIDE = 32  # pixels; larger images are a multiple of it
 
 
 def checked(name: str, images: np.ndarray) -> np.ndarray:
-    """Return the raw images `[M, H, W, 3]` of the data called `name`, or raise a `UserError` if they cannot be used."""
-    side = images.shape[1] if images.ndim == 4 else 0
-    fits = side in (4, 8, 16) or (side > 0 and side % SIDE == 0)
-    if not fits or images.shape[2:] != (side, 3):
+    """Return the raw images `[M, H, W, 3]` of the data called `name` as uint8 or float32.
+
+    Integers and booleans of any width are read: as uint8 where they are pixels of 0 to 255.
+
+    Raises:
+      UserError: there are none, or their shape, type or values cannot be used; the message says what to change.
+    """
+    if images.ndim and not len(images):
+        raise UserError(f"data {name} holds no images: give a data set or a split with at least one")
+    if steps := _to_fit(images.shape):
+        allowed = f"[M, side, side, 3], whatever the space, with a side of 4, 8, 16 or a multiple of {SIDE} pixels"
         raise UserError(
-            f"data {name}: the images' shape is {list(images.shape)}; allowed is [M, side, side, 3]"
-            f" with a side of 4, 8, 16 or a multiple of {SIDE} pixels: resize them"
+            f"data {name}: the images' shape is {list(images.shape)}; allowed is {allowed}: {', and '.join(steps)};"
+            " save the result as .npz"
         )
-    if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
-        raise UserError(f"data {name}: the images are {images.dtype}; allowed are uint8 and floating point")
-    if images.dtype != np.uint8 and not np.isfinite(images).all():
+    return _pixels(name, images)
+
+
+def _to_fit(shape: tuple[int, ...]) -> list[str]:
+    """Return what keeps images of this `shape` from being used, with the remedies, in the order in which they apply."""
+    if len(shape) not in (3, 4):
+        return ["give the images the axes [M, height, width, channels], for rows of pixels by images.reshape"]
+    if len(shape) == 3 and shape[2] in (3, 4):
+        return ["this is a single image, images[None] would be a set of one", *_to_fit((1, *shape))]
+    steps, (_, height, width, channels) = [], (*shape, 1)[:4]
+    if len(shape) == 3:
+        steps = ["they are grey, without channels: np.repeat(images[..., None], 3, -1)"]
+    elif channels not in (1, 3, 4) and height in (1, 3, 4):
+        _, channels, height, width = shape
+        steps = ["the channels come first: images.transpose(0, 2, 3, 1)"]
+    if len(shape) == 4 and channels != 3:
+        remedies = {1: "they are grey: np.repeat(images, 3, -1)", 4: "a fourth channel, opacity: images[..., :3]"}
+        steps.append(remedies.get(channels, f"they have {channels} channels: keep or make three"))
+    if height != width:
+        steps.append(f"they are not square: crop or pad the {height}x{width} pixels")
+    if (side := min(height, width)) not in (4, 8, 16) and (side == 0 or side % SIDE):
+        steps.append(f"{side} pixels are no such side: jax.image.resize(images, ({shape[0]}, 32, 32, 3), 'linear')")
+    return steps
+
+
+def _pixels(name: str, images: np.ndarray) -> np.ndarray:
+    if images.dtype.kind in "iub":
+        narrow = images.dtype == np.uint8 or (images.min() >= 0 and images.max() <= 255)
+        return images.astype(np.uint8 if narrow else np.float32, copy=False)
+    if images.dtype.kind != "f":
+        raise UserError(f"data {name}: the images are {images.dtype}; allowed are integers and floating point")
+    with np.errstate(over="ignore"):
+        pixels = images.astype(np.float32, copy=False)
+    if not np.isfinite(images).all():
         raise UserError(f"data {name}: NaN or infinite pixels: remove those images")
-    return images
+    if not np.isfinite(pixels).all():
+        raise UserError(f"data {name}: pixels of up to {np.abs(images).max():.3g} overflow float32: scale the images")
+    return pixels
 
 
 # .npz
@@ -79,10 +119,12 @@ class Records(NamedTuple):
 
 
 def open_tfds(name: str, split: str, data_dir: str | None, download: bool) -> Records:
-    """Return a split of a TensorFlow data set; `UserError` where it is not there."""
+    """Return a split of a TensorFlow data set; `UserError` where it is not there or empty."""
     tfds, spec = _import_tfds(), f"tfds:{name}:{split}"
     with _tfds_errors(name, data_dir):
         source = tfds.data_source(name, split=split, data_dir=data_dir, download=download)
+    if not len(source):
+        raise UserError(f"data {spec} holds no images: give a data set or a split with at least one")
 
     def read(positions: np.ndarray) -> list[dict[str, Any]]:
         with _tfds_errors(spec, data_dir):

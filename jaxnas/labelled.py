@@ -68,17 +68,21 @@ def load(spec: str, *, side: int = 32, data_dir: str | None = None, download: bo
     """
     if side not in SIDES:
         raise UserError(f"images of {side} pixels; choose from: {', '.join(map(str, SIDES))}")
+    own = None
     if spec == "synthetic":
         name, images, labels = spec, *_synthetic()
     elif spec.startswith("tfds:"):
-        name, images, labels = _from_tfds(spec.removeprefix("tfds:"), data_dir, download)
-    elif spec.endswith(".npz"):
+        dataset, _, split = spec.removeprefix("tfds:").partition(":")
+        own = data.published(dataset)
+        name, images, labels = _from_tfds(dataset, split or "train", data_dir, download)
+    elif spec.lower().endswith(".npz"):
         name, (images, labels) = Path(spec).name, read_npz(Path(spec), "images", "labels")
     else:
         raise unknown("labelled data", spec, ["synthetic", "tfds:NAME[:SPLIT]", "FILE.npz"])
-    labels = _checked_labels(name, labels, checked(name, images))
+    images = checked(name, images)
+    labels = _checked_labels(name, labels, images)
     images = _resized(images, side)
-    mean, std = data.colours(name, images.dtype, lambda: images)
+    mean, std = own or data.colours(name, images)
     return Labelled(
         name=name,
         description=f"{len(images):,} images of {side}x{side}x3 in {labels.max() + 1} classes",
@@ -90,11 +94,8 @@ def load(spec: str, *, side: int = 32, data_dir: str | None = None, download: bo
     )
 
 
-def _from_tfds(rest: str, data_dir: str | None, download: bool) -> tuple[str, np.ndarray, np.ndarray]:
-    name, _, split = rest.partition(":")
-    records = open_tfds(name, split or "train", data_dir, download)
-    if records.size == 0:
-        raise UserError(f"data {records.name} holds no images: give a data set or a split with at least one")
+def _from_tfds(name: str, split: str, data_dir: str | None, download: bool) -> tuple[str, np.ndarray, np.ndarray]:
+    records = open_tfds(name, split, data_dir, download)
     images, labels = [], []
     for first in range(0, records.size, CHUNK):
         found = records.read(np.arange(first, min(first + CHUNK, records.size)))

@@ -58,7 +58,8 @@ class Evaluator:
         self._load = dict.fromkeys(on, 0.0)  # FLOPs that each device was given beside others
 
     def check(self) -> None:
-        """Raise a `UserError` if the score does not go with the space."""
+        """Raise a `UserError` if the score does not go with the space, or takes more images than there are."""
+        self.scorer.check_data(self.setup.source)
         example = self.space.encode(self.space.example)[None]
         network = self.space.network(self.scorer.purpose, self.groups(example)[0], **self.scorer.config())
         if isinstance(self.scorer, Regression):

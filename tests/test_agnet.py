@@ -54,9 +54,15 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def searched():
-    method = agnet.make(task(), QUICK)
-    return method, *run(method, convolutions)
+def searches():
+    """Searches from several seeds: how one of them fares hangs on rounding, how they fare on average does not."""
+    methods = [agnet.make(task(seed=seed), QUICK) for seed in range(5)]
+    return [(method, *run(method, convolutions)) for method in methods]
+
+
+@pytest.fixture(scope="module")
+def searched(searches):
+    return searches[0]
 
 
 def published(acc, latency, limit, *, joint):
@@ -98,32 +104,32 @@ def test_rounds_are_new_architectures_up_to_the_budget(searched):
     assert len(method.table(state)) == 5
 
 
-def test_the_generator_fills_the_rounds(searched):
-    """At the published rate single rounds leave few graphs valid (here down to .004); random ones fill up."""
-    method, state, _ = searched
-    records = method.report(state)[1:]
-    assert sum(record["proposed"] >= QUICK.batch for record in records) >= 3
+def test_the_generator_fills_the_rounds(searches):
+    """At the published rate single rounds leave few graphs valid (here down to none); random ones fill up."""
+    records = [record for method, state, _ in searches for record in method.report(state)[1:]]
+    assert np.mean([record["proposed"] >= QUICK.batch for record in records]) > 0.5
     assert np.median([record["valid"] for record in records]) > 0.1
 
 
-def test_it_finds_what_random_search_does_not(searched):
-    method, state, asked = searched
-    first, last = (convolutions(archs)["acc"].value.mean() for archs in (asked[0], asked[-1]))
-    assert last > first + 1
-    assert method.result(state).scores["acc"].value[0, 0] >= 5
+def test_it_finds_what_random_search_does_not(searches):
+    """Here 2.3 to 2.6 more in the last round than in the first, and 5.3 to 5.7 against 4.1 of random search."""
+    rounds = [[convolutions(archs)["acc"].value.mean() for archs in asked] for _, _, asked in searches]
+    assert np.mean([means[-1] - means[0] for means in rounds]) > 1
+    random = [convolutions(SPACE.sample(jax.random.key(seed), 40))["acc"].value.max() for seed in range(100)]
+    found = [method.result(state).scores["acc"].value[0, 0] for method, state, _ in searches]
+    assert np.mean(found) > np.mean(random) + 0.5
 
 
-def test_a_replayed_search_asks_for_the_same(searched):
-    _, _, asked = searched
+def test_a_replayed_search_asks_for_the_same(searches):
+    (_, _, asked), (_, _, other), *_ = searches
     _, again = run(agnet.make(task(), QUICK), convolutions)
     np.testing.assert_array_equal(np.concatenate(asked), np.concatenate(again))
-    _, other = run(agnet.make(task(seed=1), QUICK), convolutions)
     assert (np.concatenate(other) != np.concatenate(asked)).any()
 
 
-def test_a_second_search_compiles_no_training(compiled_programs):
+def test_a_second_search_compiles_no_training(searches, compiled_programs):
     before = compiled_programs()
-    run(agnet.make(task(seed=2), QUICK), convolutions)
+    run(agnet.make(task(seed=5), QUICK), convolutions)
     assert compiled_programs() - before == 0
 
 

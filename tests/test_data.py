@@ -3,11 +3,17 @@
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
-from jaxnas import data
+from jaxnas import data, spaces
 from jaxnas.errors import UserError
+from jaxnas.image_files import Records
+from jaxnas.runner import Evaluator
+from jaxnas.scorers import NTK, Regions, Regression, Sequences
+from jaxnas.scorers.any_task import AnyTask
+from jaxnas.scorers.signals import load_task
 
 SYNTHETIC = ["synthetic:pink", "synthetic:gaussian"]
 
@@ -97,8 +103,9 @@ def test_missing_package_is_one_clear_line(monkeypatch):
 
 def test_npz_images_are_crops_and_mirrors_padded_with_black(npz):
     pixels = photos(1)
-    source = data.load(npz("cifar10.npz", images=pixels))
-    raw = source.images(rng(), 40) * np.float32(data.CIFAR_STD) + np.float32(data.CIFAR_MEAN)
+    source = data.load(npz(images=pixels))
+    drawn = np.concatenate([source.images(generator, 1) for generator in [rng()] * 40])
+    raw = drawn * np.float32(source.std) + np.float32(source.mean)
     padded = np.pad(pixels[0], ((4, 4), (4, 4), (0, 0)))
     crops = {
         padded[y : y + 32, x : x + 32][:, ::step].tobytes() for y in range(9) for x in range(9) for step in (1, -1)
@@ -125,7 +132,23 @@ def test_own_moments_standardise_other_data(npz):
     source = data.load(npz(images=images.astype(np.float64)))
     np.testing.assert_allclose(source.mean, [1, 2, 3], rtol=0.01)
     np.testing.assert_allclose(source.std, [0.1, 0.2, 0.3], rtol=0.01)
-    assert data.load(npz("cifar10.npz", images=photos())).std == data.CIFAR_STD
+
+
+def test_a_file_is_standardised_by_its_own_moments_whatever_it_is_called(npz):
+    sources = [data.load(npz(name, images=photos())) for name in ("cifar10.npz", "tfds_cifar10.npz", "mine.npz")]
+    for source in sources:
+        assert (source.mean, source.std) == (sources[-1].mean, sources[-1].std)
+        np.testing.assert_array_equal(source.images(rng(), 20), sources[-1].images(rng(), 20))
+    drawn = np.concatenate([sources[0].patches(rng(seed), 1000) for seed in range(9)])
+    assert (drawn.mean(), drawn.std()) == pytest.approx((0, 1), abs=0.05)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "cifar10_corrupted", "cifar"])
+def test_only_cifar_itself_has_the_published_moments(monkeypatch, name):
+    records = Records(f"tfds:{name}:train", 20, lambda at: [{"image": image} for image in photos()[at]])
+    monkeypatch.setattr(data, "open_tfds", lambda *_: records)
+    published = data.load(f"tfds:{name}").mean == data.CIFAR_MEAN
+    assert published == (name in ("cifar10", "cifar100"))
 
 
 def test_small_images_are_enlarged_and_large_ones_reduced(npz):
@@ -135,11 +158,41 @@ def test_small_images_are_enlarged_and_large_ones_reduced(npz):
     assert (blocks[:, 1:] == blocks[:, :-1]).mean() < 0.1
 
 
-def test_images_repeat_only_when_there_are_too_few(npz):
-    source = data.load(npz(images=photos(20)))
+def test_more_images_than_there_are_are_refused(npz):
+    source = data.load(npz("few.npz", images=photos(20)))
     drawn = source.draw(rng(), 20)
     assert len(np.unique(drawn.reshape(20, -1), axis=0)) == 20
-    assert source.images(rng(), 50).shape == (50, 32, 32, 3)
+    with pytest.raises(
+        UserError, match=r"few.npz has 20 different images, but the call asks for 21: .* lower it to 20"
+    ):
+        source.images(rng(), 21)
+    assert data.load("synthetic").images(rng(), 21).shape == (21, 32, 32, 3)
+
+
+def test_patches_of_few_images_are_refused_only_where_crops_repeat(npz):
+    assert data.load(npz(images=photos(2))).patches(rng(), 3000).shape == (3000, 3, 3, 1)
+    tiny = data.load(npz(images=photos(2, 4)))  # 2 images, 2x2 places, 3 channels
+    assert tiny.patches(rng(), 24).shape == (24, 3, 3, 1)
+    with pytest.raises(UserError, match="24 different 3x3 patches, but the call asks for 25"):
+        tiny.patches(rng(), 25)
+
+
+@pytest.mark.parametrize(
+    ("scorer", "words"),
+    [
+        (NTK(), r"10 different images, but --ntk.images asks for 72: .* lower it to 10"),
+        (Regression(), r"10 different images, but --regression.images asks for 16: .* lower it to 10"),
+        (AnyTask(drawn=load_task("nb101"), most=64), r"but --images asks for 16"),
+        (Regions(samples=9001), r"27000 different 3x3 patches, but --regions.batches times --regions.samples asks"),
+    ],
+)
+def test_an_evaluator_says_which_option_wants_too_many_images(npz, scorer, words):
+    source = data.load(npz(images=photos(10)))
+    with pytest.raises(UserError, match=words):
+        Evaluator(spaces.get("nasbench201"), scorer, source).check()
+    for fitting in (NTK(images=10), Regions(), Regression(images=10)):
+        Evaluator(spaces.get("nasbench201"), fitting, source).check()
+    Evaluator(spaces.get("nasbench_nlp"), Sequences(), source).check()
 
 
 def test_fingerprint_follows_the_data(npz):
@@ -158,13 +211,18 @@ def test_the_only_array_needs_no_name(npz):
     ("arrays", "message"),
     [
         ({"images": photos(3, 20)}, r"\[3, 20, 20, 3\]; allowed is \[M, side, side, 3\]"),
-        ({"images": photos(3).transpose(0, 3, 1, 2)}, r"allowed is \[M, side, side, 3\]"),
-        ({"images": photos(3)[..., 0]}, r"allowed is \[M, side, side, 3\]"),
         ({"images": photos(3)[:0]}, "holds no images"),
-        ({"images": photos(3, dtype=np.int64)}, "int64; allowed are uint8 and floating point"),
+        ({"images": photos(3).astype(str)}, "<U3; allowed are integers and floating point"),
+        ({"images": photos(3, dtype=np.complex64)}, "complex64; allowed are integers and floating point"),
         ({"images": np.where(photos(3) > 5, 1.0, np.nan)}, "NaN or infinite pixels"),
         ({"images": np.where(photos(3) > 5, 1.0, np.inf)}, "NaN or infinite pixels"),
+        ({"images": photos(3) * 1e300}, r"pixels of up to 2.55e\+302 overflow float32: scale the images"),
+        (
+            {"images": np.where(np.arange(20)[:, None, None, None] > 0, -3e38, 3e38) + 0 * photos(20)},
+            "overflow float32",
+        ),
         ({"images": photos(3) * np.uint8(0)}, "constant"),
+        ({"images": photos(3) * 1e-300}, "constant"),
         ({"x": photos(3), "y": photos(3)}, "no array 'images', only: x, y"),
         ({"images": np.array([{}])}, "not a readable .npz archive"),
         ({}, "no array 'images', only: nothing"),
@@ -174,6 +232,47 @@ def test_bad_arrays_are_one_clear_line(npz, arrays, message):
     with pytest.raises(UserError, match=message) as error:
         data.load(npz(**arrays))
     assert "\n" not in str(error.value)
+
+
+GREY, SQUARE = "np.repeat(images, 3, -1)", "jax.image.resize(images, (5, 32, 32, 3), 'linear')"
+
+
+@pytest.mark.parametrize(
+    ("shape", "remedies", "says"),
+    [
+        ((5, 3, 32, 32), ["images.transpose(0, 2, 3, 1)"], "the channels come first"),
+        ((5, 28, 28), ["np.repeat(images[..., None], 3, -1)", SQUARE], "grey, without channels"),
+        ((5, 32, 32, 1), [GREY], "they are grey"),
+        ((5, 1, 28, 28), ["images.transpose(0, 2, 3, 1)", GREY, SQUARE], "the channels come first"),
+        ((5, 32, 32, 4), ["images[..., :3]"], "a fourth channel, opacity"),
+        ((5, 48, 48, 3), [SQUARE], "48 pixels are no such side"),
+        ((32, 32, 3), ["images[None]"], "a single image"),
+        ((5, 32, 48, 3), [], "not square: crop or pad the 32x48 pixels"),
+        ((5, 32, 32, 2), [], "2 channels: keep or make three"),
+        ((5, 3072), [], "give the images the axes [M, height, width, channels]"),
+    ],
+)
+def test_images_of_another_shape_are_told_remedies_that_work(npz, shape, remedies, says):
+    images = rng().integers(0, 256, shape).astype(np.uint8)
+    with pytest.raises(UserError, match=r"allowed is \[M, side, side, 3\], whatever the space") as error:
+        data.load(npz(images=images))
+    message = str(error.value)
+    assert says in message
+    assert str(list(shape)) in message
+    assert sorted(remedies, key=message.index) == remedies
+    for remedy in remedies:
+        images = eval(remedy, {"np": np, "jax": jax, "images": images})
+    if remedies:
+        assert data.load(npz(images=images)).images(rng(), 1).shape == (1, 32, 32, 3)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int64, np.uint16, np.float16, np.float64])
+def test_pixels_of_any_width_are_read(npz, dtype):
+    bits = photos() // 128
+    sources = [data.load(npz(images=images)) for images in (bits, bits.astype(dtype))]
+    np.testing.assert_array_equal(*(source.images(rng(), 20) for source in sources))
+    wide = data.load(npz(images=photos().astype(np.uint16) * 257))
+    np.testing.assert_allclose(wide.images(rng(), 20), data.load(npz(images=photos())).images(rng(), 20), atol=1e-5)
 
 
 def test_unreadable_files_are_one_clear_line(npz, tmp_path):

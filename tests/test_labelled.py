@@ -15,9 +15,9 @@ def photos(m=20, side=32):
 def npz(tmp_path):
     """Write arrays to an .npz file and return its path as a string."""
 
-    def write(**arrays):
-        np.savez(tmp_path / "data.npz", **arrays)
-        return str(tmp_path / "data.npz")
+    def write(name="data.npz", **arrays):
+        np.savez(tmp_path / name, **arrays)
+        return str(tmp_path / name)
 
     return write
 
@@ -30,6 +30,12 @@ def test_npz_keeps_images_with_their_labels(npz):
     assert (found.classes, found.labels.dtype, found.name) == (3, np.int32, "data.npz")
     assert found.description == "20 images of 32x32x3 in 3 classes"
     np.testing.assert_allclose(found.mean, pixels.mean((0, 1, 2)))
+
+
+def test_a_file_is_standardised_by_its_own_moments_whatever_it_is_called(npz):
+    found = [labelled.load(npz(name, images=photos(), labels=np.arange(20))) for name in ("cifar10.npz", "mine.npz")]
+    assert (found[0].mean, found[0].std) == (found[1].mean, found[1].std)
+    np.testing.assert_allclose(found[0].mean, photos().mean((0, 1, 2)))
 
 
 def test_fingerprint_follows_images_labels_and_side(npz):
@@ -83,6 +89,9 @@ def test_tfds_has_the_labels_of_its_images(shared_data):
         ({"images": photos(), "labels": np.arange(20.0)}, r"float64 \[20\] for 20 images"),
         ({"images": photos(), "labels": np.arange(20) - 1}, "integers from 0"),
         ({"images": photos(), "labels": np.zeros(20, int)}, "at least two classes"),
+        ({"images": photos().transpose(0, 3, 1, 2), "labels": np.arange(20)}, r"images.transpose\(0, 2, 3, 1\)"),
+        ({"images": photos() * 1e300, "labels": np.arange(20)}, "overflow float32"),
+        ({"images": photos()[:0], "labels": np.arange(0)}, "holds no images"),
         ({"images": photos(2, 20), "labels": np.arange(2)}, r"allowed is \[M, side, side, 3\]"),
     ],
 )

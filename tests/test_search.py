@@ -314,22 +314,28 @@ def test_random_by_a_count_evaluates_no_network(fast, capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "images"),
+    ("words", "bn", "images"),
     [
-        ([], 14),
-        (["--prune.preset", "imagenet"], 24),
-        (["--ntk.images", "72"], 72),
-        (["--prune.preset", "imagenet", "--ntk.images", "14"], 14),
-        (["--method", "random"], NTK.images),
+        ([], "batch", 32),
+        (["--ntk.bn", "frozen"], "frozen", 72),
+        (["--ntk.images", "16"], "batch", 16),
+        (["--space", "transnas101_micro"], "batch", 32),
+        (["--space", "darts"], "frozen", 14),
+        (["--space", "darts", "--ntk.bn", "batch"], "batch", 14),
+        (["--space", "darts", "--prune.preset", "imagenet"], "frozen", 24),
+        (["--space", "darts", "--ntk.images", "72"], "frozen", 72),
+        (["--space", "darts", "--prune.preset", "imagenet", "--ntk.images", "14"], "frozen", 14),
+        (["--method", "random"], NTK.bn, NTK.images),
+        (["--method", "random", "--ntk.bn", "batch"], "batch", NTK.images),
     ],
 )
-def test_images_of_the_ntk_are_those_asked_for_or_the_preset_s(capsys, monkeypatch, words, images):
+def test_the_ntk_is_the_one_asked_for_or_that_of_the_method_and_the_space(capsys, monkeypatch, words, bn, images):
     def stop(config, *_):
-        raise UserError(f"{config.ntk.images} images")
+        raise UserError(f"{config.ntk.bn}, {config.ntk.images} images")
 
     monkeypatch.setattr(program, "objectives", stop)
-    assert program.main(["--space", "darts", *words]) == 2
-    assert capsys.readouterr().err == f"jaxnas search: {images} images\n"
+    assert program.main(words) == 2
+    assert capsys.readouterr().err == f"jaxnas search: {bn}, {images} images\n"
 
 
 OWN = """

@@ -7,7 +7,7 @@ on the tap's error undoes, and nothing else.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,6 +47,8 @@ class AnyTask(Regression):
 
     drawn: Task
     most: int
+
+    option: ClassVar[str] = "--images"
 
     def draw(self, source: Source, rng: np.random.Generator) -> TaskData:
         """Return the task's images, targets and other data."""

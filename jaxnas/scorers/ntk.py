@@ -95,6 +95,10 @@ class NTK:
     def cost(self) -> str:
         return "one backward pass" if self.bn == "frozen" else "one backward pass per image"
 
+    def check_data(self, source: Source) -> None:
+        """Raise a `UserError` if `source` has too few images."""
+        source.check(images=self.images, option="--ntk.images")
+
     def config(self) -> dict[str, Any]:
         """Return what the score asks of the space's network."""
         return {"bn": self.bn, "init": INITS[self.preset]}

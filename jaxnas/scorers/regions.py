@@ -69,6 +69,10 @@ class Regions:
         if self.batches < 1 or self.samples < 2:
             raise UserError(f"regions: {self.batches} batches of {self.samples}; give at least 1 batch of 2 samples")
 
+    def check_data(self, source: Source) -> None:
+        """Raise a `UserError` if `source` has too few images."""
+        source.check(patches=self.batches * self.samples, option="--regions.batches times --regions.samples")
+
     def config(self) -> dict[str, Any]:
         """Return what the score asks of the space's network."""
         return {"init": INITS[self.preset]}

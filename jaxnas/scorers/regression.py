@@ -166,12 +166,17 @@ class Regression:
     counts_dead_ends: ClassVar[bool] = False  # whether edges that lead nowhere have a say
     cost: ClassVar[str] = "100 steps of training"
     shared_weights: ClassVar[bool] = False
+    option: ClassVar[str] = "--regression.images"
 
     def check(self) -> None:
         """Raise a `UserError` if the options make no sense together."""
         if self.images < 2 or self.steps < 1:
             raise UserError(f"regression: {self.images} images, {self.steps} steps; give at least 2 images and 1 step")
         self.stored()
+
+    def check_data(self, source: Source) -> None:
+        """Raise a `UserError` if `source` has too few images."""
+        source.check(images=self.images, option=self.option)
 
     def config(self) -> dict[str, Any]:
         """Return what the score asks of the space's network."""

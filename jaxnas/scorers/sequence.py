@@ -95,6 +95,9 @@ class Sequences:
             raise UserError(f"sequence: {self.samples} samples, {self.steps} steps; give at least 1 of each")
         sequences(load_task(self.task), 1, np.random.default_rng(0))
 
+    def check_data(self, source: Source) -> None:
+        """Accept any source: no images are used."""
+
     def config(self) -> dict[str, Any]:
         """Return what the score asks of the space's network."""
         return {"features": load_task(self.task).channels[0], "weight_drop": self.weight_drop}

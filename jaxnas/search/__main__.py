@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
@@ -35,6 +35,7 @@ from jaxnas.search.objectives import ObjectiveOptions, Objectives, objectives
 from jaxnas.search.predictor import PredictorOptions
 from jaxnas.search.prune_method import PruneOptions
 from jaxnas.spaces import Space
+from jaxnas.spaces.supernet import Preset
 from jaxnas.store import Store
 from jaxnas.types import Status
 
@@ -44,10 +45,16 @@ SHOWN = 20  # rounds in the table, the last ones
 
 @dataclass(frozen=True)
 class SearchNTK(NTK):
-    """The score `ntk`, whose number of images may depend on the method."""
+    """The score `ntk`, two options of which may depend on the method and the space."""
 
+    bn: Literal["batch", "frozen"] | None = None  # type: ignore[assignment]
+    """Derivative of batch normalisation: `batch` goes through the batch statistics (TE-NAS; as many backward passes as
+    images), `frozen` holds them constant (fast; a search may end at 1x1 convolutions alone). By default `batch` with
+    --method prune on spaces of one cell (nasbench201: 140 to 175 core-seconds a search, with `frozen` 30 to 60),
+    otherwise `frozen` (pruning darts would take half a core-hour, with --prune.preset imagenet about two)."""
     images: int | None = None  # type: ignore[assignment]
-    """Images in the batch; by default 72, or with --method prune those of --prune.preset."""
+    """Images in the batch; by default 72, with --method prune those of --prune.preset: on spaces of one cell 32 with
+    `batch` (the paper's appendix) and 72 with `frozen`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +93,7 @@ class Search(ObjectiveOptions):
 def search(config: Search) -> str | None:
     """Run the command; return what is not as asked."""
     space = spaces.get(config.space)
-    config = _with_images(config, space)
+    config = _with_ntk(config, space)
     if config.plot is not None:
         cli.check_plot(config.plot)
     source = config.source()
@@ -139,13 +146,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return cli.run(Search, search, argv, prog="jaxnas search", kept="finished rounds are kept")
 
 
-def _with_images(config: Search, space: Space) -> Search:
-    """Return the options with a number of images for the NTK, where none was given."""
-    if config.ntk.images is not None:
-        return config
+def _with_ntk(config: Search, space: Space) -> Search:
+    """Return the options with the form of the NTK and its number of images, where they were not given."""
     supernet = space.supernet if config.method == "prune" else None
-    images = NTK.images if supernet is None else supernet.preset(config.prune.preset).images
-    return replace(config, ntk=replace(config.ntk, images=images))
+    preset = Preset(bn=NTK.bn, frozen=NTK.images, batch=NTK.images)
+    if supernet is not None:
+        preset = supernet.preset(config.prune.preset)
+    bn = config.ntk.bn or preset.bn
+    images = getattr(preset, bn) if config.ntk.images is None else config.ntk.images
+    return replace(config, ntk=replace(config.ntk, bn=bn, images=images))
 
 
 def _method(config: Search, by: Objectives) -> Method:

@@ -51,7 +51,7 @@ class Prune:
 
     @property
     def options(self) -> dict[str, Any]:
-        return {"prune": self._setting._asdict()}
+        return {"prune": {"prune_number": self._setting.prune_number}}
 
     def init(self) -> Pruning:
         net = self._supernet
