@@ -11,8 +11,9 @@ import polars as pl
 import pytest
 import scipy.stats
 
-from jaxnas import cli, correlate
-from jaxnas.correlate import main
+from jaxnas import cli
+from jaxnas.correlate import command as correlate
+from jaxnas.correlate.command import main
 from jaxnas.errors import UserError
 from jaxnas.store import Store
 
