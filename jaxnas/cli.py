@@ -22,6 +22,8 @@ UNWRAPPED = "100000"  # columns
 WORDINGS = {  # of tyro: ours
     r"Error parsing (\S+): invalid literal for int.*: ('.*')": r"\1: \2 is no whole number",
     r"Error parsing (\S+): could not convert string to float: ('.*')": r"\1: \2 is no number",
+    r"Error parsing (\S+): no type matching {None}\|INT could .* from \[('.*?')\].*": r"\1: \2 is no whole number",
+    r"Error parsing (\S+): no type matching (\S+) could .* from \[(.*?)\].*": r"\1: \3 is none of \2",
     r"Missing from [\w -]+: (.*?)\s*\(required\)": r"missing: \1",
     r"Missing value for argument '(\S+)'\. Expected 1 values": r"\1 needs a value",
     r"Missing value for argument '(\S+)'\. Expected (\d+) values": r"\1 needs \2 values",

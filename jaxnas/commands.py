@@ -10,8 +10,8 @@ from jaxnas.errors import unknown
 COMMANDS = {  # name: (module with a `main`, what it does)
     "search": ("jaxnas.search.__main__", "find a good architecture of a space"),
     "score": ("jaxnas.score.__main__", "score architectures into a directory of Parquet files"),
-    "correlate": ("jaxnas.correlate", "compare scores with measured accuracies"),
-    "predict": ("jaxnas.predict", "learn from measured architectures, predict others"),
+    "correlate": ("jaxnas.correlate.command", "compare scores with measured accuracies"),
+    "predict": ("jaxnas.predict.command", "learn from measured architectures, predict others"),
     "supernet": ("jaxnas.supernet.command", "train one network for a whole space and rank architectures with it"),
     "search-signals": ("jaxnas.search_signals", "evolve the signals of the regression score on a few accuracies"),
 }

@@ -128,7 +128,8 @@ def _end_after_signal(woken: socket.socket, waker: socket.socket) -> None:
     while woken.recv(1)[0] not in SIGNALS:
         pass
     time.sleep(GRACE)
-    if sys.stderr.isatty():
+    if sys.__stderr__ is not None and sys.__stderr__.isatty():
+        sys.stderr = sys.__stderr__  # a progress bar has put itself in between
         say(SHOW_CURSOR)
     os._exit(interrupted())
 

@@ -12,9 +12,10 @@ import polars as pl
 import pytest
 import scipy.stats
 
-from jaxnas import cli, correlate
+from jaxnas import cli
 from jaxnas import spaces as search_spaces
-from jaxnas.correlate import main
+from jaxnas.correlate import command as correlate
+from jaxnas.correlate.command import main
 from jaxnas.errors import UserError
 from jaxnas.store import Store
 

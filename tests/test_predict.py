@@ -7,10 +7,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jaxnas import correlate, spaces
+from jaxnas import spaces
+from jaxnas.correlate import command as correlate
 from jaxnas.learn import models, transfer
 from jaxnas.learn.training import Training
-from jaxnas.predict import fitting, main
+from jaxnas.predict import fitting
+from jaxnas.predict.command import main
 from jaxnas.store import Store
 
 SPACE = spaces.get("nasbench201")

@@ -29,6 +29,10 @@ def swallows():
     while True:
         try: time.sleep(600)
         except KeyboardInterrupt: pass
+def draws_a_bar():
+    from rich.console import Console
+    from rich.progress import track
+    for _ in track(range(3), "drawing", console=Console(stderr=True)): computes()
 def leaves_threads():
     threading.Thread(target=time.sleep, args=(600,)).start()
     ready(); time.sleep(600)
@@ -64,9 +68,9 @@ for words in {words}:
 KEPT = "interrupted; finished parts are kept, and the same command goes on from there"
 
 
-def start(program, **more):
-    code = f"{BEGIN}\nprocess.run({program})"
-    return subprocess.Popen([sys.executable, "-c", code], stdout=-1, stderr=-1, text=True, **more)
+def start(program, before=""):
+    code = f"{BEGIN}\n{before}\nprocess.run({program})"
+    return subprocess.Popen([sys.executable, "-c", code], stdout=-1, stderr=-1, text=True)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
@@ -85,8 +89,22 @@ def test_a_signal_ends_the_process_at_once(program, prints, sent):
     assert time.perf_counter() - began < 30
 
 
+def test_a_progress_bar_leaves_the_message_and_the_cursor_alone():
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-c", f"{BEGIN}\nprocess.run(draws_a_bar)"]
+    with subprocess.Popen(command, stdout=theirs, stderr=theirs, env=os.environ | {"TERM": "xterm"}) as running:
+        os.close(theirs)
+        drawn = b""
+        while b"ready" not in drawn:
+            drawn += os.read(ours, 1 << 16)
+        running.send_signal(signal.SIGINT)
+        said = _read(ours)
+        assert running.wait(60) == 130
+    assert said.endswith(f"{process.SHOW_CURSOR}\r\nlast words\r\n")
+
+
 def test_a_signal_that_is_ignored_stays_so():
-    with start("cleans_up", preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN)) as running:
+    with start("cleans_up", before="signal.signal(signal.SIGTERM, signal.SIG_IGN)") as running:
         assert running.stdout.readline() == "ready\n"
         running.send_signal(signal.SIGTERM)
         time.sleep(0.5)
@@ -202,6 +220,13 @@ def test_a_reader_of_the_help_may_leave(words):
         running.stdout.close()
         assert running.stderr.read() == ""
     assert running.returncode == 1
+
+
+def test_a_command_listens_before_it_imports_jax():
+    """`python -m` imports the package before its `__main__` begins."""
+    packages = ", ".join(f"jaxnas.{name}" for name in ("correlate", "predict", "score", "search", "supernet"))
+    code = f"import sys\nimport jaxnas.__main__, {packages}\nassert not {{'jax', 'tyro'}} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_usage_needs_no_jax():

@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jaxnas import correlate, spaces
+from jaxnas import spaces
+from jaxnas.correlate import command as correlate
 from jaxnas.supernet.command import main
 
 SPACE = spaces.get("nasbench201")

@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jaxnas import correlate, spaces
+from jaxnas import spaces
+from jaxnas.correlate import command as correlate
 from jaxnas.errors import UserError
 from jaxnas.store import Store
 from jaxnas.tables import read_architectures
