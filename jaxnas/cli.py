@@ -12,7 +12,9 @@ from typing import TypeVar
 
 import tyro
 
+from jaxnas import devices
 from jaxnas.errors import UserError
+from jaxnas.pinned import pinned
 
 Config = TypeVar("Config")
 PLOT_SUFFIXES = (".png", ".pdf", ".svg")
@@ -32,12 +34,17 @@ def run(config_class: type[Config], command: Callable[[Config], None], argv: Seq
     """
     try:
         config = _parse(config_class, argv, prog)
-        command(config)
+        with pinned():
+            command(config)
         sys.stdout.flush()
     except SystemExit as stop:  # --help
         return stop.code if isinstance(stop.code, int) else 0
     except UserError as error:
         return _fail(prog, " ".join(str(error).split()), 2)
+    except (RuntimeError, AssertionError):
+        if said := devices.trouble():
+            return _fail(prog, " ".join(said.split()), 2)
+        raise
     except KeyboardInterrupt:
         return _fail(prog, "interrupted", 130)
     except BrokenPipeError:

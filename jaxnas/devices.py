@@ -6,6 +6,7 @@ import platform
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,8 @@ from jaxnas.user_cache import user_cache
 Devices = tuple[jax.Device, ...]
 
 THREADS = "PJRT_NPROC"  # environment variable: threads of XLA's CPU backend, read once when JAX starts
+HARMLESS = ("--xla_dump", "--xla_force_host_platform_device_count", "--xla_cpu_multi_thread_eigen")  # for scores
+FLAGS = ("LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")  # environment variables like XLA_FLAGS
 VECTORS = ("avx512f", "avx2", "avx", "sse4_2", "sve", "asimd")  # extensions of processors, the widest first
 
 
@@ -85,6 +88,13 @@ def processor() -> str:
     model = told.get("model name") or platform.processor() or platform.machine()
     flags = (told.get("flags") or told.get("Features") or "").split()
     return " ".join(["cpu", model, *[name for name in VECTORS if name in flags][:1]])
+
+
+def arithmetic() -> dict[str, Any]:
+    """Return what decides the last bits of a score beside its settings and versions: processor, parts, flags of XLA."""
+    flags = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if not flag.startswith(HARMLESS)]
+    others = [f"{name}={os.environ[name]}" for name in FLAGS if name in os.environ]
+    return {"processor": processor(), "parts": parts(), "flags": " ".join(sorted(flags) + others)}
 
 
 def _cpuinfo() -> dict[str, str]:

@@ -91,7 +91,7 @@ def search(config: Search) -> None:
     settings = {**by.settings, "method": config.method, **method.options}
     name = Path(config.space).name.replace(".py:", "-")  # own_space-space of examples/own_space.py:space
     path = config.out or f"runs/search-{name}-{config.method}-seed{config.seed}"
-    store = Store.open(path, {"settings": settings, "part_size": method.batch, **about})
+    store = Store.open(path, {"settings": settings, "part_size": method.batch, **about}, mixed=config.mixed)
     if by.function is not None:
         by.function.keep(store)
     log = Log(store)
