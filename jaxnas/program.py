@@ -144,9 +144,7 @@ class Program:
         numbers = np.bincount(places // batch, minlength=len(self.setup.devices)).astype(np.int32)
 
         def run() -> list[Callable[[], np.ndarray]]:
-            return [
-                self._launch(params, hands, numbers, inputs, key) for params, inputs, key in self._draws.of(self)
-            ]
+            return [self._launch(params, hands, numbers, inputs, key) for params, inputs, key in self._draws.of(self)]
 
         def fetch() -> list[np.ndarray]:
             try:
@@ -167,27 +165,30 @@ class Program:
         A thread gets one hand; those without any architecture, the last ones, are left out.
         """
         if self.setup.devices[0].platform != "cpu":
-            self._compile(params, hands, numbers, inputs, key)
-            raw = self.execute(params, hands, numbers, inputs, key)
+            raw = self.execute(self._compiled(params, hands, numbers, inputs, key), params, hands, numbers, inputs, key)
             return lambda: np.asarray(raw)
         batch, threads = len(hands) // len(numbers), workers(len(numbers))
         calls = [
             (params, hands[own * batch : (own + 1) * batch], numbers[own : own + 1], inputs, key)
             for own in range(np.count_nonzero(numbers))
         ]
-        self._compile(*calls[0])
-        started = [threads.submit(lambda call=call: np.asarray(self.execute(*call))) for call in calls]
+        program = self._compiled(*calls[0])  # here: what waits in a thread keeps it when it is given up
+        started = [threads.submit(self._fetched, program, *call) for call in calls]
         return lambda: np.concatenate([one.result() for one in started])
 
-    def _compile(self, *args: Any) -> None:
-        """Compile the program for these shapes, if it was not yet."""
+    def _compiled(self, *args: Any) -> Any:
+        """Return the program for arguments of these shapes; it is compiled when it is first used."""
         if len(args[1]) not in self._executables:
             self._executables[len(args[1])] = self._jitted.lower(*args).compile()
+        return self._executables[len(args[1])]
 
-    def execute(self, *args: Any) -> Any:
+    def execute(self, program: Any, *args: Any) -> Any:
         """Run the compiled program."""
         with pinned():  # threads have settings of their own
-            return self._executables[len(args[1])](*args)
+            return program(*args)
+
+    def _fetched(self, *args: Any) -> np.ndarray:
+        return np.asarray(self.execute(*args))
 
     def _halve(self, error: jax.errors.JaxRuntimeError, batch: int) -> None:
         """Halve the batch if `error` says that one of `batch` architectures needs too much memory; raise it if not."""

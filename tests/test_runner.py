@@ -308,10 +308,10 @@ def with_little_memory(most, message="RESOURCE_EXHAUSTED: Out of memory allocati
     def run_out():
         raise jax.errors.JaxRuntimeError(message)
 
-    def limited(params, archs, *others):
+    def limited(program, params, archs, *others):
         asked.append(len(archs))
         if asked[-1] <= most:
-            return execute(params, archs, *others)
+            return execute(program, params, archs, *others)
         return Later(run_out) if late else run_out()
 
     evaluator.program().execute = limited

@@ -53,7 +53,12 @@ def init_heads(key: jax.Array, widths: Sequence[int], channels: Sequence[int]) -
 
     def head(key: jax.Array, width: int, out: int) -> Params:
         flat = jax.random.uniform(key, (width + 1, out), jnp.float32, minval=-1) * width**-0.5
-        return {"scale": jnp.ones(width, jnp.float32), "bias": jnp.zeros(width, jnp.float32), "kernel": flat[:-1], "offset": flat[-1]}
+        return {
+            "scale": jnp.ones(width, jnp.float32),
+            "bias": jnp.zeros(width, jnp.float32),
+            "kernel": flat[:-1],
+            "offset": flat[-1],
+        }
 
     return [head(k, w, c) for k, w, c in zip(jax.random.split(key, len(widths)), widths, channels, strict=True)]
 
