@@ -12,8 +12,9 @@ from typing import TypeVar
 
 import tyro
 
-from jaxnas import process
+from jaxnas import devices, process
 from jaxnas.errors import UserError
+from jaxnas.pinned import pinned
 from jaxnas.user_file import local
 
 Config = TypeVar("Config")
@@ -56,12 +57,18 @@ def run(
         f"{prog}: interrupted" + f"; {kept}, and the same command goes on from there" * bool(kept)
     )
     try:
-        short = command(_parse(config_class, sys.argv[1:] if argv is None else argv, prog))
+        config = _parse(config_class, sys.argv[1:] if argv is None else argv, prog)
+        with pinned():
+            short = command(config)
         sys.stdout.flush()
     except SystemExit as stop:  # --help
         return stop.code if isinstance(stop.code, int) else 0
     except UserError as error:
         return _fail(prog, str(error), 2)
+    except (RuntimeError, AssertionError):
+        if said := devices.trouble():
+            return _fail(prog, said, 2)
+        raise
     except KeyboardInterrupt:
         return process.interrupted()
     except OSError as error:

@@ -1,31 +1,122 @@
 """The devices of this machine, and what a command sets up before it uses them; importing this sets up nothing."""
 
-import contextlib
+import functools
 import os
+import platform
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jaxnas.errors import UserError
+from jaxnas.pinned import under_pinned
 from jaxnas.user_cache import user_cache
 
+Devices = tuple[jax.Device, ...]
 
-def available(count: int | None = None) -> tuple[jax.Device, ...]:
-    """Return `count` devices, by default all: the accelerators, or else a device for each core of the CPU.
+THREADS = "PJRT_NPROC"  # environment variable: threads of XLA's CPU backend, read once when JAX starts
+HARMLESS = ("--xla_dump", "--xla_force_host_platform_device_count", "--xla_cpu_multi_thread_eigen")  # for scores
+FLAGS = ("LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")  # environment variables like XLA_FLAGS
+VECTORS = ("avx512f", "avx2", "avx", "sse4_2", "sve", "asimd")  # extensions of processors, the widest first
 
-    XLA's CPU backend runs small programs on one core. It divides itself into devices only before its first use;
-    later, the devices are those that are there.
+
+def available(count: int | None = None) -> Devices:
+    """Return `count` devices, by default all: the accelerators, or else the CPU once for each of its cores.
+
+    It starts JAX, if it does not run yet, so that XLA's CPU backend has one thread: by their number, XLA's compiler
+    decides how it divides the operations, and so in which order it sums (see `parts`). Several architectures are run
+    on as many threads of ours.
 
     Raises:
-      UserError: fewer than `count` devices.
+      UserError: fewer than `count` accelerators.
     """
     if count is not None and count < 1:
         raise UserError(f"--devices is {count}; it must be at least 1")
-    with contextlib.suppress(RuntimeError):  # already in use
-        jax.config.update("jax_num_cpu_devices", count or _cores())
-    found = tuple(jax.local_devices())
+    _start()
+    return shared(jax.local_devices(), count)
+
+
+def shared(found: Sequence[jax.Device], count: int | None = None) -> Devices:
+    """Return `count` of the devices that were `found`, by default all; a CPU as often as it has cores."""
+    if found[0].platform == "cpu":
+        return (found[0],) * (count or _cores())
     if count is not None and count > len(found):
         raise UserError(f"--devices is {count}, but there are {len(found)}: {found[0].device_kind}")
-    return found[:count]
+    return tuple(found[:count])
+
+
+def _start() -> None:
+    before = os.environ.get(THREADS)
+    try:
+        jax.config.update("jax_num_cpu_devices", 1)
+        jax.config.update("jax_cpu_enable_async_dispatch", False)  # XLA's one thread would run one program at a time
+    except RuntimeError:  # JAX runs already
+        return
+    os.environ[THREADS] = "1"
+    try:
+        jax.local_devices()
+    finally:
+        if before is None:
+            del os.environ[THREADS]
+        else:
+            os.environ[THREADS] = before
+
+
+def trouble() -> str | None:
+    """Return in one line why JAX finds no device, if it does not."""
+    try:
+        jax.local_devices()
+    except (RuntimeError, AssertionError) as error:
+        said = re.sub(r"\W*\(set JAX_PLATFORMS.*\)", "", str(error)) or "there is none of that kind"
+        wanted = os.environ.get("JAX_PLATFORMS") or jax.config.values["jax_platforms"]
+        return f"JAX cannot use the devices of JAX_PLATFORMS={wanted}: {said}; unset it, or set it to cpu"
+    return None
+
+
+def processor() -> str:
+    """Return the kind of processor that the devices are: those of one kind compute the same bits.
+
+    For a CPU that is the model and its widest vector extension.
+    """
+    device = jax.local_devices()[0]
+    if device.platform != "cpu":
+        return f"{device.platform} {device.device_kind}"
+    told = _cpuinfo()
+    model = told.get("model name") or platform.processor() or platform.machine()
+    flags = (told.get("flags") or told.get("Features") or "").split()
+    return " ".join(["cpu", model, *[name for name in VECTORS if name in flags][:1]])
+
+
+def arithmetic() -> dict[str, Any]:
+    """Return what decides the last bits of a score beside its settings and versions: processor, parts, flags of XLA."""
+    flags = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if not flag.startswith(HARMLESS)]
+    others = [f"{name}={os.environ[name]}" for name in FLAGS if name in os.environ]
+    return {"processor": processor(), "parts": parts(), "flags": " ".join(sorted(flags) + others)}
+
+
+def _cpuinfo() -> dict[str, str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().split("\n\n", 1)[0].splitlines()
+    except OSError:
+        return {}
+    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+@functools.cache
+@under_pinned
+def parts() -> int:
+    """Return into how many parts XLA's CPU compiler divides a large operation: 1 if `available` has started JAX.
+
+    Where a sum is divided its terms are added in another order. Accelerators' compilers do not divide by threads: 1.
+    """
+    if jax.local_devices()[0].platform != "cpu":
+        return 1
+    compiled = jax.jit(jnp.tanh).lower(jax.ShapeDtypeStruct((1024, 1024), jnp.float32)).compile()
+    found = re.findall(r'outer_dimension_partitions":\["(\d+)"', compiled.as_text() or "")
+    return max(map(int, found), default=1)
 
 
 def cache_programs() -> None:

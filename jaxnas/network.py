@@ -155,8 +155,13 @@ class Network(ABC):
         features = self.features(at, arch, from_nhwc(x, self.config.layout))
         return [to_nhwc(f, self.config.layout) for f in features], at.moments
 
-    def patterns(self, params: nnx.State, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
-        """Return the signs `[U, B]` of what ReLUs read, each tensor once; constant where no chosen op has a ReLU."""
+    def patterns(self, params: nnx.State, arch: jax.Array, x: jax.Array) -> tuple[list[jax.Array], jax.Array]:
+        """Return the signs `[U, B]` of what ReLUs read, each tensor once, and whether the network is finite `[]`.
+
+        Signs are constant where no chosen op has a ReLU. NaN and infinity are looked for in the last tensor and, of the
+        first sample, in all: weights that are not finite show in every sample, and what overflows in one spoils the
+        moments of its batch.
+        """
         layout, module = self.config.layout, self.module(params)
         at = self.run(module, arch, records=True)
         last = self.features(at, arch, from_nhwc(x, layout))[-1]
@@ -164,7 +169,9 @@ class Network(ABC):
         assert isinstance(head, Head)
         _, active = head.activations(module.weights(HEAD), last, moments(last, layout))
         signs = [(tensor > 0) & used for tensor, used in at.read.values()] + [active > 0]
-        return [jnp.moveaxis(s, layout.batch, -1).reshape(-1, x.shape[0]) for s in signs] + at.signs
+        firsts = [jnp.where(used, tensor.take(0, layout.batch), 0) for tensor, used in at.read.values()]
+        finite = jnp.stack([jnp.isfinite(seen).all() for seen in (*firsts, active)]).all()
+        return [jnp.moveaxis(s, layout.batch, -1).reshape(-1, x.shape[0]) for s in signs] + at.signs, finite
 
     def activations(self, images: int) -> int:
         """Return the floats that a forward pass of `images` images keeps for the backward pass: two for each choice."""

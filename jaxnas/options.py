@@ -18,7 +18,7 @@ from jaxnas.scorers import NTK, Measured, Regions, Regression, Scorer, Sequences
 from jaxnas.spaces import Space, name_of
 from jaxnas.user_file import fingerprint
 
-PACKAGES = ("jaxnas", "jax", "numpy")  # whose versions a run records
+PACKAGES = ("jaxnas", "jax", "jaxlib", "numpy")  # whose versions a run records
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,9 @@ class Options:
     """Let TFDS download the data set if it is not there."""
     devices: int | None = None
     """Devices to use: accelerators or, without one, cores of the CPU; by default all. No score depends on it."""
+    mixed: bool = False
+    """Go on in an --out that another kind of processor, other XLA_FLAGS or other versions began. Scores of both differ
+    by rounding, those of training by more; makers.jsonl in it tells which part was made by what."""
     batch_size: int | None = None
     """Architectures on a device at once; by default chosen from the scorers and the device's free memory."""
     ntk: NTK = field(default_factory=NTK)
@@ -118,10 +121,11 @@ def _version(package: str) -> str:
 
 
 def provenance(source: Source | Labelled) -> dict[str, Any]:
-    """Return where, when and with what a run was made; no part of its settings."""
+    """Return where, when and with what a run was made; `versions` and `arithmetic` are compared when it goes on."""
     return {
         "data": source.description,
         "device": f"{len(jax.devices())} x {jax.devices()[0].device_kind} ({jax.default_backend()})",
+        "arithmetic": devices.arithmetic(),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }

@@ -5,8 +5,10 @@ size, the order of the architectures, their neighbours in a batch, the device, t
 """
 
 import contextlib
+import functools
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -16,14 +18,15 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxnas import devices
 from jaxnas.data import Source
 from jaxnas.errors import UserError
 from jaxnas.network import Network
+from jaxnas.pinned import pinned, under_pinned
 from jaxnas.scorers import NTK, Measured, Regression, Sequences
 
 Mode = Literal["loop", "dispatch"]
 AXIS = "archs"
-TINY = 2**20  # floats
 HELD = 2**28  # bytes
 
 
@@ -76,23 +79,27 @@ class Program:
 
     Attributes:
       batch: architectures per device in a call; halved where the device runs out of memory.
-      compiled: the jitted function.
     """
 
     def __init__(self, network: Network, scorer: Measured, setup: Setup, draws: Draws):
         self.network, self.scorer, self.setup, self._draws = network, scorer, setup, draws
         self.batch = setup.batch or batch_size(scorer, network, setup.devices[0], setup.mode)
-        self._mesh = Mesh(np.array(setup.devices), (AXIS,))
-        self.compiled: Any = jax.jit(
-            jax.shard_map(
-                self._loop if setup.mode == "loop" else self._dispatch,
-                mesh=self._mesh,
-                in_specs=(P(), P(AXIS), P(AXIS), P(), P()),
-                out_specs=P(AXIS),
-                check_vma=False,
-            ),
-            compiler_options=self._compiler_options(),
+        self._mesh = Mesh(np.array(list(dict.fromkeys(setup.devices))), (AXIS,))
+        self._executables: dict[int, Any] = {}  # by architectures in a call
+        mapped = jax.shard_map(
+            self._loop if setup.mode == "loop" else self._dispatch,
+            mesh=self._mesh,
+            in_specs=(P(), P(AXIS), P(AXIS), P(), P()),
+            out_specs=P(AXIS),
+            check_vma=False,
         )
+
+        def measure(*args: Any) -> Any:
+            return mapped(*args)
+
+        # JAX's cache on the disk, which knows neither, goes by the name too
+        measure.__name__ = f"{setup.mode}_{devices.parts()}_{zlib.crc32(devices.processor().encode()):x}"
+        self._jitted: Any = jax.jit(measure, compiler_options=self._compiler_options())
 
     @property
     def step(self) -> int:
@@ -106,7 +113,8 @@ class Program:
 
     def release(self) -> None:
         """Give up what was compiled and drawn; both come back when the program is used again."""
-        self.compiled.clear_cache()
+        self._executables.clear()
+        self._jitted.clear_cache()
         self._draws.drop(self)
 
     def launch(self, archs: np.ndarray) -> Callable[[], list[np.ndarray]]:
@@ -135,12 +143,12 @@ class Program:
         hands[places] = archs
         numbers = np.bincount(places // batch, minlength=len(self.setup.devices)).astype(np.int32)
 
-        def run() -> list[jax.Array]:
-            return [self.compiled(params, hands, numbers, inputs, key) for params, inputs, key in self._draws.of(self)]
+        def run() -> list[Callable[[], np.ndarray]]:
+            return [self._launch(params, hands, numbers, inputs, key) for params, inputs, key in self._draws.of(self)]
 
         def fetch() -> list[np.ndarray]:
             try:
-                return [np.asarray(raw)[places] for raw in (run() if raws is None else raws)]
+                return [raw()[places] for raw in (run() if raws is None else raws)]
             except jax.errors.JaxRuntimeError as error:
                 self._halve(error, batch)
             return self._start(archs)()
@@ -149,6 +157,38 @@ class Program:
         with contextlib.suppress(jax.errors.JaxRuntimeError):  # `fetch` meets it again
             raws = run()
         return fetch
+
+    @under_pinned
+    def _launch(self, params: Any, hands: Any, numbers: Any, inputs: Any, key: Any) -> Callable[[], np.ndarray]:
+        """Start the program on all hands and return the function that waits for their raw scores.
+
+        A thread gets one hand; those without any architecture, the last ones, are left out.
+        """
+        if self.setup.devices[0].platform != "cpu":
+            raw = self.execute(self._compiled(params, hands, numbers, inputs, key), params, hands, numbers, inputs, key)
+            return lambda: np.asarray(raw)
+        batch, threads = len(hands) // len(numbers), workers(len(numbers))
+        calls = [
+            (params, hands[own * batch : (own + 1) * batch], numbers[own : own + 1], inputs, key)
+            for own in range(np.count_nonzero(numbers))
+        ]
+        program = self._compiled(*calls[0])  # here: what waits in a thread keeps it when it is given up
+        started = [threads.submit(self._fetched, program, *call) for call in calls]
+        return lambda: np.concatenate([one.result() for one in started])
+
+    def _compiled(self, *args: Any) -> Any:
+        """Return the program for arguments of these shapes; it is compiled when it is first used."""
+        if len(args[1]) not in self._executables:
+            self._executables[len(args[1])] = self._jitted.lower(*args).compile()
+        return self._executables[len(args[1])]
+
+    def execute(self, program: Any, *args: Any) -> Any:
+        """Run the compiled program."""
+        with pinned():  # threads have settings of their own
+            return program(*args)
+
+    def _fetched(self, *args: Any) -> np.ndarray:
+        return np.asarray(self.execute(*args))
 
     def _halve(self, error: jax.errors.JaxRuntimeError, batch: int) -> None:
         """Halve the batch if `error` says that one of `batch` architectures needs too much memory; raise it if not."""
@@ -163,9 +203,8 @@ class Program:
         self.batch = min(self.batch, batch // 2)
 
     def _compiler_options(self) -> dict[str, Any]:
-        """Keep the ops of a tiny network on one thread: on a CPU, handing them to several takes longer than they do."""
-        tiny = self.scorer.floats(self.network) < TINY
-        return {"xla_cpu_multi_thread_eigen": False} if tiny and self.setup.mode == "loop" else {}
+        """Run each op on the thread that calls it: the order of a sum would depend on how many share it."""
+        return {"xla_cpu_multi_thread_eigen": False} if self.setup.devices[0].platform == "cpu" else {}
 
     def _loop(self, params: Any, archs: jax.Array, number: jax.Array, inputs: Any, key: jax.Array) -> jax.Array:
         """Return the raw scores `[B, ...]` of the first `number` `[1]` architectures, zeros for the others.
@@ -185,6 +224,7 @@ class Program:
         """Return the raw scores `[B, ...]`; those behind the first `number` `[1]` are of copies."""
         return jax.vmap(lambda arch: self.scorer.measure(self.network, params, arch, inputs, key))(archs)
 
+    @under_pinned
     def draw(self) -> Drawn:
         """Draw parameters, inputs and key of each repeat, on every device."""
         stream = zlib.crc32(self.scorer.name.encode())
@@ -198,6 +238,12 @@ class Program:
                 inputs = self.scorer.draw(self.setup.source, np.random.default_rng([self.setup.seed, stream, repeat]))
                 draws.append(jax.device_put((params, inputs, key), NamedSharding(self._mesh, P())))
         return draws
+
+
+@functools.cache
+def workers(count: int) -> ThreadPoolExecutor:
+    """Return the `count` threads of this process that run programs on a CPU."""
+    return ThreadPoolExecutor(count, thread_name_prefix="jaxnas")
 
 
 def _with_size(drawn: Drawn) -> tuple[Drawn, int]:

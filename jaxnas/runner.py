@@ -7,13 +7,12 @@ import jax
 import numpy as np
 
 from jaxnas.data import Source
-from jaxnas.devices import memory_maps
+from jaxnas.devices import Devices, memory_maps, shared
+from jaxnas.pinned import under_pinned
 from jaxnas.program import Draws, Mode, Program, Setup
 from jaxnas.scorers import Count, Measured, Regression
 from jaxnas.spaces import Space
 from jaxnas.types import Finished, Status
-
-Devices = tuple[jax.Device, ...]
 
 MAPS = 20_000  # memory maps of the process beyond which programs are given up; Linux gives it 65,530
 FEW = 5  # programs of an evaluator that are kept nevertheless: the maps may be others'
@@ -30,7 +29,8 @@ class Evaluator:
       seed: of all random draws.
       batch: architectures per device in a compiled batch; by default chosen by `program.batch_size`.
       devices: that share the work, by default all; each gets architectures of about the same FLOPs. Groups of fewer
-        architectures than devices run on as many devices, the others meanwhile on the rest.
+        architectures than accelerators run on as many, the others meanwhile on the rest. A CPU, the first one that is
+        named, runs as many threads as CPUs are named (`devices.available` names it once for each core).
       mode: `loop` runs a device's architectures one after another, each op on its own (the default on a CPU),
         `dispatch` all at once, sorted by op (the default elsewhere).
     """
@@ -47,7 +47,9 @@ class Evaluator:
         devices: Sequence[jax.Device] | None = None,
         mode: Mode | None = None,
     ):
-        on = tuple(devices or jax.local_devices())
+        on = tuple(devices or shared(jax.local_devices()))
+        if on[0].platform == "cpu":
+            on = (on[0],) * len(on)
         mode = mode or ("loop" if on[0].platform == "cpu" else "dispatch")
         self.space = space
         self.scorer = scorer.on(space.task) if isinstance(scorer, Regression) else scorer
@@ -57,6 +59,7 @@ class Evaluator:
         self._on: dict[Hashable, Devices] = {}  # where each group runs
         self._load = dict.fromkeys(on, 0.0)  # FLOPs that each device was given beside others
 
+    @under_pinned
     def check(self) -> None:
         """Raise a `UserError` if the score does not go with the space, or takes more images than there are."""
         self.scorer.check_data(self.setup.source)
@@ -72,6 +75,7 @@ class Evaluator:
         """
         return self.launch(archs)()
 
+    @under_pinned
     def launch(self, archs: np.ndarray) -> Callable[[], Finished]:
         """Start scoring and return the function that waits for the scores: the host is free in between."""
         archs = np.asarray(archs, np.int32)
@@ -131,9 +135,12 @@ class Evaluator:
     def _devices(self, group: Hashable, archs: np.ndarray, *, alone: bool) -> Devices:
         """Return the devices for `archs` `[N, A]` of a group: where it ran before, unless twice as many would help.
 
-        Otherwise all if it is alone in a call, or else the N that have been given least.
+        Otherwise all if it is alone in a call, or else the N that have been given least. On a CPU always all: whichever
+        thread is free takes the next.
         """
         every, used = self.setup.devices, self._on.get(group, ())
+        if every[0].platform == "cpu":
+            return every
         most = min(len(archs), len(every))
         if not used and alone:
             used = every

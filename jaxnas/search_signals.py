@@ -83,6 +83,9 @@ class SearchSignals:
     """Let TFDS download the data set if it is not there."""
     devices: int | None = None
     """Devices to use, by default all. No score depends on it."""
+    mixed: bool = False
+    """Go on in an --out that another kind of processor, other XLA_FLAGS or other versions began; makers.jsonl in it
+    tells which task was scored by what."""
     batch_size: int | None = None
     """Architectures on a device at once, by default its share of the labelled ones."""
     out: str
@@ -141,7 +144,7 @@ def search_signals(config: SearchSignals) -> None:
     about = provenance(source)
     labelled = {"architectures": labels.names, "accuracies": labels.accuracies.tolist()}
     manifest = {"settings": _settings(config, labels, source), "part_size": 1, **about, **labelled}
-    store = Store.open(config.out, manifest)
+    store = Store.open(config.out, manifest, mixed=config.mixed)
     log = Log(store, labels.accuracies)
     trials = _evolve(config, log, evaluate_with(evaluator, scorer, labels.archs, config.seed))
     result = (

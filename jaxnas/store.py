@@ -21,8 +21,10 @@ import polars as pl
 
 from jaxnas.errors import UserError
 
-FORMAT = 2
+FORMAT = 3  # 2 did not record the arithmetic
+READABLE = (2, FORMAT)
 MANIFEST = "manifest.json"
+MAKERS = "makers.jsonl"  # with `mixed`: what made each part that was not made by what the manifest names
 _PART = re.compile(r"part-(\d{5,})\.parquet")
 _TMP = re.compile(r".+\.tmp-(?P<host>.+)-(?P<pid>\d+)")
 _STALE_SECONDS = 86_400  # when a temporary file of another machine counts as left behind
@@ -36,23 +38,27 @@ class Store:
     Attributes:
       path: the directory.
       manifest: the stored manifest, as of the last `open` or `update_manifest`.
+      stranger: versions and arithmetic of this process where they are others than the manifest's, with `mixed`.
     """
 
-    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+    def __init__(self, path: Path, manifest: dict[str, Any], stranger: dict[str, Any] | None = None) -> None:
         self.path = path
         self.manifest = manifest
+        self.stranger = stranger or {}
 
     @classmethod
-    def open(cls, path: str | Path, manifest: dict[str, Any]) -> "Store":
+    def open(cls, path: str | Path, manifest: dict[str, Any], *, mixed: bool = False) -> "Store":
         """Create the run directory, or resume the one that is there.
 
         Args:
           path: the directory.
           manifest: `settings` (nested dict: what decides the scores; compared on resume), `part_size` (rows per part;
-            the stored one wins on resume) and anything worth telling (versions, device, ...; not compared).
+            the stored one wins on resume), `versions` and `arithmetic` (compared too) and anything worth telling.
+          mixed: go on under other versions or another arithmetic; the file `makers.jsonl` says which part has which.
 
         Raises:
-          UserError: the path is no writable directory, belongs to something else, or was made with other settings.
+          UserError: the path is no writable directory, belongs to something else, or was made with other settings,
+            versions or arithmetic.
         """
         path = Path(path)
         wanted = json.loads(json.dumps({"format": FORMAT, **manifest}, default=str))
@@ -64,9 +70,11 @@ class Store:
             _remove_leftovers(path)
             if not (path / MANIFEST).exists():
                 _write(path / MANIFEST, _encode(wanted), publish=_link)
-        stored = _read_manifest(path)
+        stored = _read_manifest(path, (FORMAT,))
         _compare(path, stored["settings"], wanted["settings"])
-        return cls(path, stored)
+        if not mixed:
+            _compare_makers(path, _maker(stored), _maker(wanted))
+        return cls(path, stored, _maker(wanted) if _maker(stored) != _maker(wanted) else {})
 
     @property
     def part_size(self) -> int:
@@ -83,6 +91,11 @@ class Store:
         Raises:
           UserError: the disk is full or the directory not writable; the other parts stay as they are.
         """
+        if self.stranger:
+            self.append(MAKERS, {"part": index, **self.stranger})
+        self._put_part(index, frame)
+
+    def _put_part(self, index: int, frame: pl.DataFrame) -> None:
         buffer = io.BytesIO()
         frame.write_parquet(buffer)
         self.put(f"part-{index:05d}.parquet", buffer.getvalue())
@@ -113,7 +126,7 @@ class Store:
             part = _read_parts([paths[index]])
             full = table.join(part.select("row"), on="row", how="semi", maintain_order="left")
             if not full.equals(part):
-                self.write(index, full)
+                self._put_part(index, full)
         return True
 
     def put(self, name: str, content: bytes) -> None:
@@ -196,7 +209,7 @@ def _encode(manifest: dict[str, Any]) -> bytes:
     return (json.dumps(manifest, indent=2, default=str) + "\n").encode()
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
+def _read_manifest(path: Path, formats: tuple[int, ...] = READABLE) -> dict[str, Any]:
     try:
         manifest = json.loads((path / MANIFEST).read_bytes())
     except FileNotFoundError:
@@ -207,21 +220,41 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise UserError(f"cannot read {path / MANIFEST}: {error.strerror}") from None
     if not isinstance(manifest, dict) or not {"format", "settings", "part_size"} <= manifest.keys():
         raise UserError(f"{path / MANIFEST} was not written by jaxnas; use another directory")
-    if manifest["format"] != FORMAT:
+    if manifest["format"] not in formats:
+        reads = " or ".join(map(str, formats))
         raise UserError(
-            f"{path} has format {manifest['format']}, this version reads format {FORMAT}; use another directory"
+            f"{path} has format {manifest['format']}, this version {'reads' if len(formats) > 1 else 'goes on with'}"
+            f" format {reads}; use another directory, or the version of jaxnas that made it"
         )
     return manifest
 
 
+def _maker(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return what the bits of a score depend on beside the settings, with names such as `versions.jax`."""
+    made = _flatten({name: manifest[name] for name in ("versions", "arithmetic") if name in manifest})
+    made.pop("versions.python", None)
+    return made
+
+
 def _compare(path: Path, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
     old, new = _flatten(stored), _flatten(wanted)
-    names = [name for name in {**old, **new} if (name in old) != (name in new) or old.get(name) != new.get(name)]
-    if names:
+    if names := _differing(old, new):
         raise UserError(
             f"{path} was made with {_show(old, names)}, this command says {_show(new, names)}; "
             "use another --out or the same settings"
         )
+
+
+def _compare_makers(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    if names := _differing(old, new):
+        raise UserError(
+            f"{path} was made with {_show(old, names)}, here is {_show(new, names)}, which makes other scores; "
+            "go on there, use another --out, or say --mixed: then makers.jsonl in it tells which part was made by what"
+        )
+
+
+def _differing(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    return [name for name in {**old, **new} if (name in old) != (name in new) or old.get(name) != new.get(name)]
 
 
 def _flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -9,7 +9,12 @@ from jax.extend import core
 
 
 def find_relus(apply: Callable[[Any, jax.Array], Any], params: Any, x: jax.Array) -> list[jax.Array]:
-    """Return the signs `[B, U]` of each ReLU (`max(., 0)`) that `apply(params, x)` runs on a batch `x` `[B, ...]`.
+    """Return the signs `[B, U]` of each ReLU that `relu_outputs` finds."""
+    return [output > 0 for output in relu_outputs(apply, params, x)]
+
+
+def relu_outputs(apply: Callable[[Any, jax.Array], Any], params: Any, x: jax.Array) -> list[jax.Array]:
+    """Return the outputs `[B, U]` of each ReLU (`max(., 0)`) that `apply(params, x)` runs on a batch `x` `[B, ...]`.
 
     Raises:
       ValueError: a ReLU is inside a loop or a branch, where it cannot be seen from outside.
@@ -17,7 +22,7 @@ def find_relus(apply: Callable[[Any, jax.Array], Any], params: Any, x: jax.Array
     closed, _ = jax.make_jaxpr(apply, return_shape=True)(params, x)
     found: list[jax.Array] = []
     _evaluate(closed.jaxpr, closed.consts, jax.tree.leaves((params, x)), found)
-    return [relu.reshape(x.shape[0], -1) > 0 for relu in found if relu.ndim and relu.shape[0] == x.shape[0]]
+    return [relu.reshape(x.shape[0], -1) for relu in found if relu.ndim and relu.shape[0] == x.shape[0]]
 
 
 def _evaluate(jaxpr: core.Jaxpr, consts: list[Any], args: list[Any], found: list[jax.Array]) -> list[Any]:

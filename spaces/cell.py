@@ -14,6 +14,7 @@ from flax import nnx
 
 from jaxnas.errors import UserError, unknown
 from jaxnas.network import Config
+from jaxnas.pinned import under_pinned
 from jaxnas.spaces.base import LISTABLE
 from jaxnas.spaces.cell_network import Cell, CellNetwork
 from jaxnas.spaces.draws import check_number, distinct, generator
@@ -113,6 +114,7 @@ class CellSpace(RowSpace):
         """Return the official string of an architecture `[E]`."""
         return self.decode_string([self.ops[int(k)] for k in arch])
 
+    @under_pinned
     def sample(self, key: jax.Array, n: int) -> np.ndarray:
         """Draw `n` different architectures `[n, E]` uniformly."""
         check_number(self.name, n, self.size)
@@ -132,6 +134,7 @@ class CellSpace(RowSpace):
                     rows.append(np.array([*arch[:edge], op, *arch[edge + 1 :]], np.int32))
         return np.stack(rows)
 
+    @under_pinned
     def mutate(self, key: jax.Array, arch: np.ndarray) -> np.ndarray:
         """Return one of the one-edge neighbours of `arch` `[E]`, uniformly."""
         neighbours = self.neighbours(arch)

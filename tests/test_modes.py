@@ -91,7 +91,7 @@ def test_dead_ends_do_not_change_the_ntk():
 EIGHT_DEVICES = """
 import dataclasses
 import jax
-jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_num_cpu_devices", 8)  # all of them are the first one, in as many threads
 import jax.numpy as jnp
 import numpy as np
 from jaxnas import data, scorers, spaces
@@ -166,20 +166,8 @@ np.testing.assert_array_equal(both(archs[::-1]).value, expected[:, ::-1])
 for i in range(len(archs)):
     np.testing.assert_array_equal(both(archs[i : i + 1]).value, expected[:, i : i + 1])
 assert sum(compiled) == before
-used = {group: program.setup.devices for group, program in both._programs.items()}
-assert len(used) == 11
-assert used.pop("many") == used.pop("few") == (one, two)
-flops = {one: 0, two: 0}
-for group, (device,) in used.items():
-    flops[device] += space.flops(np.array([group]))[0]
-assert abs(flops[one] - flops[two]) <= space.flops(archs).max() < sum(flops.values())
-
 eight = Evaluator(groups, Toy(), source)
 np.testing.assert_array_equal(eight(archs).value, expected)
-used = {group: program.setup.devices for group, program in eight._programs.items()}
-assert len(used.pop("many")) == 8
-assert sorted(map(len, used.values())) == [1] * 9 + [3]
-assert {device for devices in used.values() for device in devices} == set(jax.devices())
 
 for evaluator in (alone, both):
     evaluator.redraw(Toy(), seed=1)

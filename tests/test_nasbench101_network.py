@@ -111,7 +111,7 @@ def test_patterns_distinguish_the_same_inputs_as_the_modules_relus():
     """Four channels for three vertices, and one that feeds them: 2, 2, 1, 1; inputs on a line, not all in a region."""
     network, arch = SPACE.network("regions", 3), cells(3)[1]
     params, x = drawn(network), images(300, 1, 1, 1) * images(1, 3, 3, 1)
-    own = np.concatenate(jax.jit(lambda arch: network.patterns(params, arch, x))(arch)).T
+    own = np.concatenate(jax.jit(lambda arch: network.patterns(params, arch, x)[0])(arch)).T
     every = np.concatenate(find_relus(*pure(stand_alone(network, params, arch)), x), -1)
     counts = [len(np.unique(rows, axis=0)) for rows in (own, every, np.concatenate([own, every], -1))]
     assert 1 < counts[0] < 300

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import linen, nnx
 
-from jaxnas import spaces
+from jaxnas import data, spaces
 from jaxnas.errors import UserError
 from jaxnas.scorers import regions
 from jaxnas.scorers.regions import Regions, relu_signs
@@ -111,3 +111,25 @@ def test_models_that_cannot_be_counted():
 def test_options_are_checked(options):
     with pytest.raises(UserError):
         Regions(**options).check()
+
+
+@pytest.mark.parametrize("factor", [np.nan, np.inf, 1e38])
+def test_a_network_that_is_not_finite_has_no_regions(factor):
+    """Every pattern of NaN is the same: that would be one region, and `ok`."""
+    space, scorer = spaces.get("nasbench201"), Regions(batches=1, samples=20)
+    network = space.network("regions", **scorer.config())
+    params = network.init(jax.random.key(0))
+    spoilt = jax.tree.map(lambda leaf: leaf * factor if leaf.ndim > 1 else leaf, params)
+    inputs = scorer.draw(data.load("synthetic"), np.random.default_rng(0))
+    arch = space.encode(space.example)
+    scores = [np.asarray(scorer.measure(network, weights, arch, inputs, None)) for weights in (params, spoilt)]
+    found = scorer.finish(np.stack(scores))
+    assert found.status.tolist() == [Status.ok, Status.nonfinite]
+    assert found.value[0] > 1 and np.isnan(found.value[1])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_nor_has_a_function_that_is_not_finite(bad):
+    weights = jnp.ones((3, 4)).at[0, 0].set(bad)
+    score = jax.jit(lambda w: regions(lambda w, x: jax.nn.relu(x @ w), w, jnp.ones((5, 3))))(weights)
+    assert score.status == Status.nonfinite and jnp.isnan(score.value)

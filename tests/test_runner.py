@@ -1,5 +1,6 @@
 """Common random numbers: a score depends on the seed and the repeat, not on what else is scored and how."""
 
+import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -266,7 +267,7 @@ def test_hands_are_dealt_evenly(number, devices):
 
 
 class Later:
-    """Stands in for an array on a device: `get()` is called when the host waits for it."""
+    """Stands in for an array on a device: `get()` is called when somebody waits for it."""
 
     def __init__(self, get):
         self.get = get
@@ -276,11 +277,13 @@ class Later:
 
 
 def test_launch_does_not_wait(archs, whole):
-    measure, waited = Evaluator(SPACE, Toy(), SOURCE, batch=2), []
-    program = measure.program().compiled
-    measure.program().compiled = lambda *args: Later(lambda: (waited.append(1), program(*args))[1])
+    measure, waited, go = Evaluator(SPACE, Toy(), SOURCE, batch=2, devices=jax.devices()), [], threading.Event()
+    program = measure.program()
+    execute = program.execute
+    program.execute = lambda *args: (go.wait(10), waited.append(1), execute(*args))[-1]
     wait = measure.launch(archs)
     assert waited == []
+    go.set()
     assert_same(wait(), whole)
     assert len(waited) == 3
 
@@ -300,18 +303,18 @@ def test_waiting_in_any_order(archs, whole):
 def with_little_memory(most, message="RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.", late=False):
     """Return an evaluator of batches of 16 that fails above `most`, when asked or `late`, and the sizes asked for."""
     evaluator = Evaluator(SPACE, Toy(), SOURCE, repeats=2, batch=16)
-    program, asked = evaluator.program().compiled, []
+    execute, asked = evaluator.program().execute, []
 
     def run_out():
         raise jax.errors.JaxRuntimeError(message)
 
-    def limited(params, archs, *others):
-        asked.append(len(archs) // len(evaluator.setup.devices))
+    def limited(program, params, archs, *others):
+        asked.append(len(archs))
         if asked[-1] <= most:
-            return program(params, archs, *others)
+            return execute(program, params, archs, *others)
         return Later(run_out) if late else run_out()
 
-    evaluator.program().compiled = limited
+    evaluator.program().execute = limited
     return evaluator, asked
 
 

@@ -153,7 +153,7 @@ def test_no_permission(tmp_path, monkeypatch):
         (b"\xff\xfe\x00", "not readable JSON"),
         (b"[]", "not written by jaxnas"),
         (b'{"name": "web app"}', "not written by jaxnas"),
-        (b'{"format": 99, "settings": {}, "part_size": 1}', "has format 99, this version reads format 2"),
+        (b'{"format": 99, "settings": {}, "part_size": 1}', "has format 99, this version (goes on with|reads) format "),
     ],
 )
 def test_manifest_of_something_else(tmp_path, content, message):
@@ -162,6 +162,58 @@ def test_manifest_of_something_else(tmp_path, content, message):
         Store.open(tmp_path, MANIFEST)
     with pytest.raises(UserError, match=message):
         read_scores(tmp_path)
+
+
+def test_a_run_that_did_not_record_its_arithmetic_is_read_and_not_resumed(store):
+    store.write(0, frame(0))
+    path = store.path / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
+    with pytest.raises(UserError, match="has format 2, this version goes on with format 3; use another directory"):
+        Store.open(store.path, MANIFEST)
+    assert read_scores(store.path)[0].equals(frame(0))
+
+
+# --- what else decides the bits of a score ---------------------------------------------------------------------------
+
+MADE = MANIFEST | {
+    "versions": {"python": "3.11.1", "jaxnas": "1.0", "jax": "0.10.2"},
+    "arithmetic": {"processor": "cpu A avx2", "parts": 1, "flags": ""},
+}
+OTHERS = {
+    "processor": MADE | {"arithmetic": MADE["arithmetic"] | {"processor": "cpu B avx512f"}},
+    "parts": MADE | {"arithmetic": MADE["arithmetic"] | {"parts": 2}},
+    "flags": MADE | {"arithmetic": MADE["arithmetic"] | {"flags": "--xla_cpu_enable_fast_math=true"}},
+    "jaxnas": MADE | {"versions": MADE["versions"] | {"jaxnas": "1.1"}},
+    "jax": MADE | {"versions": MADE["versions"] | {"jax": "0.11.0"}},
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_another_arithmetic_is_refused_by_name(tmp_path, name):
+    Store.open(tmp_path, MADE)
+    with pytest.raises(UserError, match=rf"was made with \w+\.{name}=.*, here is \w+\.{name}=.*say --mixed") as error:
+        Store.open(tmp_path, OTHERS[name])
+    assert "\n" not in str(error.value)
+
+
+def test_another_python_is_not(tmp_path):
+    Store.open(tmp_path, MADE)
+    Store.open(tmp_path, MADE | {"versions": MADE["versions"] | {"python": "3.12.0"}})
+
+
+def test_what_is_mixed_on_request_is_recorded_by_part(tmp_path):
+    own, other = Store.open(tmp_path, MADE), Store.open(tmp_path, OTHERS["processor"], mixed=True)
+    own.write(0, frame(0))
+    other.write(1, frame(1))
+    assert other.finish(range(2), with_rank)  # writes both again, and makes neither
+    (record,) = other.records("makers.jsonl")
+    assert record == {"part": 1, "arithmetic.processor": "cpu B avx512f"} | {
+        f"{group}.{name}": value
+        for group in ("versions", "arithmetic")
+        for name, value in MADE[group].items()
+        if name not in ("python", "processor")
+    }
+    assert Store.open(tmp_path, MADE).manifest["arithmetic"] == MADE["arithmetic"]
 
 
 @pytest.mark.parametrize("keep", [0, 3, 0.5, -1])

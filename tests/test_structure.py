@@ -21,6 +21,8 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "commands": "errors process",  # it imports the programs by name
     "user_file": "errors",
     "user_cache": "",
+    "pinned": "",
+    "devices": "errors pinned user_cache",
     "types": "",
     "ranks": "",
     "kernels": "",
@@ -29,7 +31,7 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "places": "kernels layers modules",
     "weights": "layers modules places",
     "network": "kernels layers places weights",
-    "spaces": "errors kernels layers modules network types user_file",
+    "spaces": "errors kernels layers modules network pinned types user_file",
     "image_files": "errors",
     "data": "errors image_files",
     "labelled": "data errors image_files",
@@ -41,10 +43,9 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "joins": "spaces",
     "measured": "errors joins spaces tables",
     "plots": "errors ranks",
-    "cli": "errors process user_file",
-    "devices": "errors user_cache",
-    "program": "data errors network scorers",
-    "runner": "data devices program scorers spaces types",
+    "cli": "devices errors pinned process user_file",
+    "program": "data devices errors network pinned scorers",
+    "runner": "data devices pinned program scorers spaces types",
     "options": "data devices errors labelled runner scorers spaces user_file",
     "score": "cli commands data errors joins options process runner scorers spaces store tables types",
     "search": "cli commands data errors joins learn measured network options plots process program ranks runner "
@@ -53,7 +54,7 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "predict": "cli commands correlate errors joins learn measured process ranks score spaces store tables",
     "search_signals": "cli commands data devices errors measured options process runner scorers search spaces store",
     "supernet": "cli commands devices errors joins labelled measured network options plots process runner score "
-    "scorers spaces store",
+    "scorers spaces store types",
     "__main__": "commands",
     "__init__": "data errors runner scorers spaces types",
 }

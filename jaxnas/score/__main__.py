@@ -59,7 +59,7 @@ def score(config: Score) -> None:
         **provenance(source),
         "seconds": 0.0,
     }
-    store = Store.open(config.out, manifest)
+    store = Store.open(config.out, manifest, mixed=config.mixed)
     everything = range(-(-len(work.representatives) // store.part_size))
     mine, present = everything[shard::shards], store.parts()
     todo = [part for part in mine if part not in present]

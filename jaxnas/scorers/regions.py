@@ -13,8 +13,8 @@ import numpy as np
 
 from jaxnas.data import Source
 from jaxnas.errors import UserError
-from jaxnas.kernels.patterns import count_distinct, count_distinct_on_host, pack_bits
-from jaxnas.kernels.relus import find_relus
+from jaxnas.kernels.patterns import WORD, count_distinct, count_distinct_on_host, pack_bits
+from jaxnas.kernels.relus import relu_outputs
 from jaxnas.network import Network
 from jaxnas.scorers.ntk import INITS, Apply
 from jaxnas.types import Finished, Score, Status
@@ -28,20 +28,27 @@ def relu_signs(apply: Apply, params: Any, x: jax.Array) -> jax.Array:
     Raises:
       ValueError: there is no ReLU, or one is inside a loop or a branch, where it cannot be seen from outside.
     """
-    signs = find_relus(apply, params, x)
-    if not signs:
+    return _outputs(apply, params, x) > 0
+
+
+def _outputs(apply: Apply, params: Any, x: jax.Array) -> jax.Array:
+    outputs = relu_outputs(apply, params, x)
+    if not outputs:
         raise ValueError("apply has no ReLU (max with 0) over the batch, so it has no linear regions to count")
-    return jnp.concatenate(signs, -1)
+    return jnp.concatenate(outputs, -1)
 
 
 def regions(apply: Apply, params: Any, x: jax.Array) -> Score:
     """Return the number of distinct ReLU sign patterns of `apply(params, x)` over the batch `x` `[B, ...]`.
 
-    Pure; works under `jit` and `vmap`. `saturated` says that all B patterns differ: use more or smaller inputs.
+    Pure; works under `jit` and `vmap`. `saturated` says that all B patterns differ: use more or smaller inputs;
+    `nonfinite`, without a value, that a ReLU returns NaN or infinity.
     """
-    count = count_distinct(pack_bits(relu_signs(apply, params, x).T))
-    status = jnp.where(count < x.shape[0], Status.ok, Status.saturated).astype(jnp.int32)
-    return Score(count.astype(jnp.float32), status, {})
+    outputs = _outputs(apply, params, x)
+    count = count_distinct(pack_bits((outputs > 0).T))
+    status = jnp.where(count < x.shape[0], Status.ok, Status.saturated)
+    status = jnp.where(jnp.isfinite(outputs).all(), status, Status.nonfinite).astype(jnp.int32)
+    return Score(jnp.where(status == Status.nonfinite, jnp.nan, count.astype(jnp.float32)), status, {})
 
 
 @dataclass(frozen=True)
@@ -82,11 +89,12 @@ class Regions:
         return source.patches(rng, self.batches * self.samples).reshape(self.batches, self.samples, 3, 3, 1)
 
     def measure(self, network: Network, params: Any, arch: jax.Array, inputs: jax.Array, key: jax.Array) -> jax.Array:
-        """Return the packed patterns `[W, batches, samples]` of one architecture."""
+        """Return words `[1 + W, batches, samples]`: 0 where the network is not finite, and the packed patterns."""
         params = network.sized(params, arch)
 
         def words(x: jax.Array) -> jax.Array:
-            return pack_bits(*network.patterns(params, arch, x))
+            signs, finite = network.patterns(params, arch, x)
+            return pack_bits(jnp.broadcast_to(finite, (WORD, len(x))), *signs)
 
         if self.floats(network) <= CACHED:
             return jnp.stack([words(x) for x in inputs], 1)
@@ -97,7 +105,8 @@ class Regions:
         return network.activations(self.samples)
 
     def finish(self, words: np.ndarray) -> Finished:
-        """Turn the patterns `[N, W, batches, samples]` of a batch into values and statuses, on the host."""
-        counts = count_distinct_on_host(words.reshape(*words.shape[:2], -1))
-        full = counts >= self.batches * self.samples
-        return Finished(counts.astype(np.float64), np.where(full, Status.saturated, Status.ok), {})
+        """Turn the words `[N, 1 + W, batches, samples]` of a batch into values and statuses, on the host."""
+        finite, patterns = words[:, 0].all((1, 2)), words[:, 1:]
+        counts = count_distinct_on_host(patterns.reshape(*patterns.shape[:2], -1))
+        status = np.where(counts >= self.batches * self.samples, Status.saturated, Status.ok)
+        return Finished(np.where(finite, counts, np.nan), np.where(finite, status, Status.nonfinite), {})

@@ -52,8 +52,13 @@ def init_heads(key: jax.Array, widths: Sequence[int], channels: Sequence[int]) -
     """Draw the heads: scale 1, bias 0, 1x1 kernel and offset U(+-1 / sqrt(C_in)), from C_in to C_l channels."""
 
     def head(key: jax.Array, width: int, out: int) -> Params:
-        flat = jax.random.uniform(key, (width + 1, out), minval=-1) * width**-0.5
-        return {"scale": jnp.ones(width), "bias": jnp.zeros(width), "kernel": flat[:-1], "offset": flat[-1]}
+        flat = jax.random.uniform(key, (width + 1, out), jnp.float32, minval=-1) * width**-0.5
+        return {
+            "scale": jnp.ones(width, jnp.float32),
+            "bias": jnp.zeros(width, jnp.float32),
+            "kernel": flat[:-1],
+            "offset": flat[-1],
+        }
 
     return [head(k, w, c) for k, w, c in zip(jax.random.split(key, len(widths)), widths, channels, strict=True)]
 
@@ -89,7 +94,7 @@ def fit(taps: Taps, params: Any, heads: list[Params], problem: Problem, *, steps
     weights = (params, heads)
     seen = jax.eval_shape(lambda: loss(weights, problem.images, None, SCORE_WEIGHTS)[1])
     running = jax.tree.map(
-        lambda m: Moments(jnp.zeros(m.mean.shape), jnp.ones(m.variance.shape)), seen, is_leaf=_is_moments
+        lambda m: Moments(jnp.zeros_like(m.mean), jnp.ones_like(m.variance)), seen, is_leaf=_is_moments
     )
     start = (weights, optimiser.init(weights), running)
     (weights, _, running), _ = jax.lax.scan(step, start, jnp.arange(steps))
@@ -248,7 +253,7 @@ def _head(head: Params, x: jax.Array, target: jax.Array, running: Moments | None
 
 def _noise(task: Task | None, key: jax.Array, shape: tuple[int, ...]) -> Callable[[jax.Array], jax.Array]:
     if task is None:
-        return lambda step: jnp.zeros(shape)
+        return lambda step: jnp.zeros(shape, jnp.float32)
     return lambda step: noise(task, jax.random.fold_in(key, step), shape)
 
 

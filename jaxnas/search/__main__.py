@@ -104,7 +104,7 @@ def search(config: Search) -> str | None:
     settings = {**by.settings, "method": config.method, **method.options}
     name = re.sub(r"(\.py)?:", "-", Path(spaces.name_of(config.space)).name)  # own_space-space, darts-cifar10
     path = config.out or f"runs/search-{name}-{config.method}-seed{config.seed}"
-    store = Store.open(path, {"settings": settings, "part_size": method.batch, **about})
+    store = Store.open(path, {"settings": settings, "part_size": method.batch, **about}, mixed=config.mixed)
     if by.function is not None:
         by.function.keep(store)
     log = Log(store)

@@ -25,6 +25,7 @@ from jaxnas.supernet.guides import uniform
 from jaxnas.supernet.options import Supernet
 from jaxnas.supernet.ranking import Ranking
 from jaxnas.supernet.training import State, Trainer
+from jaxnas.types import Status
 
 PARTS = ("train", "hinge", "ranking")
 PAPER, COST = "Guo et al. (SPOS, ECCV 2020)", "one training for all"
@@ -53,7 +54,8 @@ def supernet(config: Supernet) -> None:
     scorers = {name: {"sign": sign, "paper": PAPER, "cost": COST} for name, sign in SCORES.items()}
     manifest = {"settings": config.settings(arm, data), "part_size": 1, **provenance(data)}
     manifest |= {"rows": known.counts()} if known is not None else {}
-    store = Store.open(config.out, manifest | {"scorers": scorers | describe(dict(COUNTS))})
+    manifest |= {"scorers": scorers | describe(dict(COUNTS))}
+    store = Store.open(config.out, manifest, mixed=config.mixed)
     with _bar() as bar:
         state, curves = _train(config, trainer, store, bar)
         _write_curves(store, curves)
@@ -114,12 +116,16 @@ def _rank(space: Space, ranking: Ranking, state: State, archs: np.ndarray, bar: 
         found.append(np.stack(scores))
         bar.update(task, advance=len(scores[0]))
     accuracy, loss = np.concatenate(found, 1).astype(np.float64)
+    finite = np.isfinite(loss)  # the accuracy of logits that are not is that of always saying 0
+    status = [Status(s).name for s in np.where(finite, Status.ok, Status.nonfinite)]
     return pl.DataFrame(
         {
             "row": np.arange(len(archs)),
             "arch": [space.decode(arch) for arch in archs],
-            "supernet_accuracy": accuracy,
-            "supernet_loss": loss,
+            "supernet_accuracy": pl.Series(np.where(finite, accuracy, np.nan)).fill_nan(None),
+            "supernet_accuracy_status": status,
+            "supernet_loss": pl.Series(np.where(finite, loss, np.nan)).fill_nan(None),
+            "supernet_loss_status": status,
             "params": space.params(archs).astype(np.float64),
             "flops": space.flops(archs).astype(np.float64),
         }
@@ -142,9 +148,10 @@ def _bar() -> Progress:
 
 
 def _report(store: Store, curves: Curves) -> None:
-    table = store.read().sort("supernet_accuracy", descending=True)
+    table = store.read().sort("supernet_accuracy", descending=True, nulls_last=True)
     seconds = sum(record["seconds"] for record in curves)
     print(f"{len(curves)} epochs in {seconds:.1f} s; {len(table)} architectures ranked; best by supernet_accuracy:")
     for row in table.head(BEST).iter_rows(named=True):
-        print(f"  {row['supernet_accuracy']:.4f}  {row['arch']}")
+        accuracy = row["supernet_accuracy"]
+        print(f"  {row['supernet_accuracy_status'] if accuracy is None else format(accuracy, '.4f')}  {row['arch']}")
     print(f"written to {store.path}; compare: jaxnas correlate {store.path} TABLE --target COLUMN")

@@ -29,6 +29,8 @@ class Supernet:
 
     out: str
     """Directory for the table (Parquet), the curves, the checkpoints and manifest.json."""
+    mixed: bool = False
+    """Go on in an --out that another kind of processor, other XLA_FLAGS or other versions began."""
     data: str
     """Labelled images: `tfds:cifar10` (any TFDS image classification, optionally `:split`), a .npz file with `images`
     and `labels`, or `synthetic` to try it out."""
