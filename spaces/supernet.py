@@ -21,7 +21,7 @@ class Preset(NamedTuple):
 
     prune_number: int = 1
     bn: Literal["batch", "frozen"] = "batch"
-    batch: int = 32  # the paper's appendix; with 72 it takes five times as long
+    batch: int = 32  # the paper's appendix; with 72 it takes about five times as long
     frozen: int = 72  # the official launcher
 
 

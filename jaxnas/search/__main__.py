@@ -50,8 +50,8 @@ class SearchNTK(NTK):
     bn: Literal["batch", "frozen"] | None = None  # type: ignore[assignment]
     """Derivative of batch normalisation: `batch` goes through the batch statistics (TE-NAS; as many backward passes as
     images), `frozen` holds them constant (fast; a search may end at 1x1 convolutions alone). By default `batch` with
-    --method prune on spaces of one cell (nasbench201: 140 to 175 core-seconds a search, with `frozen` 30 to 60),
-    otherwise `frozen` (pruning darts would take half a core-hour, with --prune.preset imagenet about two)."""
+    --method prune on spaces of one cell (120 to 175 core-seconds a search, with `frozen` 30 to 60), and on the others
+    and with other methods `frozen` (pruning darts would take half a core-hour, with --prune.preset imagenet two)."""
     images: int | None = None  # type: ignore[assignment]
     """Images in the batch; by default 72, with --method prune those of --prune.preset: on spaces of one cell 32 with
     `batch` (the paper's appendix) and 72 with `frozen`."""
