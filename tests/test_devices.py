@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax
@@ -37,26 +38,63 @@ def sizes(folder):
     return {path: path.stat().st_size for path in folder.rglob("*-cache")}
 
 
-def test_all_devices_or_the_first_ones():
-    assert devices.available() == tuple(jax.local_devices())
-    assert devices.available(1) == tuple(jax.local_devices()[:1])
+def test_a_cpu_is_named_once_for_each_core_or_as_often_as_asked():
+    cpu = jax.local_devices()[0]
+    assert devices.available() == (cpu,) * devices._cores()
+    assert devices.available(3) == (cpu,) * 3
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    number: int
+    platform: str = "gpu"
+    device_kind: str = "Fast"
+
+
+def test_accelerators_are_all_of_them_or_the_first_ones():
+    found = [Accelerator(0), Accelerator(1)]
+    assert devices.shared(found) == tuple(found)
+    assert devices.shared(found, 1) == (found[0],)
+    with pytest.raises(UserError, match=r"^--devices is 3, but there are 2: Fast$"):
+        devices.shared(found, 3)
 
 
 @pytest.mark.parametrize(
-    ("count", "says"),
-    [(0, "--devices is 0; it must be at least 1"), (-1, "--devices is -1"), (99, "--devices is 99, but there are 1: ")],
+    ("count", "says"), [(0, "--devices is 0; it must be at least 1"), (-1, "--devices is -1; it must be at least 1")]
 )
 def test_impossible_numbers_are_one_line(count, says):
-    with pytest.raises(UserError, match=says) as error:
+    with pytest.raises(UserError) as error:
         devices.available(count)
-    assert "\n" not in str(error.value)
+    assert str(error.value) == says
 
 
-def test_a_processor_is_divided_before_its_first_use():
-    code = "from jaxnas import devices; print(len(devices.available({})), len(devices.available({})))"
-    assert python("-c", code.format(3, 2), JAX_PLATFORMS="cpu").stdout.split() == ["3", "2"]
-    cores = str(devices._cores())
-    assert python("-c", code.format("", 1), JAX_PLATFORMS="cpu").stdout.split() == [cores, "1"]
+def test_a_command_that_starts_jax_gets_a_processor_of_one_thread():
+    """And gives the environment back."""
+    code = "import os; from jaxnas import devices; print(len(devices.available(3)), devices.parts(), dict(os.environ)"
+    assert python("-c", code + ".get('PJRT_NPROC'))", JAX_PLATFORMS="cpu").stdout.split() == ["3", "1", "None"]
+    own = python("-c", code + ".get('PJRT_NPROC'))", JAX_PLATFORMS="cpu", PJRT_NPROC="7")
+    assert own.stdout.split() == ["3", "1", "7"]
+
+
+def test_the_processor_is_named():
+    assert devices.processor().startswith(f"{jax.local_devices()[0].platform} ")
+    assert devices.arithmetic().keys() == {"processor", "parts", "flags"}
+
+
+def test_flags_that_change_arithmetic_are_told(monkeypatch):
+    monkeypatch.setenv(
+        "XLA_FLAGS", "--xla_dump_to=x --xla_cpu_enable_fast_math=true --xla_backend_optimization_level=0"
+    )
+    assert devices.arithmetic()["flags"] == "--xla_backend_optimization_level=0 --xla_cpu_enable_fast_math=true"
+
+
+@pytest.mark.parametrize("platforms", ["cuda", "gpu,cpu", "nonsense"])
+@pytest.mark.parametrize("command", [SCORE, SEARCH], ids=["score", "search"])
+def test_devices_that_jax_cannot_use_are_one_line(tmp_path, command, platforms):
+    done = python(*command, "--out", tmp_path / "out", JAX_PLATFORMS=platforms)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert f"JAX cannot use the devices of JAX_PLATFORMS={platforms}: " in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("option", ["--devices=0", "--batch-size=0"])
