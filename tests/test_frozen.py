@@ -17,11 +17,10 @@ FAST = {
     *(("nasbench201", score) for score in ("ntk", "ntk_batch", "regions", "regression")),
     ("transnas101_micro", "ntk"),
     ("transnas101_micro", "regions"),
-    ("nasbench_macro", "ntk"),
+    ("nasbench_macro", "regions"),
     ("nasbench101", "regions"),
     ("nats_size", "ntk"),
     ("darts", "regions"),
-    ("amoeba", "regions"),
 }
 WELL = 1e3  # condition numbers up to which the eigenvalues are good to four digits
 

@@ -10,7 +10,7 @@ import pytest
 from jaxnas import correlate, spaces
 from jaxnas.joins import distinct, match
 from jaxnas.measured import Target, read_measured
-from jaxnas.predict import main as predict
+from jaxnas.predict.command import main as predict
 from jaxnas.score.__main__ import main as score
 from jaxnas.search.oracle import Table
 from jaxnas.store import Store

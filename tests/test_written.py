@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from jaxnas.correlate import main as correlate
+from jaxnas.correlate.command import main as correlate
 from jaxnas.errors import UserError
 from jaxnas.score.__main__ import main as score
 from jaxnas.spaces import SPACES, cell_space, own
