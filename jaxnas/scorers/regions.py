@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxnas.data import Source
 from jaxnas.errors import UserError
-from jaxnas.kernels.patterns import WORD, count_distinct, count_distinct_on_host, pack_bits
+from jaxnas.kernels.patterns import count_distinct, count_distinct_on_host, pack_bits
 from jaxnas.kernels.relus import relu_outputs
 from jaxnas.network import Network
 from jaxnas.scorers.ntk import INITS, Apply
@@ -94,7 +94,7 @@ class Regions:
 
         def words(x: jax.Array) -> jax.Array:
             signs, finite = network.patterns(params, arch, x)
-            return pack_bits(jnp.broadcast_to(finite, (WORD, len(x))), *signs)
+            return jnp.concatenate([jnp.full((1, len(x)), finite, jnp.uint32), pack_bits(*signs)])
 
         if self.floats(network) <= CACHED:
             return jnp.stack([words(x) for x in inputs], 1)
@@ -106,7 +106,7 @@ class Regions:
 
     def finish(self, words: np.ndarray) -> Finished:
         """Turn the words `[N, 1 + W, batches, samples]` of a batch into values and statuses, on the host."""
-        finite, patterns = words[:, 0].all((1, 2)), words[:, 1:]
-        counts = count_distinct_on_host(patterns.reshape(*patterns.shape[:2], -1))
+        finite, patterns = words[:, 0, :, 0].all(-1), words.reshape(*words.shape[:2], -1)[:, 1:]
+        counts = count_distinct_on_host(patterns)
         status = np.where(counts >= self.batches * self.samples, Status.saturated, Status.ok)
         return Finished(np.where(finite, counts, np.nan), np.where(finite, status, Status.nonfinite), {})
