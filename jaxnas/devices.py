@@ -4,6 +4,7 @@ import functools
 import os
 import platform
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,22 +21,27 @@ Devices = tuple[jax.Device, ...]
 THREADS = "PJRT_NPROC"  # environment variable: threads of XLA's CPU backend, read once when JAX starts
 HARMLESS = ("--xla_dump", "--xla_force_host_platform_device_count", "--xla_cpu_multi_thread_eigen")  # for scores
 FLAGS = ("LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")  # environment variables like XLA_FLAGS
+UNPINNED = {  # settings of JAX that decide the numbers or their last bits, and have no public context manager
+    "jax_random_seed_offset": 0,
+    "jax_disable_most_optimizations": False,
+    "jax_exec_time_optimization_effort": 0.0,
+    "jax_memory_fitting_effort": 0.0,
+    "jax_optimization_level": "UNKNOWN",
+}
 VECTORS = ("avx512f", "avx2", "avx", "sse4_2", "sve", "asimd")  # extensions of processors, the widest first
 
 
 def available(count: int | None = None) -> Devices:
     """Return `count` devices, by default all: the accelerators, or else the CPU once for each of its cores.
 
-    It starts JAX, if it does not run yet, so that XLA's CPU backend has one thread: by their number, XLA's compiler
-    decides how it divides the operations, and so in which order it sums (see `parts`). Several architectures are run
-    on as many threads of ours.
+    It starts JAX by `start`. Several architectures are run on as many threads of ours.
 
     Raises:
       UserError: fewer than `count` accelerators.
     """
     if count is not None and count < 1:
         raise UserError(f"--devices is {count}; it must be at least 1")
-    _start()
+    start()
     return shared(jax.local_devices(), count)
 
 
@@ -48,7 +54,12 @@ def shared(found: Sequence[jax.Device], count: int | None = None) -> Devices:
     return tuple(found[:count])
 
 
-def _start() -> None:
+def start() -> None:
+    """Start JAX, if it does not run yet, so that XLA's CPU backend has one thread.
+
+    By their number, XLA's compiler decides how it divides the operations, and so in which order it sums (see `parts`).
+    A command does so before it runs files of the user's, which may start JAX otherwise.
+    """
     before = os.environ.get(THREADS)
     try:
         jax.config.update("jax_num_cpu_devices", 1)
@@ -91,8 +102,10 @@ def processor() -> str:
 
 
 def arithmetic() -> dict[str, Any]:
-    """Return what decides the last bits of a score beside its settings and versions: processor, parts, flags of XLA."""
+    """Return what decides the last bits of a score beside its settings and versions: processor, parts, flags."""
     flags = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if not flag.startswith(HARMLESS)]
+    now = jax.config.values
+    flags += [f"{name}={now[name]}" for name, usual in UNPINNED.items() if now.get(name, usual) != usual]
     others = [f"{name}={os.environ[name]}" for name in FLAGS if name in os.environ]
     return {"processor": processor(), "parts": parts(), "flags": " ".join(sorted(flags) + others)}
 
@@ -114,7 +127,12 @@ def parts() -> int:
     """
     if jax.local_devices()[0].platform != "cpu":
         return 1
-    compiled = jax.jit(jnp.tanh).lower(jax.ShapeDtypeStruct((1024, 1024), jnp.float32)).compile()
+
+    def probe(x: jax.Array) -> jax.Array:
+        return jnp.tanh(x)
+
+    probe.__name__ = f"probe_{os.getpid()}_{time.time_ns()}"  # JAX's cache on the disk does not know of threads
+    compiled = jax.jit(probe).lower(jax.ShapeDtypeStruct((1024, 1024), jnp.float32)).compile()
     found = re.findall(r'outer_dimension_partitions":\["(\d+)"', compiled.as_text() or "")
     return max(map(int, found), default=1)
 

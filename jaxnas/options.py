@@ -18,7 +18,7 @@ from jaxnas.scorers import NTK, Measured, Regions, Regression, Scorer, Sequences
 from jaxnas.spaces import Space, name_of
 from jaxnas.user_file import fingerprint
 
-PACKAGES = ("jaxnas", "jax", "jaxlib", "numpy")  # whose versions a run records
+PACKAGES = ("jaxnas", "jax", "jaxlib", "flax", "optax", "numpy")  # whose versions a run records
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,9 @@ class Evaluator:
       batch: architectures per device in a compiled batch; by default chosen by `program.batch_size`.
       devices: that share the work, by default all; each gets architectures of about the same FLOPs. Groups of fewer
         architectures than accelerators run on as many, the others meanwhile on the rest. A CPU, the first one that is
-        named, runs as many threads as CPUs are named (`devices.available` names it once for each core).
+        named, runs as many threads as CPUs are named (`devices.available` names it once for each core). On one kind of
+        processor the scores are the same bits on any number of threads, if `devices.start` started JAX, as the commands
+        do; where JAX ran before, they are those of its number of threads.
       mode: `loop` runs a device's architectures one after another, each op on its own (the default on a CPU),
         `dispatch` all at once, sorted by op (the default elsewhere).
     """

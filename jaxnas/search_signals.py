@@ -128,6 +128,7 @@ def read_labels(config: SearchSignals, space: Space) -> Labels:
 
 def search_signals(config: SearchSignals) -> None:
     """Run the command."""
+    devices.start()
     scorer = _scorer(config)
     space = spaces.get(config.space)
     if scorer.name in space.refusals:

@@ -21,10 +21,9 @@ import polars as pl
 
 from jaxnas.errors import UserError
 
-FORMAT = 3  # 2 did not record the arithmetic
-READABLE = (2, FORMAT)
+FORMAT = 3  # 2 did not record the arithmetic, and counted FLOPs otherwise
 MANIFEST = "manifest.json"
-MAKERS = "makers.jsonl"  # with `mixed`: what made each part that was not made by what the manifest names
+MAKERS = "makers.jsonl"  # with `mixed`: what made a part, the last line of each; of those not named, the manifest's
 _PART = re.compile(r"part-(\d{5,})\.parquet")
 _TMP = re.compile(r".+\.tmp-(?P<host>.+)-(?P<pid>\d+)")
 _STALE_SECONDS = 86_400  # when a temporary file of another machine counts as left behind
@@ -70,7 +69,7 @@ class Store:
             _remove_leftovers(path)
             if not (path / MANIFEST).exists():
                 _write(path / MANIFEST, _encode(wanted), publish=_link)
-        stored = _read_manifest(path, (FORMAT,))
+        stored = _read_manifest(path)
         _compare(path, stored["settings"], wanted["settings"])
         if not mixed:
             _compare_makers(path, _maker(stored), _maker(wanted))
@@ -91,8 +90,8 @@ class Store:
         Raises:
           UserError: the disk is full or the directory not writable; the other parts stay as they are.
         """
-        if self.stranger:
-            self.append(MAKERS, {"part": index, **self.stranger})
+        if self.stranger or (self.path / MAKERS).exists():
+            self.append(MAKERS, {"part": index, **(self.stranger or _maker(self.manifest))})
         self._put_part(index, frame)
 
     def _put_part(self, index: int, frame: pl.DataFrame) -> None:
@@ -209,7 +208,7 @@ def _encode(manifest: dict[str, Any]) -> bytes:
     return (json.dumps(manifest, indent=2, default=str) + "\n").encode()
 
 
-def _read_manifest(path: Path, formats: tuple[int, ...] = READABLE) -> dict[str, Any]:
+def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((path / MANIFEST).read_bytes())
     except FileNotFoundError:
@@ -220,11 +219,10 @@ def _read_manifest(path: Path, formats: tuple[int, ...] = READABLE) -> dict[str,
         raise UserError(f"cannot read {path / MANIFEST}: {error.strerror}") from None
     if not isinstance(manifest, dict) or not {"format", "settings", "part_size"} <= manifest.keys():
         raise UserError(f"{path / MANIFEST} was not written by jaxnas; use another directory")
-    if manifest["format"] not in formats:
-        reads = " or ".join(map(str, formats))
+    if manifest["format"] != FORMAT:
         raise UserError(
-            f"{path} has format {manifest['format']}, this version {'reads' if len(formats) > 1 else 'goes on with'}"
-            f" format {reads}; use another directory, or the version of jaxnas that made it"
+            f"{path} has format {manifest['format']}, this version reads format {FORMAT}; run the command that made it "
+            "again with another --out, or use the version of jaxnas that made it"
         )
     return manifest
 

@@ -67,7 +67,8 @@ class AnyNet(Space):
     datasets = NDS
     convention = (
         "multiply-adds of the convolutions and the classifier with its biases, five operations for each element of a "
-        "normalisation: NDS's own count (equal its ImageNet tables on all rows at hand)"
+        "normalisation: NDS's own count (equal to its ImageNet tables on all rows at hand, and on CIFAR-10 to three of "
+        "its entries)"
     )
     string_columns = (*STRINGS, "net")
     task = "resnet"

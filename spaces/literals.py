@@ -14,7 +14,7 @@ WRAPPERS = re.compile(
 QUOTED = re.compile(r"(?<=['\"])\s+(?=['\"])")
 GAP = re.compile(r"(?<=[\w.\]'\"])\s+(?=[\w.\[\-'\"])")  # where NumPy leaves out a comma
 INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
-ROW = re.compile(r"\[|(\w+\.)?(array|asarray|tensor)\(|[0-9\s,]+$")
+ROW = re.compile(r"\[|(\w+\.)?(array|asarray|tensor)\(|[0-9]+([\s,]+[0-9]+)+\s*,?$")
 FAILURES = (ValueError, TypeError, SyntaxError, RecursionError, MemoryError)
 
 

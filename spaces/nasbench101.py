@@ -63,7 +63,7 @@ class NASBench101(Space):
     dataset = "cifar10"
     convention = (
         "multiply-adds of the convolutions and the classifier, jaxnas's own count, as the benchmark publishes none "
-        "(#params equal its table on 42,362 cells)"
+        "(#params equal to its table on 42,362 cells)"
     )
     example = '{"matrix":[[0,1,1],[0,0,1],[0,0,0]],"ops":["input","conv3x3-bn-relu","output"]}'
 

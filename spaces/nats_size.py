@@ -46,7 +46,7 @@ class NATSSize(RowSpace):
     dataset = "cifar10"
     convention = (
         "multiply-adds of the convolutions and the classifier, and the classifier's biases: NATS-Bench's own count "
-        "(#params by its layers, FLOPs equal its published numbers of 4)"
+        "(#params by its layers, on CIFAR-10 FLOPs equal to its numbers of 4)"
     )
     order = staticmethod(lambda: np.arange(CHOICES**LAYERS))
     refusals: ClassVar[Mapping[str, str]] = {

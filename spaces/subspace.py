@@ -20,6 +20,7 @@ class Subspace(Space):
     def __init__(self, space: Space, archs: np.ndarray):
         self.space, self.archs = space, np.asarray(archs, np.int32)
         self.name, self.example = space.name, space.example
+        self.dataset, self.convention = space.dataset, space.convention
         self._rows: dict[bytes, int] = {}
         for forms in (self.archs, space.canonical(self.archs)):
             for row, arch in enumerate(np.asarray(forms, np.int32)):
@@ -33,6 +34,10 @@ class Subspace(Space):
             for place, arch in zip(missing, self.space.canonical(np.asarray(archs)[missing]), strict=True):
                 exact[place] = self._rows.get(np.asarray(arch, np.int32).tobytes(), -1)
         return np.array(exact, int)
+
+    @property
+    def counted(self) -> str:
+        return self.space.counted
 
     @property
     def size(self) -> int:

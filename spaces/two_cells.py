@@ -79,7 +79,8 @@ class TwoCells(Space):
     datasets = NDS
     convention = (
         "multiply-adds of the convolutions and the classifier, one operation for each input of a ReLU, a pooling's "
-        "window for each of its outputs: NDS's own count (equal its ImageNet tables on all rows at hand)"
+        "window for each of its outputs: NDS's own count (equal to its ImageNet tables on all rows at hand, and on "
+        "CIFAR-10 to one of its entries)"
     )
     string_columns = (*STRINGS, *COLUMNS)
     task = "darts"

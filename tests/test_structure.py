@@ -47,9 +47,9 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "program": "data devices errors network pinned scorers",
     "runner": "data devices pinned program scorers spaces types",
     "options": "data devices errors labelled runner scorers spaces user_file",
-    "score": "cli commands data errors joins options process runner scorers spaces store tables types",
-    "search": "cli commands data errors joins learn measured network options plots process program ranks runner "
-    "scorers spaces store table_files tables types user_file",
+    "score": "cli commands data devices errors joins options process runner scorers spaces store tables types",
+    "search": "cli commands data devices errors joins learn measured network options plots process program ranks "
+    "runner scorers spaces store table_files tables types user_file",
     "correlate": "cli commands errors measured plots process ranks spaces store tables user_file",
     "predict": "cli commands correlate errors joins learn measured process ranks score spaces store tables",
     "search_signals": "cli commands data devices errors measured options process runner scorers search spaces store",

@@ -364,3 +364,12 @@ def test_matrices_and_operations_in_columns_of_their_own():
             "module_operations": pl.Series([wrap(part["ops"]) for part in parts]),
         }
         np.testing.assert_array_equal(space.from_table(columns), archs)
+
+
+@pytest.mark.parametrize(
+    "name", ["nasbench201", "nasbench_macro", "nats_size", "transnas101_micro", "transnas101_macro"]
+)
+def test_every_string_of_a_small_space_is_read_back(name):
+    space = spaces.get(name)
+    archs = space.enumerate()
+    np.testing.assert_array_equal([space.encode(space.decode(arch)) for arch in archs], archs)

@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from jaxnas import cli, scorers, spaces
+from jaxnas import cli, devices, scorers, spaces
 from jaxnas.errors import UserError
 from jaxnas.options import Options, provenance
 from jaxnas.score import table
@@ -45,6 +45,7 @@ def score(config: Score) -> None:
     """Run the command."""
     started = time.time()
     shard, shards = _shard(config.shard)
+    devices.start()
     space = spaces.get(config.space)
     chosen = config.select(space)
     source = config.source()

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from jaxnas import cli, spaces
+from jaxnas import cli, devices, spaces
 from jaxnas.errors import UserError, unknown
 from jaxnas.options import provenance
 from jaxnas.runner import summarise
@@ -92,6 +92,7 @@ class Search(ObjectiveOptions):
 
 def search(config: Search) -> str | None:
     """Run the command; return what is not as asked."""
+    devices.start()
     space = spaces.get(config.space)
     config = _with_ntk(config, space)
     if config.plot is not None:

@@ -17,7 +17,7 @@ from jaxnas.score.table import describe, read_archs
 from jaxnas.scorers import COUNTS
 from jaxnas.spaces import Space
 from jaxnas.spaces.subspace import Subspace
-from jaxnas.store import Store
+from jaxnas.store import MAKERS, Store
 from jaxnas.supernet.arms import Landmarks
 from jaxnas.supernet.batches import Images
 from jaxnas.supernet.checkpoints import Checkpoints, Curves
@@ -54,7 +54,7 @@ def supernet(config: Supernet) -> None:
     scorers = {name: {"sign": sign, "paper": PAPER, "cost": COST} for name, sign in SCORES.items()}
     manifest = {"settings": config.settings(arm, data), "part_size": 1, **provenance(data)}
     manifest |= {"rows": known.counts()} if known is not None else {}
-    manifest |= {"scorers": scorers | describe(dict(COUNTS))}
+    manifest |= {"scorers": scorers | describe(dict(COUNTS)), "counted": space.counted}
     store = Store.open(config.out, manifest, mixed=config.mixed)
     with _bar() as bar:
         state, curves = _train(config, trainer, store, bar)
@@ -98,6 +98,8 @@ def _train(config: Supernet, trainer: Trainer, store: Store, bar: Progress) -> t
     epochs = config.recipe.epochs
     with Checkpoints(store.path / "checkpoints") as saved:
         state, curves = saved.restore(trainer.init())
+        if store.stranger:
+            store.append(MAKERS, {"from_epoch": len(curves), **store.stranger})
         task = bar.add_task("training", total=epochs, completed=len(curves), note="")
         for number in range(len(curves), epochs):
             state, record = trainer.epoch(state, number)
