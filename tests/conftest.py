@@ -17,6 +17,8 @@ import pytest
 from flax import nnx
 from jax.experimental.compilation_cache import compilation_cache
 
+from jaxnas import pinned
+
 TESTS = Path(__file__).parent
 DATA = Path(os.environ.get("JAXNAS_DATA", TESTS.parents[1] / "shared" / "data"))
 CLASSIFIER = {  # leaves of our head: their names in the interchange form
@@ -48,6 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     os.environ.setdefault("XLA_FLAGS", FLAGS)
     jax.config.update("jax_numpy_rank_promotion", "raise")
+    pinned.SETTINGS += (lambda: jax.numpy_rank_promotion("raise"),)  # which it would allow
     cache = tempfile.TemporaryDirectory(prefix="jaxnas-tests-", ignore_cleanup_errors=True)
     config.add_cleanup(cache.cleanup)
     os.environ["XDG_CACHE_HOME"] = cache.name

@@ -370,6 +370,6 @@ def test_matrices_and_operations_in_columns_of_their_own():
     "name", ["nasbench201", "nasbench_macro", "nats_size", "transnas101_micro", "transnas101_macro"]
 )
 def test_every_string_of_a_small_space_is_read_back(name):
-    space = spaces.get(name)
+    space = SPACES[name]
     archs = space.enumerate()
     np.testing.assert_array_equal([space.encode(space.decode(arch)) for arch in archs], archs)
