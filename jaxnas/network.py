@@ -158,19 +158,19 @@ class Network(ABC):
     def patterns(self, params: nnx.State, arch: jax.Array, x: jax.Array) -> tuple[list[jax.Array], jax.Array]:
         """Return the signs `[U, B]` of what ReLUs read, each tensor once, and whether the network is finite `[]`.
 
-        Signs are constant where no chosen op has a ReLU. NaN and infinity are looked for in the last tensor and, of the
-        first sample, in all: weights that are not finite show in every sample, and what overflows in one spoils the
-        moments of its batch.
+        Signs are constant where no chosen op has a ReLU. NaN and infinity are looked for in the moments of the last
+        tensor and, of the first sample, in all: weights that are not finite show in every sample, and what overflows in
+        one spoils the moments of its batch.
         """
         layout, module = self.config.layout, self.module(params)
         at = self.run(module, arch, records=True)
         last = self.features(at, arch, from_nhwc(x, layout))[-1]
-        head = self.places()[HEAD]
+        head, by = self.places()[HEAD], moments(last, layout)
         assert isinstance(head, Head)
-        _, active = head.activations(module.weights(HEAD), last, moments(last, layout))
+        _, active = head.activations(module.weights(HEAD), last, by)
         signs = [(tensor > 0) & used for tensor, used in at.read.values()] + [active > 0]
-        firsts = [jnp.where(used, tensor.take(0, layout.batch), 0) for tensor, used in at.read.values()]
-        finite = jnp.stack([jnp.isfinite(seen).all() for seen in (*firsts, active)]).all()
+        firsts = [jnp.where(used, _first(tensor, layout), 0) for tensor, used in at.read.values()]
+        finite = jnp.isfinite(jnp.concatenate([*firsts, _first(active, layout), *by])).all()
         return [jnp.moveaxis(s, layout.batch, -1).reshape(-1, x.shape[0]) for s in signs] + at.signs, finite
 
     def activations(self, images: int) -> int:
@@ -243,6 +243,11 @@ class Flow(NamedTuple):
 
     inputs: dict[Path, tuple[int, int, int]]
     taps: tuple[tuple[int, int, int], ...]
+
+
+def _first(x: jax.Array, layout: Layout) -> jax.Array:
+    """Return the first sample, flat."""
+    return jax.lax.index_in_dim(x, 0, layout.batch).ravel()
 
 
 @functools.lru_cache(maxsize=64)

@@ -89,12 +89,12 @@ class Regions:
         return source.patches(rng, self.batches * self.samples).reshape(self.batches, self.samples, 3, 3, 1)
 
     def measure(self, network: Network, params: Any, arch: jax.Array, inputs: jax.Array, key: jax.Array) -> jax.Array:
-        """Return words `[1 + W, batches, samples]`: 0 where the network is not finite, and the packed patterns."""
+        """Return the packed patterns `[W, batches, samples]` of one architecture; the first bit says: not finite."""
         params = network.sized(params, arch)
 
         def words(x: jax.Array) -> jax.Array:
             signs, finite = network.patterns(params, arch, x)
-            return jnp.concatenate([jnp.full((1, len(x)), finite, jnp.uint32), pack_bits(*signs)])
+            return pack_bits(jnp.full((1, len(x)), ~finite), *signs)
 
         if self.floats(network) <= CACHED:
             return jnp.stack([words(x) for x in inputs], 1)
@@ -105,8 +105,8 @@ class Regions:
         return network.activations(self.samples)
 
     def finish(self, words: np.ndarray) -> Finished:
-        """Turn the words `[N, 1 + W, batches, samples]` of a batch into values and statuses, on the host."""
-        finite, patterns = words[:, 0, :, 0].all(-1), words.reshape(*words.shape[:2], -1)[:, 1:]
-        counts = count_distinct_on_host(patterns)
+        """Turn the patterns `[N, W, batches, samples]` of a batch into values and statuses, on the host."""
+        counts = count_distinct_on_host(words.reshape(*words.shape[:2], -1))
         status = np.where(counts >= self.batches * self.samples, Status.saturated, Status.ok)
-        return Finished(np.where(finite, counts, np.nan), np.where(finite, status, Status.nonfinite), {})
+        broken = (words[:, 0, :, 0] & 1).any(-1)
+        return Finished(np.where(broken, np.nan, counts), np.where(broken, Status.nonfinite, status), {})
