@@ -1,6 +1,7 @@
 """Files of tables: what kinds there are, and their columns as they stand in the file."""
 
 import codecs
+import contextlib
 import csv
 import functools
 import gzip
@@ -10,7 +11,7 @@ import os
 import re
 import sys
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ KINDS = (*TEXT, ".json", ".jsonl", ".ndjson", ".parquet", ".arrow", ".feather", 
 GIVE = "give .csv, .tsv, .txt (one architecture a line), .json, .jsonl, .parquet, .arrow or .feather, or - for stdin"
 SEPARATORS = "\t;,"
 WHOLE_LINE = "\x1f"  # a separator that does not occur
+LONGEST = 2**31 - 1  # characters of a cell, as many as `csv` takes everywhere
 LIST = "arch"  # the column of a file that is a list of architectures
 
 
@@ -33,12 +35,12 @@ class Rows(NamedTuple):
     Attributes:
       frame: as they stand in the file; those of a text file are text.
       lines: of the file, from 1, in which the rows end; None where a file has no lines.
-      comma: numbers of a text file may have a decimal comma, since commas do not separate its columns.
+      separator: of the columns of a text file; empty where a file has none.
     """
 
     frame: pl.DataFrame
     lines: Sequence[int] | None = None
-    comma: bool = False
+    separator: str = ""
 
 
 def is_table(spec: str) -> bool:
@@ -122,11 +124,22 @@ def _text_rows(text: str, is_architecture: Callable[[str], bool]) -> Rows:
     if is_architecture(filled[0].strip()):
         numbers = [number for number, line in enumerate(lines, 1) if line.strip()]
         return Rows(pl.DataFrame({LIST: [line.strip() for line in filled]}), numbers)
-    separator = _separator(filled)
-    header, rows, numbers = _cells(lines, separator)
+    with _long_cells():
+        separator = _separator(filled)
+        header, rows, numbers = _cells(lines, separator)
     columns = zip(*rows, strict=True) if rows else [()] * len(header)
     frame = pl.DataFrame([pl.Series(n, c, dtype=pl.String) for n, c in zip(header, columns, strict=True)])
-    return Rows(frame, numbers, comma=separator in "\t;")
+    return Rows(frame, numbers, separator)
+
+
+@contextlib.contextmanager
+def _long_cells() -> Iterator[None]:
+    """Let cells be as long as they are: the module `csv` has a limit of 131,072 characters, for all of the process."""
+    before = csv.field_size_limit(LONGEST)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def _separator(filled: Sequence[str]) -> str:
