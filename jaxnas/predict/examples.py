@@ -14,7 +14,7 @@ from jaxnas.joins import distinct, match
 from jaxnas.learn.features import Pool, make_pool
 from jaxnas.measured import measured
 from jaxnas.score.table import read_archs
-from jaxnas.spaces import Space
+from jaxnas.spaces import Space, same_scores
 from jaxnas.store import read_scores
 from jaxnas.tables import Table, is_table, read_architectures
 
@@ -108,7 +108,7 @@ class Architectures:
         found = Given({}, {})
         for path in directories:
             scored, manifest = read_scores(path)
-            if space_of(path, manifest).name != self.space.name:
+            if not same_scores(space_of(path, manifest), self.space):
                 other = manifest["settings"]["space"]
                 raise UserError(f"{path} has scores of the space {other}, not of {self.space.name}")
             own = {name: sign for name, sign in signs(manifest, scored.columns).items() if name not in BASELINES}
