@@ -65,7 +65,7 @@ def read_rows(path: Path, is_architecture: Callable[[str], bool]) -> Rows:
         raise UserError(f"{path}: no such kind of file: {suffix}; {GIVE}")
     content = _content(path)
     readers: dict[str, Callable[[], Rows]] = {
-        **dict.fromkeys((".json", ".jsonl", ".ndjson"), lambda: Rows(_records(content, lines=suffix != ".json"))),
+        **dict.fromkeys((".json", ".jsonl", ".ndjson"), lambda: Rows(_records(content, is_architecture, suffix))),
         ".parquet": lambda: Rows(pl.read_parquet(io.BytesIO(content))),
         **dict.fromkeys((".arrow", ".feather", ".ipc"), lambda: Rows(pl.read_ipc(io.BytesIO(content)))),
     }
@@ -194,22 +194,33 @@ def _names(cells: Sequence[str]) -> list[str]:
     return names
 
 
-def _records(content: bytes, *, lines: bool) -> pl.DataFrame:
+def _records(content: bytes, is_architecture: Callable[[str], bool], suffix: str) -> pl.DataFrame:
     """Return the columns of JSON: objects, one for each row; columns; architectures; or a single architecture."""
     text = _decoded(content)
     try:
-        if lines:
+        if suffix != ".json":
             return _table([_parsed(line, n) for n, line in enumerate(text.splitlines(), 1) if line.strip()])
-        return _table(_parsed(text, 1))
+        found = _parsed(text, 1)
+        return _object(found, is_architecture) if isinstance(found, dict) else _table(found)
     except RecursionError:
         raise UserError("cannot be read: it is nested too deeply") from None
 
 
+def _object(found: dict[str, Any], is_architecture: Callable[[str], bool]) -> pl.DataFrame:
+    """Return the columns of an object: an architecture, columns (lists, or objects as pandas writes), or else a row."""
+    if LIST not in found and is_architecture(json.dumps(found)):
+        return _table([json.dumps(found)])
+    values = list(found.values())
+    lists = [value for value in values if isinstance(value, list)]
+    by_row = [value for value in values if isinstance(value, dict)]
+    if values and len(lists) == len(values) and (LIST in found or len(set(map(len, lists))) == 1):
+        return pl.DataFrame([_column(name.strip(), value) for name, value in found.items()])
+    if values and len(by_row) == len(values) and all(value.keys() == by_row[0].keys() for value in by_row):
+        return pl.DataFrame([_column(n.strip(), [v[row] for row in by_row[0]]) for n, v in found.items()])
+    return _table([found] if LIST in found else [json.dumps(found)])
+
+
 def _table(found: Any) -> pl.DataFrame:
-    if isinstance(found, dict) and isinstance(found.get(LIST), list):
-        return pl.DataFrame([_column(name, values) for name, values in found.items()])
-    if isinstance(found, dict):
-        found = [found] if LIST in found else [json.dumps(found)]
     if not isinstance(found, list):
         raise UserError("cannot be read: it is neither a list nor an object; give a list of objects, one for each row")
     if not all(isinstance(row, dict) for row in found):

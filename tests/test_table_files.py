@@ -94,6 +94,33 @@ def test_columns_of_architectures_in_any_spelling(tmp_path, column):
     assert len(read_architectures(tmp_path / "a.csv", SPACE).archs) == 1
 
 
+@pytest.mark.parametrize("column", ["arch", "arch_str", "Architecture"])
+@pytest.mark.parametrize("index", [None, ("0", "1", "2"), ("7", "3", "a")])
+def test_columns_in_json_may_have_any_name_and_pandas_index(tmp_path, column, index):
+    columns = {column: ARCHS, "acc": [88.2, None, 10]}
+    if index:
+        columns = {name: dict(zip(index, values, strict=True)) for name, values in columns.items()}
+        columns["acc"] = dict(reversed(columns["acc"].items()))
+    (tmp_path / "a.json").write_text(json.dumps(columns))
+    table = read_architectures(tmp_path / "a.json", SPACE)
+    assert [SPACE.decode(arch) for arch in table.archs] == ARCHS
+    np.testing.assert_array_equal(table.numbers("acc"), [88.2, np.nan, 10])
+
+
+@pytest.mark.parametrize("space", ["nasbench101", "nasbench_nlp"])
+def test_an_object_that_is_an_architecture_is_no_table(tmp_path, space):
+    own = spaces.get(space)
+    (tmp_path / "a.json").write_text(own.example)
+    assert read_architectures(tmp_path / "a.json", own).archs.tolist() == [own.encode(own.example).tolist()]
+
+
+def test_ragged_columns_in_json(tmp_path):
+    for columns in ({"arch": ARCHS, "acc": [1]}, {"arch": ARCHS, "n": 3}, {"arch_str": ARCHS, "acc": [1]}):
+        (tmp_path / "a.json").write_text(json.dumps(columns))
+        with pytest.raises(UserError, match=r"a\.json"):
+            read_architectures(tmp_path / "a.json", SPACE)
+
+
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
 
