@@ -1,6 +1,6 @@
 """One architecture, however it is written, is one architecture: what lists of them have in common."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,10 +20,18 @@ class Match(NamedTuple):
 
 
 def distinct(space: Space, archs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first rows `[n]` of the different ones of `archs` `[N, A]`, ascending, and who is which `[N]`."""
-    _, first, owner = np.unique(space.as_listed(archs), axis=0, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    return first[order], np.argsort(order)[owner.reshape(-1)]
+    """Return the first rows `[n]` of the different ones of `archs` `[N, A]`, ascending, and who is which `[N]`.
+
+    Where the benchmark lists one architecture of each class, those of a class are one.
+    """
+    return different(space.as_listed(archs))
+
+
+def different(archs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first rows `[n]` of the different ones of arrays `[N, A]`, ascending, and who is which `[N]`."""
+    numbers: dict[bytes, int] = {}
+    owner = np.array([numbers.setdefault(key, len(numbers)) for key in _keys(archs)], int)
+    return np.unique(owner, return_index=True)[1], owner
 
 
 def match(space: Space, archs: np.ndarray, known: np.ndarray, *, once: bool = False) -> Match:
@@ -51,6 +59,13 @@ def match(space: Space, archs: np.ndarray, known: np.ndarray, *, once: bool = Fa
 def _places(archs: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Return `[N]` the first row of `known` `[M, A]` that equals each of `archs` `[N, A]`, -1 for none."""
     places: dict[bytes, int] = {}
-    for row, arch in enumerate(np.ascontiguousarray(known, np.int32)):
-        places.setdefault(arch.tobytes(), row)
-    return np.array([places.get(arch.tobytes(), -1) for arch in np.ascontiguousarray(archs, np.int32)], int)
+    for row, key in enumerate(_keys(known)):
+        places.setdefault(key, row)
+    return np.array([places.get(key, -1) for key in _keys(archs)], int)
+
+
+def _keys(archs: np.ndarray) -> list[bytes]:
+    """Return the bytes of each of `archs` `[N, A]`."""
+    rows = np.ascontiguousarray(archs, np.int32)
+    whole: Any = rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize)))
+    return list(whole.ravel().tolist())

@@ -1,4 +1,4 @@
-"""Measurements values of architectures, from a table of the user's."""
+"""Measured values of architectures, from a table of the user's."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Target(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Measurements:
-    """Measurements values of different architectures.
+    """Measured values of different architectures.
 
     Attributes:
       archs: `[n, A]`, in the order of their first rows; where the benchmark lists one of a class, that one.

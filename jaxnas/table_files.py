@@ -1,6 +1,7 @@
 """Files of tables: what kinds there are, and their columns as they stand in the file."""
 
 import codecs
+import contextlib
 import csv
 import functools
 import gzip
@@ -10,7 +11,7 @@ import os
 import re
 import sys
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ KINDS = (*TEXT, ".json", ".jsonl", ".ndjson", ".parquet", ".arrow", ".feather", 
 GIVE = "give .csv, .tsv, .txt (one architecture a line), .json, .jsonl, .parquet, .arrow or .feather, or - for stdin"
 SEPARATORS = "\t;,"
 WHOLE_LINE = "\x1f"  # a separator that does not occur
+LONGEST = 2**31 - 1  # characters of a cell, as many as `csv` takes everywhere
 LIST = "arch"  # the column of a file that is a list of architectures
 
 
@@ -33,12 +35,12 @@ class Rows(NamedTuple):
     Attributes:
       frame: as they stand in the file; those of a text file are text.
       lines: of the file, from 1, in which the rows end; None where a file has no lines.
-      comma: numbers of a text file may have a decimal comma, since commas do not separate its columns.
+      separator: of the columns of a text file; empty where a file has none.
     """
 
     frame: pl.DataFrame
     lines: Sequence[int] | None = None
-    comma: bool = False
+    separator: str = ""
 
 
 def is_table(spec: str) -> bool:
@@ -63,7 +65,7 @@ def read_rows(path: Path, is_architecture: Callable[[str], bool]) -> Rows:
         raise UserError(f"{path}: no such kind of file: {suffix}; {GIVE}")
     content = _content(path)
     readers: dict[str, Callable[[], Rows]] = {
-        **dict.fromkeys((".json", ".jsonl", ".ndjson"), lambda: Rows(_records(content, lines=suffix != ".json"))),
+        **dict.fromkeys((".json", ".jsonl", ".ndjson"), lambda: Rows(_records(content, is_architecture, suffix))),
         ".parquet": lambda: Rows(pl.read_parquet(io.BytesIO(content))),
         **dict.fromkeys((".arrow", ".feather", ".ipc"), lambda: Rows(pl.read_ipc(io.BytesIO(content)))),
     }
@@ -122,11 +124,22 @@ def _text_rows(text: str, is_architecture: Callable[[str], bool]) -> Rows:
     if is_architecture(filled[0].strip()):
         numbers = [number for number, line in enumerate(lines, 1) if line.strip()]
         return Rows(pl.DataFrame({LIST: [line.strip() for line in filled]}), numbers)
-    separator = _separator(filled)
-    header, rows, numbers = _cells(lines, separator)
+    with _long_cells():
+        separator = _separator(filled)
+        header, rows, numbers = _cells(lines, separator)
     columns = zip(*rows, strict=True) if rows else [()] * len(header)
     frame = pl.DataFrame([pl.Series(n, c, dtype=pl.String) for n, c in zip(header, columns, strict=True)])
-    return Rows(frame, numbers, comma=separator in "\t;")
+    return Rows(frame, numbers, separator)
+
+
+@contextlib.contextmanager
+def _long_cells() -> Iterator[None]:
+    """Let cells be as long as they are: the module `csv` has a limit of 131,072 characters, for all of the process."""
+    before = csv.field_size_limit(LONGEST)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def _separator(filled: Sequence[str]) -> str:
@@ -181,22 +194,33 @@ def _names(cells: Sequence[str]) -> list[str]:
     return names
 
 
-def _records(content: bytes, *, lines: bool) -> pl.DataFrame:
+def _records(content: bytes, is_architecture: Callable[[str], bool], suffix: str) -> pl.DataFrame:
     """Return the columns of JSON: objects, one for each row; columns; architectures; or a single architecture."""
     text = _decoded(content)
     try:
-        if lines:
+        if suffix != ".json":
             return _table([_parsed(line, n) for n, line in enumerate(text.splitlines(), 1) if line.strip()])
-        return _table(_parsed(text, 1))
+        found = _parsed(text, 1)
+        return _object(found, is_architecture) if isinstance(found, dict) else _table(found)
     except RecursionError:
         raise UserError("cannot be read: it is nested too deeply") from None
 
 
+def _object(found: dict[str, Any], is_architecture: Callable[[str], bool]) -> pl.DataFrame:
+    """Return the columns of an object: an architecture, columns (lists, or objects as pandas writes), or else a row."""
+    if LIST not in found and is_architecture(json.dumps(found)):
+        return _table([json.dumps(found)])
+    values = list(found.values())
+    lists = [value for value in values if isinstance(value, list)]
+    by_row = [value for value in values if isinstance(value, dict)]
+    if values and len(lists) == len(values) and (LIST in found or len(set(map(len, lists))) == 1):
+        return pl.DataFrame([_column(name.strip(), value) for name, value in found.items()])
+    if values and len(by_row) == len(values) and all(value.keys() == by_row[0].keys() for value in by_row):
+        return pl.DataFrame([_column(n.strip(), [v[row] for row in by_row[0]]) for n, v in found.items()])
+    return _table([found] if LIST in found else [json.dumps(found)])
+
+
 def _table(found: Any) -> pl.DataFrame:
-    if isinstance(found, dict) and isinstance(found.get(LIST), list):
-        return pl.DataFrame([_column(name, values) for name, values in found.items()])
-    if isinstance(found, dict):
-        found = [found] if LIST in found else [json.dumps(found)]
     if not isinstance(found, list):
         raise UserError("cannot be read: it is neither a list nor an object; give a list of objects, one for each row")
     if not all(isinstance(row, dict) for row in found):

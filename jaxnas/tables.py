@@ -16,6 +16,7 @@ from jaxnas.table_files import Rows, read_rows
 from jaxnas.table_files import is_table as is_table
 
 MISSING = ("", "nan", "na", "n/a", "#n/a", "<na>", "null", "none", "-")  # in any case; what else is no number is text
+THOUSANDS = r"^[+-]?[1-9]\d{0,2}(,\d{3})+$"  # or, with one comma, decimals
 TRUTH = {"true", "false"}
 
 
@@ -114,6 +115,9 @@ def numbers(path: Path, table: pl.DataFrame, column: str) -> np.ndarray:
         raise UserError(f"{path}: {unknown('column', column, numeric)}")
     values, first = _as_numbers(table[found])
     if values is None:
+        if re.match(THOUSANDS, str(first).strip()):
+            remedy = "write thousands without commas, decimals with a point"
+            raise UserError(f"{path}: the column {found!r} holds {first!r}, thousands or decimals; {remedy}")
         kind = "true and false" if str(first).lower() in TRUTH else "text"
         raise UserError(f"{path}: the column {found!r} holds {kind}, no numbers; the first is {first!r}")
     return values.cast(pl.Float64).fill_null(np.nan).to_numpy()
@@ -130,17 +134,18 @@ def _typed(rows: Rows, text: Collection[str]) -> pl.DataFrame:
     stay = {_plain(name) for name in text}
 
     def of(column: pl.Series) -> pl.Series:
-        values = None if _plain(column.name) in stay else _as_numbers(column, comma=rows.comma)[0]
+        values = None if _plain(column.name) in stay else _as_numbers(column, separator=rows.separator)[0]
         return column if values is None else values
 
     return pl.DataFrame([of(column) for column in rows.frame.get_columns()])
 
 
-def _as_numbers(column: pl.Series, *, comma: bool = False) -> tuple[pl.Series | None, object]:
+def _as_numbers(column: pl.Series, *, separator: str = "") -> tuple[pl.Series | None, object]:
     """Return a column as numbers, or else None and the first of its values that is no number.
 
     Args:
-      comma: a decimal comma is read, where no value of the column has a point.
+      separator: of the columns of a text file. Where no value has a point, commas are decimal beside semicolons, and
+        beside tabs if one of them cannot separate thousands: `1,234` alone is either.
     """
     if column.dtype.is_numeric() or column.dtype == pl.Null:
         return column, None
@@ -151,7 +156,9 @@ def _as_numbers(column: pl.Series, *, comma: bool = False) -> tuple[pl.Series | 
     known = text.drop_nulls()
     if known.str.ends_with("%").all():
         text = text.str.strip_suffix("%").str.strip_chars()
-    if comma and not known.str.contains(".", literal=True).any():
+    commas = text.drop_nulls().filter(text.drop_nulls().str.contains(",", literal=True))
+    decimal = separator == ";" or (separator == "\t" and not commas.str.contains(THOUSANDS).all())
+    if decimal and not known.str.contains(".", literal=True).any():
         text = text.str.replace(r"^([+-]?\d+),(\d+)", "${1}.${2}")
     whole = text.str.contains(r"^[+-]?\d{1,18}$").all()
     values = text.cast(pl.Int64 if whole else pl.Float64, strict=False)

@@ -53,6 +53,12 @@ def name_of(spec: str) -> str:
     return spec if ".py:" in spec else get(spec).name
 
 
+def same_scores(one: Space, other: Space) -> bool:
+    """Say whether scores of one are scores of the other: they differ at most in the data set, so in their counts."""
+    first, second = (space.name.partition(":")[0] if space.datasets else space.name for space in (one, other))
+    return first == second
+
+
 @functools.cache
 def _built_in(name: str) -> Space:
     base, colon, dataset = name.partition(":")

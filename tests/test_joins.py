@@ -7,8 +7,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jaxnas import correlate, spaces
-from jaxnas.joins import distinct, match
+from jaxnas import spaces
+from jaxnas.correlate import command as correlate
+from jaxnas.joins import different, distinct, match
 from jaxnas.measured import Target, read_measured
 from jaxnas.predict.command import main as predict
 from jaxnas.score.__main__ import main as score
@@ -120,6 +121,28 @@ def test_a_cell_is_scored_once_and_counted_as_the_benchmark_does(tmp_path, cells
     assert score([*words, "--out", str(tmp_path / "two")]) == 0
     one, two = (pl.read_parquet(tmp_path / name / "*.parquet") for name in ("one", "two"))
     assert one["params"].to_list() == two["params"].to_list()
+
+
+def test_no_dedup_scores_cells_in_both_wordings(tmp_path, cells, capsys):
+    pl.DataFrame({"arch": [*cells[0], *cells[1], cells[0][0]]}).write_csv(tmp_path / "archs.csv")
+    words = ["--space", CELLS.name, "--scorers", "params", "--archs", str(tmp_path / "archs.csv")]
+    for name, options, number in (("apart", ["--no-dedup"], 2 * N), ("once", [], N)):
+        assert score([*words, *options, "--out", str(tmp_path / name)]) == 0
+        scored = pl.read_parquet(tmp_path / name / "*.parquet")["arch"]
+        wanted = [CELLS.encode(cell).tolist() for cell in [*cells[0], *cells[1]][:number]]
+        assert [CELLS.encode(cell).tolist() for cell in scored] == wanted
+        manifest = json.loads((tmp_path / name / "manifest.json").read_text())
+        assert manifest["rows"] == {"rows": 2 * N + 1, "repeats": 2 * N + 1 - number, "architectures": number}
+
+
+def test_different_arrays_in_their_order():
+    archs = np.random.default_rng(0).integers(-1, 2, (300, 4))
+    first, owner = different(archs)
+    _, expected, inverse = np.unique(archs, axis=0, return_index=True, return_inverse=True)
+    np.testing.assert_array_equal(first, np.sort(expected))
+    np.testing.assert_array_equal(archs[first][owner], archs)
+    np.testing.assert_array_equal(first[owner], expected[inverse.reshape(-1)])
+    assert [part.tolist() for part in different(archs[:0])] == [[], []]
 
 
 def test_itself_before_an_isomorphic_one_which_is_used_once():

@@ -166,6 +166,7 @@ def test_real_table(shared_data, tmp_path, capsys):
         (["--source-space", "darts"], "give both or neither"),
         (["--source-scores", "a"], "goes with --source-space"),
         ([*GRAPH, "--source-space", SPACE.name], "is the --space itself"),
+        ([*GRAPH, "--source-space", SPACE.name, "--space", f"{SPACE.name}:cifar10"], "is the --space itself"),
         ([*GRAPH, "--source-space", "dart", "--predict", "random:5"], "did you mean 'darts'"),
         (["--predict", "random:x"], "--predict random:x"),
         (["--predict", "nothing.csv"], "no such file"),
@@ -198,6 +199,14 @@ def test_scores_of_another_space_are_refused(files, capsys):
     assert "of the space darts, not of nasbench201" in capsys.readouterr().err
     assert run(files, "--scores", f"{files / 'run'},{files / 'run'}") == 2
     assert "give one of them" in capsys.readouterr().err
+
+
+def test_scores_do_not_depend_on_the_data_set_but_counts_do(files, capsys):
+    words = ["--scores", str(files / "run"), "--predict", str(files / "train.csv"), "--space"]
+    one, other = (result(capsys, files, *words, f"nasbench201:{dataset}") for dataset in ("cifar10", "cifar100"))
+    assert one["coverage"] == other["coverage"] == {"ntk": {"labelled": N, "asked-for": N}}
+    arch = np.stack([SPACE.encode(other["best"][0]["arch"])])
+    assert other["best"][0]["params"] == SPACE.on("cifar100").params(arch)[0] != SPACE.params(arch)[0]
 
 
 def test_scores_of_a_few_labels_are_refused_unless_told(files, capsys):

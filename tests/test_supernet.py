@@ -6,13 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import polars as pl
 import pytest
 
 from jaxnas import labelled
 from jaxnas.errors import UserError
 from jaxnas.measured import Target, read_measured
 from jaxnas.scorers import COUNTS
+from jaxnas.spaces import get
 from jaxnas.spaces.nasbench201 import NASBENCH201 as SPACE
+from jaxnas.store import Store
 from jaxnas.supernet.arms import Landmarks, Plain, Teacher
 from jaxnas.supernet.batches import Images, centred, random_crops, shuffled
 from jaxnas.supernet.checkpoints import Checkpoints
@@ -138,6 +141,18 @@ def test_landmarks_ascend_in_accuracy_whatever_the_order_of_the_file(tmp_path, l
 def test_unknown_teacher_is_one_clear_line(name, message):
     with pytest.raises(UserError, match=message):
         read_teacher(SPACE, name)
+
+
+def test_a_teacher_of_another_data_set_has_the_scores_but_not_the_counts(tmp_path):
+    strings = [SPACE.decode(arch) for arch in SAMPLE(jax.random.key(0), 3)]
+    frame = pl.DataFrame({"row": range(3), "arch": strings, "ntk": [1.0, 2, 3], "params": [1.0, 2, 3]})
+    manifest = {"settings": {"space": "nasbench201:cifar100"}, "scorers": {"ntk": {"sign": -1}, "params": {"sign": 1}}}
+    Store.open(tmp_path / "run", manifest | {"part_size": 3}).write(0, frame)
+    assert sorted(read_teacher(SPACE, f"{tmp_path / 'run'}:ntk").scores) == [-3, -2, -1]
+    with pytest.raises(UserError, match="counts the networks of nasbench201:cifar100; say --teacher params for nasb"):
+        read_teacher(SPACE, f"{tmp_path / 'run'}:params")
+    with pytest.raises(UserError, match="scores of the space nasbench201:cifar100, not of nats_size"):
+        read_teacher(get("nats_size"), f"{tmp_path / 'run'}:ntk")
 
 
 def test_crops_are_those_of_the_padded_image(data, images):

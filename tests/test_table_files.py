@@ -1,5 +1,6 @@
 """Files of tables: of every kind that people have, the same rows; what cannot be read is one line that says where."""
 
+import csv
 import gzip
 import io
 import json
@@ -93,6 +94,33 @@ def test_columns_of_architectures_in_any_spelling(tmp_path, column):
     assert len(read_architectures(tmp_path / "a.csv", SPACE).archs) == 1
 
 
+@pytest.mark.parametrize("column", ["arch", "arch_str", "Architecture"])
+@pytest.mark.parametrize("index", [None, ("0", "1", "2"), ("7", "3", "a")])
+def test_columns_in_json_may_have_any_name_and_pandas_index(tmp_path, column, index):
+    columns = {column: ARCHS, "acc": [88.2, None, 10]}
+    if index:
+        columns = {name: dict(zip(index, values, strict=True)) for name, values in columns.items()}
+        columns["acc"] = dict(reversed(columns["acc"].items()))
+    (tmp_path / "a.json").write_text(json.dumps(columns))
+    table = read_architectures(tmp_path / "a.json", SPACE)
+    assert [SPACE.decode(arch) for arch in table.archs] == ARCHS
+    np.testing.assert_array_equal(table.numbers("acc"), [88.2, np.nan, 10])
+
+
+@pytest.mark.parametrize("space", ["nasbench101", "nasbench_nlp"])
+def test_an_object_that_is_an_architecture_is_no_table(tmp_path, space):
+    own = spaces.get(space)
+    (tmp_path / "a.json").write_text(own.example)
+    assert read_architectures(tmp_path / "a.json", own).archs.tolist() == [own.encode(own.example).tolist()]
+
+
+def test_ragged_columns_in_json(tmp_path):
+    for columns in ({"arch": ARCHS, "acc": [1]}, {"arch": ARCHS, "n": 3}, {"arch_str": ARCHS, "acc": [1]}):
+        (tmp_path / "a.json").write_text(json.dumps(columns))
+        with pytest.raises(UserError, match=r"a\.json"):
+            read_architectures(tmp_path / "a.json", SPACE)
+
+
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
 
@@ -104,6 +132,40 @@ def column(tmp_path, *cells, name="acc"):
 @pytest.mark.parametrize("missing", ["", "nan", "NaN", "N/A", "NA", "n/a", "null", "None", "-", " "])
 def test_what_says_that_there_is_no_number(tmp_path, missing):
     np.testing.assert_array_equal(column(tmp_path, "94.2", missing, "1e1"), [94.2, np.nan, 10])
+
+
+@pytest.mark.parametrize(
+    ("separator", "cells", "values"),
+    [
+        (";", ("1,234", "12,345"), [1.234, 12.345]),
+        ("\t", ("94,2", "1,234", "7"), [94.2, 1.234, 7]),
+        ("\t", ("0,912", "0,934"), [0.912, 0.934]),
+        ("\t", ("1,234", "12,345"), None),
+        ("\t", ("7", "1,234,567", "-1,234"), None),
+        (",", ('"1,234"', '"5"'), None),
+    ],
+)
+def test_commas_are_decimal_where_they_cannot_separate_thousands(tmp_path, separator, cells, values):
+    path = tmp_path / "a.tsv"
+    path.write_text(
+        "\n".join(f"{arch}{separator}{cell}" for arch, cell in [("arch", "acc"), *(("x", c) for c in cells)])
+    )
+    table = read_table(path)
+    if values is None:
+        with pytest.raises(UserError, match=r"'acc' holds '1,234.*', thousands or decimals; write thousands"):
+            numbers(path, table, "acc")
+    else:
+        np.testing.assert_array_equal(numbers(path, table, "acc"), values)
+
+
+def test_cells_may_be_long(tmp_path):
+    before = csv.field_size_limit()
+    (tmp_path / "a.csv").write_text(f'arch,note,acc\n"8:8:8:8:8",{"x" * 200_000},93.1\n')
+    table = read_architectures(tmp_path / "a.csv", SPACE)
+    assert table.archs.tolist() == [[0] * 5] and table.numbers("acc").tolist() == [93.1]
+    (tmp_path / "b.csv").write_text("x" * 200_000 + "\n1\n")
+    assert len(read_table(tmp_path / "b.csv")) == 1
+    assert csv.field_size_limit() == before
 
 
 def test_percent_and_blanks(tmp_path):

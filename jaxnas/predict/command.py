@@ -107,7 +107,7 @@ def _check(config: Predict) -> None:
         raise UserError(f"--source needs the model graph, not {config.model}; leave out one of the two")
     if config.source_space is not None and config.source is None:
         raise UserError("--source-space says of which space the --source is; give both or neither")
-    if config.source_space == config.space:
+    if config.source_space is not None and spaces.name_of(config.source_space) == spaces.name_of(config.space):
         raise UserError(f"--source-space {config.space} is the --space itself; leave it out")
     if config.source_scores and config.source_space is None:
         raise UserError("--source-scores goes with --source-space; those of a source of the same space are in --scores")

@@ -10,11 +10,11 @@ import polars as pl
 
 from jaxnas.correlate.comparison import BASELINES, signs, space_of
 from jaxnas.errors import UserError
-from jaxnas.joins import match
+from jaxnas.joins import distinct, match
 from jaxnas.learn.features import Pool, make_pool
 from jaxnas.measured import measured
 from jaxnas.score.table import read_archs
-from jaxnas.spaces import Space
+from jaxnas.spaces import Space, same_scores
 from jaxnas.store import read_scores
 from jaxnas.tables import Table, is_table, read_architectures
 
@@ -59,11 +59,12 @@ class Architectures:
 
     @classmethod
     def join(cls, space: Space, lists: Sequence[np.ndarray]) -> "Architectures":
-        """Return the different ones of `lists` `[N_i, A]`."""
+        """Return the different ones of `lists` `[N_i, A]`, sorted, whatever the order of the lists."""
         together = np.concatenate(lists)
-        _, first, owner = np.unique(space.as_listed(together), axis=0, return_index=True, return_inverse=True)
+        first, owner = distinct(space, together)
+        order = np.lexsort(space.as_listed(together[first]).T[::-1])
         ends = np.cumsum([len(part) for part in lists])
-        return cls(space, together[first], tuple(np.split(owner.reshape(-1), ends[:-1])))
+        return cls(space, together[first[order]], tuple(np.split(np.argsort(order)[owner], ends[:-1])))
 
     def labels(self, table: Table, target: str, sign: int) -> Labels:
         """Return the labels of a table whose architectures are among these; see `measured`."""
@@ -107,7 +108,7 @@ class Architectures:
         found = Given({}, {})
         for path in directories:
             scored, manifest = read_scores(path)
-            if space_of(path, manifest).name != self.space.name:
+            if not same_scores(space_of(path, manifest), self.space):
                 other = manifest["settings"]["space"]
                 raise UserError(f"{path} has scores of the space {other}, not of {self.space.name}")
             own = {name: sign for name, sign in signs(manifest, scored.columns).items() if name not in BASELINES}
@@ -146,6 +147,6 @@ def asked_for(space: Space, spec: str, seed: int, key: str | None) -> tuple[np.n
         table = read_architectures(Path(spec), space, key)
         return table.archs, table
     try:
-        return read_archs(space, spec, seed), None
+        return read_archs(space, spec, seed).archs, None
     except UserError as error:
         raise UserError(str(error).replace("--archs", "--predict")) from None

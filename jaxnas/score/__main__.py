@@ -38,7 +38,7 @@ class Score(Options):
     """`i/N`: score every N-th part from the i-th (0 <= i < N); all shards may share one directory."""
     no_dedup: bool = False
     """Score isomorphic architectures one by one. By default one of each class is scored and the others get a copy of
-    the result (column `scored_as`)."""
+    the result (column `scored_as`); of a table of NAS-Bench-101, the first of each class counts alone."""
 
 
 def score(config: Score) -> None:
@@ -50,11 +50,12 @@ def score(config: Score) -> None:
     chosen = config.select(space)
     source = config.source()
     evaluators = config.evaluators(space, chosen, source)
-    archs = table.read_archs(space, config.archs, config.seed, config.key)
-    work = table.Work.plan(space, archs, evaluators.values(), dedup=not config.no_dedup)
+    listed = table.read_archs(space, config.archs, config.seed, config.key, dedup=not config.no_dedup)
+    work = table.Work.plan(space, listed.archs, evaluators.values(), dedup=not config.no_dedup)
     manifest = {
         "settings": config.settings(chosen, source) | work.settings(),
         "part_size": work.part_size,
+        "rows": listed.counts(),
         "scorers": table.describe(chosen),
         "counted": space.counted,
         **provenance(source),

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -12,7 +12,7 @@ import polars as pl
 
 from jaxnas import process
 from jaxnas.errors import UserError
-from jaxnas.joins import distinct
+from jaxnas.joins import different, distinct
 from jaxnas.runner import Evaluator, count, summarise
 from jaxnas.scorers import Count, Scorer, TeNas
 from jaxnas.spaces import Space
@@ -23,6 +23,17 @@ from jaxnas.types import Finished, Status
 PROGRAMS = 8  # that a part compiles, in the mean, where there are many: minutes of work, which are lost with the part
 DIGITS = 1000  # of numbers on the command line: Python reads 4,300
 ARCHS = "all, random:N, a table (.csv, .parquet, ...), an index of the benchmark, an architecture"
+
+
+class Listed(NamedTuple):
+    """The different architectures `[N, E]` of a list in its order, and how many rows it has."""
+
+    archs: np.ndarray
+    rows: int
+
+    def counts(self) -> dict[str, int]:
+        """Return what was read, for JSON."""
+        return {"rows": self.rows, "repeats": self.rows - len(self.archs), "architectures": len(self.archs)}
 
 
 @dataclass(frozen=True)
@@ -45,8 +56,8 @@ class Work:
     @classmethod
     def plan(cls, space: Space, archs: np.ndarray, evaluators: Iterable[Evaluator], *, dedup: bool) -> "Work":
         canonical = space.canonical(archs) if dedup else archs
-        _, first, owner = np.unique(canonical, axis=0, return_index=True, return_inverse=True)
-        order = np.argsort(first)
+        first, owner = different(canonical)
+        order = np.arange(len(first))
         size = len(order)
         for evaluator in evaluators:
             groups = evaluator.groups(canonical[first[order]])
@@ -66,12 +77,20 @@ class Work:
         }
 
 
-def read_archs(space: Space, spec: str, seed: int, key: str | None = None) -> np.ndarray:
-    """Return the architectures `[N, E]` that `all`, `random:N`, a table, an index or a string names.
+def read_archs(space: Space, spec: str, seed: int, key: str | None = None, *, dedup: bool = True) -> Listed:
+    """Return the architectures that `all`, `random:N`, a table, an index or a string names.
 
     Args:
       key: column of the table; None for what the space finds.
+      dedup: of a table, isomorphic architectures of which the benchmark lists one are one; else only equal ones are.
     """
+    if is_table(spec) and spec != "all" and not spec.startswith("random:"):
+        return _read_file(space, Path(spec), key, dedup=dedup)
+    archs = _named(space, spec, seed)
+    return Listed(archs, len(archs))
+
+
+def _named(space: Space, spec: str, seed: int) -> np.ndarray:
     if spec == "all":
         return space.enumerate()
     if spec.startswith("random:"):
@@ -79,8 +98,6 @@ def read_archs(space: Space, spec: str, seed: int, key: str | None = None) -> np
         if not is_number(number):
             raise UserError(f"--archs {spec[:30]}: {number[:30]!r} is not a number; say for instance random:100")
         return space.sample(jax.random.key(seed), int(number))
-    if is_table(spec):
-        return _read_file(space, Path(spec), key)
     try:
         return space.encode(spec)[None]
     except UserError as error:
@@ -206,13 +223,13 @@ def _one_repeat(scores: Finished) -> Finished:
     return Finished(scores.value[None], scores.status[None], {})
 
 
-def _read_file(space: Space, path: Path, key: str | None) -> np.ndarray:
-    """Return the different architectures `[N, A]` of a file in its order; say how many it lists again."""
+def _read_file(space: Space, path: Path, key: str | None, *, dedup: bool) -> Listed:
+    """Return the different architectures of a file; say how many it lists again."""
     try:
         archs = read_architectures(path, space, key).archs
     except UserError as error:
         raise UserError(f"--archs {error}") from None
-    first, _ = distinct(space, archs)
+    first, _ = distinct(space, archs) if dedup else different(archs)
     if again := len(archs) - len(first):
         process.say(f"note: {path}: {again:,} of {len(archs):,} rows repeat an architecture, which counts once")
-    return archs[first]
+    return Listed(archs[first], len(archs))

@@ -46,7 +46,7 @@ def supernet(config: Supernet) -> None:
     arm = config.arm(space, known)
     _say_what_is_missing(config, data, known)
     archs = _without(
-        space, read_archs(space, config.archs, config.seed), arm.archs if isinstance(arm, Landmarks) else None
+        space, read_archs(space, config.archs, config.seed).archs, arm.archs if isinstance(arm, Landmarks) else None
     )
     images, parts = Images.of(data), dict(zip(PARTS, data.split(config.seed, config.shares), strict=True))
     ranking = Ranking(network, images, parts["ranking"], batch=config.rank_batch, batches=config.rank_batches)

@@ -90,8 +90,11 @@ def read_teacher(space: Space, name: str) -> Counted | Scored:
     known = [own for own in manifest.get("scorers", {}) if own in table.columns]
     if score not in known:
         raise unknown("score", score, known)
-    if (other := spaces.get(manifest["settings"].get("space", space.name)).name) != space.name:
-        raise UserError(f"--teacher {name}: {directory} has scores of the space {other}, not of {space.name}")
+    other = spaces.get(manifest["settings"].get("space", space.name))
+    if not spaces.same_scores(other, space):
+        raise UserError(f"--teacher {name}: {directory} has scores of the space {other.name}, not of {space.name}")
+    if score in COUNTS and other.name != space.name:
+        raise UserError(f"--teacher {name} counts the networks of {other.name}; say --teacher {score} for {space.name}")
     everyone, table = table.height, table.drop_nulls(score)
     if table.height < everyone:
         process.say(f"note: --teacher {name}: {everyone - table.height:,} of {everyone:,} have no value")
