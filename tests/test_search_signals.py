@@ -530,7 +530,7 @@ def test_order_of_the_table_does_not_matter(fast, capsys, tmp_path, table):
         (["--batch-size", "0"], "--batch-size is 0"),
         (["--seed", "-1"], "--seed is -1"),
         (["--images", "1"], "at least 2 images"),
-        (["--devices", "99"], "--devices is 99, but there are"),
+        (["--devices", "0"], "--devices is 0; it must be at least 1"),
         (["--data", "syntetic"], "did you mean 'synthetic'?"),
         (["--labels", "none.csv"], "none.csv: no such file"),
     ],
