@@ -19,7 +19,7 @@ from bench import harness
 from bench.case import Options
 from bench.commands import CommandCase
 from bench.scorers import SEED, SPACE
-from jaxnas import data
+from jaxnas import data, devices
 from jaxnas.errors import UserError
 from jaxnas.network import Network
 from jaxnas.runner import Evaluator
@@ -103,7 +103,7 @@ def by_batch(case: CurveCase) -> dict[str, list[dict[str, Any]]]:
     order, source = representatives(), data.load("synthetic")
 
     def warm(scorer: Measured, batch: int) -> dict[str, Any]:
-        together = batch * len(jax.devices())
+        together = batch * len(devices.shared(jax.local_devices()))
         archs = np.resize(order, (-(-FEW // together) * together, order.shape[1]))
         evaluator = Evaluator(SPACE, scorer, source, seed=SEED, batch=batch)
         evaluator(archs)

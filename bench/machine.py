@@ -11,6 +11,8 @@ from typing import Any
 
 import jax
 
+from jaxnas import devices
+
 PACKAGES = ("jax", "jaxlib", "flax", "numpy", "torch")
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # of `ru_maxrss`, in bytes
 
@@ -29,7 +31,7 @@ def machine() -> dict[str, Any]:
     return {
         "backend": jax.default_backend(),
         "device": jax.devices()[0].device_kind,
-        "devices": len(jax.devices()),
+        "devices": len(devices.shared(jax.local_devices())),
         "processor": processor(),
         "cpus": os.cpu_count(),
         "load_average": os.getloadavg()[0],

@@ -20,7 +20,7 @@ from bench import harness, tables
 from bench.__main__ import make_folder
 from bench.machine import provenance
 from bench.scorers import SEED
-from jaxnas import cli, data, scorers, spaces
+from jaxnas import cli, data, devices, scorers, spaces
 from jaxnas.errors import UserError
 from jaxnas.runner import Evaluator
 from jaxnas.scorers import DEFAULTS, Measured
@@ -146,7 +146,7 @@ def groups_in(space: Space, scorer: Measured) -> int | None:
 def figures(config: Spaces, name: str, scorer: Measured, archs: np.ndarray) -> dict[str, Any]:
     """Return all that is measured in this process, on what `to_time` returned for the space called `name`."""
     about, space, source = provenance(), spaces.get(name), data.load(DATA)
-    few = archs[: len(jax.devices())]
+    few = archs[: len(devices.shared(jax.local_devices()))]
     groups = space.groups(archs, scorer.purpose)
     programs, one_group = len(set(groups[: len(few)])), len(set(groups)) == 1
     score, first = harness.time_first_call(lambda: Evaluator(space, scorer, source, seed=SEED), few)

@@ -124,7 +124,7 @@ def provenance(source: Source | Labelled) -> dict[str, Any]:
     """Return where, when and with what a run was made; `versions` and `arithmetic` are compared when it goes on."""
     return {
         "data": source.description,
-        "device": f"{len(jax.devices())} x {jax.devices()[0].device_kind} ({jax.default_backend()})",
+        "device": f"{len(devices.shared(jax.devices()))} x {jax.devices()[0].device_kind} ({jax.default_backend()})",
         "arithmetic": devices.arithmetic(),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -15,6 +15,8 @@ import polars as pl
 import pytest
 from matplotlib.image import imread
 
+from jaxnas import devices
+
 ROOT = Path(__file__).parents[1]
 RESULTS = sorted((ROOT / "bench" / "results").glob("*.json"))
 TIMES = {"seconds", "seconds_per_arch", "archs_per_second", "peak_rss_bytes", "peak_device_bytes", "competitors"}
@@ -285,7 +287,7 @@ def test_curves_of_a_tiny_scorer(bench):
     assert all(p["total"] > p["compile"] + p["lower"] > 0 for p in by_archs["regions"])
     (point,) = by_batch["regions"]
     assert point["archs"] >= bench.curves.FEW
-    assert point["archs"] % (4 * len(jax.devices())) == 0
+    assert point["archs"] % (4 * len(devices.shared(jax.devices()))) == 0
 
 
 def test_representatives_are_the_classes_of_the_whole_space(bench):
