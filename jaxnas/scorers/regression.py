@@ -3,6 +3,11 @@
 One batch of images; one fixed target map for each of three feature maps (taps) of the network; a head of batch
 normalisation and 1x1 convolution on every tap; 100 steps of SGD on the mean squared error, with fresh noise on the
 images at each. The score is the weighted error in evaluation mode at the end: lower is better.
+
+Training amplifies rounding: where sums are added in another order, because another kind of processor, number of XLA's
+threads or version of JAX does so, scores move by up to 8 % (median 1.4 %), and the ranking with them: Spearman's rho
+.97, Kendall's tau .89 between two such orders on 20 random networks of NAS-Bench-201. So the commands hold the order
+(see `devices.start`) and record what it depends on.
 """
 
 from collections.abc import Callable, Sequence
