@@ -76,7 +76,8 @@ def read_architectures(path: Path, space: Space, key: str | None = None) -> Tabl
         where = f"row {error.row}" if rows.lines is None else f"line {rows.lines[error.row]}"
         raise UserError(f"{path}: {where}: {error.problem}") from None
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        index = named(table.columns, ("arch_id",)) if found is None else None
+        raise UserError(f"{path}: {error}" + f"; try --key {index}" * (index is not None)) from None
 
 
 def named(columns: Iterable[str], wanted: Iterable[str]) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any
 from jaxnas.errors import UserError, unknown
 
 _HOME = re.compile(r"(^|,\s*)(~[^,/]*)(?=[,/]|$)")  # at the start of a path, or of each of several
-_SCHEME = re.compile(r"(file|ftp|gs|hdfs|https?|s3):|[A-Za-z][\w+.-]+:(?=/)")
+_SCHEME = re.compile(r"(?:^|,\s*)((?:(?:file|ftp|gs|hdfs|https?|s3):|[A-Za-z][\w+.-]+:(?=/))[^,]*)")
 
 
 def local(path: str, asked: str, *, remote: bool = False) -> str:
@@ -26,13 +26,14 @@ def local(path: str, asked: str, *, remote: bool = False) -> str:
       remote: whether it may be an address such as s3://bucket.
 
     Raises:
-      UserError: it is an address, or its characters are not those of the locale.
+      UserError: it is an address, in the home of nobody, or its characters are not those of the locale.
     """
-    scheme = _SCHEME.match(path)
-    if scheme and not remote:
+    address = _SCHEME.search(path)
+    if address and not remote:
+        scheme = address[1].partition(":")[0]
         raise UserError(
-            f"{asked}: {scheme[0]} is no place on this machine; give a local path and copy from there, or to there "
-            f"(a local one of that name is ./{path})"
+            f"{asked}: {scheme}: is no place on this machine; give a local path and copy from there, or to there "
+            f"(a local one of that name is ./{address[1]})"
         )
     try:
         path.encode()
@@ -40,7 +41,17 @@ def local(path: str, asked: str, *, remote: bool = False) -> str:
         encoding = sys.getfilesystemencoding()
         remedy = "rename it" if encoding == "utf-8" else "set PYTHONUTF8=1"
         raise UserError(f"{asked!a}: not in {encoding}, the encoding of this locale; {remedy}") from None
-    return _HOME.sub(lambda found: found[1] + os.path.expanduser(found[2]), path)
+
+    def expanded(found: re.Match[str]) -> str:
+        home = os.path.expanduser(found[2])
+        if home == found[2] and path[found.end() :].startswith("/"):
+            raise UserError(
+                f"{asked}: there is no user {home[1:]!r} whose home {home} could be; give the whole path "
+                f"(a directory here of that name is ./{home})"
+            )
+        return found[1] + home
+
+    return _HOME.sub(expanded, path)
 
 
 def load_variable(spec: str, option: str, kind: str, accepts: Callable[[Any], bool]) -> Any:

@@ -100,6 +100,16 @@ def test_tables_of_measurements_and_teachers_know_cells_in_any_wording(files):
     assert len(read_teacher(CELLS, f"{folder / 'run'}:ntk").archs) == N
 
 
+def test_a_teacher_says_what_it_leaves_out(tmp_path, cells, capsys):
+    frame = pl.DataFrame({"row": range(2 * N), "arch": [*cells[0], *cells[1]], "ntk": [None, *range(2 * N - 1)]})
+    manifest = {"settings": {"space": CELLS.name}, "part_size": 2 * N, "scorers": {"ntk": {"sign": 1}}}
+    Store.open(tmp_path / "run", manifest).write(0, frame)
+    counts = read_teacher(CELLS, f"{tmp_path / 'run'}:ntk").counts()
+    assert counts == {"rows": 2 * N, "rows_without_value": 1, "repeats": N - 1, "architectures": N}
+    said = capsys.readouterr().err
+    assert f"1 of {2 * N} have no value" in said and f"{N - 1} of {2 * N - 1} rows repeat an architecture" in said
+
+
 def test_tables_are_joined_by_architecture_and_say_what_has_no_partner(files, cells):
     folder, archs = files
     latency = {"arch": [*cells[0], CELLS.example.replace("3x3", "1x1")], "latency": range(N + 1)}

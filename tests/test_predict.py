@@ -80,6 +80,26 @@ def test_json_has_the_baselines_beside_the_held_out_predictions(files, capsys):
     assert len(found["best"]) == 5
 
 
+def test_what_the_joins_leave_out_is_said(files, capsys):
+    others = pl.read_parquet(files / "others.parquet")
+    pl.concat([others[:10], others[:2]]).write_csv(files / "asked.csv")
+    words = ["--predict", str(files / "asked.csv"), "--scores", str(files / "run"), "--features", "proxy"]
+    found = result(capsys, files, *words)
+    assert found["asked"] == {"rows": 12, "repeats": 2} and found["predicted"] == 10
+    assert found["files"] == {
+        str(files / "run"): {"rows": 80, "repeats": 0, "architectures": 80, "left_out": 30},
+        str(files / "asked.csv"): {"rows": 12, "repeats": 2, "architectures": 10, "left_out": 0},
+        str(files / "train.csv"): {"rows": N, "repeats": 0, "architectures": N, "left_out": 0},
+    }
+    train = pl.read_csv(files / "train.csv")
+    train.with_columns(pl.when(pl.int_range(pl.len()) > 0).then("top1").alias("top1")).write_csv(files / "train.csv")
+    assert run(files, *words) == 0
+    said = capsys.readouterr().out
+    assert f"--predict {files / 'asked.csv'}: 2 of 12 rows repeat an architecture" in said
+    assert f"{files / 'run'}: 31 of 80 architectures have no label, nor are asked for" in said
+    assert f"{files / 'train.csv'}: 1 of {N} architectures have no label" in said
+
+
 def test_table_for_people(files, capsys):
     assert run(files, "--predict", "random:20", "--features", "proxy") == 0
     printed = capsys.readouterr().out

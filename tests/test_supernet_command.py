@@ -44,6 +44,9 @@ def test_a_run_resumes_and_ranks_into_a_table_of_scores(tmp_path, table, capsys)
     curves, scores = pl.read_parquet(out / "curves.parquet"), pl.read_parquet(out / "part-00000.parquet")
     assert curves["epoch"].to_list() == [1, 2] and (out / "curves.png").stat().st_size > 0
     assert len(scores) <= len(pl.read_parquet(table)) - 30  # no landmarks
+    rows, total = json.loads((out / "manifest.json").read_text())["rows"], len(pl.read_parquet(table))
+    assert rows["archs"] == {"rows": total, "repeats": 0, "architectures": total, "landmarks": total - len(scores)}
+    assert (rows["landmarks"]["rows"], rows["landmarks"]["architectures"]) == (total, total)
     archs = np.stack([SPACE.encode(arch) for arch in scores["arch"]])
     np.testing.assert_array_equal(scores["flops"], SPACE.flops(archs))
     assert scores["supernet_accuracy"].is_between(0, 1).all() and (scores["supernet_loss"] > 0).all()
@@ -54,6 +57,7 @@ def test_a_run_resumes_and_ranks_into_a_table_of_scores(tmp_path, table, capsys)
 
     assert main([*argv, "--epochs", "2", "--archs", "random:3"]) == 0  # nothing is trained again
     assert pl.read_parquet(out / "curves.parquet").equals(curves)
+    assert json.loads((out / "manifest.json").read_text())["rows"]["archs"]["rows"] == 3
     again = pl.read_parquet(out / "part-00000.parquet")
     assert len(again) == 3
     capsys.readouterr()

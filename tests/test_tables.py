@@ -57,6 +57,13 @@ def test_nds_rows_are_read_from_net(tmp_path, shared_data, space):
     np.testing.assert_allclose(spaces.get(space).params(read(tmp_path, space, rows)), rows["params"], rtol=1e-6)
 
 
+def test_the_index_of_the_benchmark_is_read_when_named(tmp_path):
+    with pytest.raises(UserError, match=r"no column 'arch' .*; try --key arch_id"):
+        read(tmp_path, "nasbench201", {"arch_id": [0, 15624], "acc": [1.0, 2.0]})
+    archs = read(tmp_path, "nasbench201", {"arch_id": [0, 15624], "acc": [1.0, 2.0]}, key="arch_id")
+    assert spaces.get("nasbench201").arch_ids(archs).tolist() == [0, 15624]
+
+
 # --- strings and numbers ---------------------------------------------------------------------------------------------
 
 

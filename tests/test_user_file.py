@@ -82,7 +82,8 @@ def test_fingerprint_is_that_of_the_content(tmp_path):
         ("~/own.py:space", "HOME/own.py:space"),
         ("~/scores:ntk", "HOME/scores:ntk"),
         ("a~/b", "a~/b"),
-        ("~nobody-of-that-name/x", "~nobody-of-that-name/x"),
+        ("~nobody-of-that-name", "~nobody-of-that-name"),
+        ("./~nobody-of-that-name/x", "./~nobody-of-that-name/x"),
         *[
             (same, same)
             for same in ("tfds:cifar10", "tfds:cifar10:test", "synthetic:pink", "own.py:space", "dir/a:ntk")
@@ -104,3 +105,16 @@ def test_addresses_are_refused_by_their_scheme(given):
     ):
         local(given, f"--out {given}")
     assert local(given, given, remote=True) == given
+
+
+def test_an_address_among_several_paths_is_refused():
+    with pytest.raises(UserError, match=r"s3: is no place on this machine.* is \./s3://b/x\.csv\)"):
+        local("lab.csv, s3://b/x.csv,more.csv", "--oracle ...")
+
+
+@pytest.mark.parametrize("given", ["~nobody-of-that-name/x", "a.csv,~nobody-of-that-name/b.csv"])
+def test_the_home_of_nobody_is_refused(given):
+    with pytest.raises(
+        UserError, match=r"--out .*: there is no user 'nobody-of-that-name' .* is \./~nobody-of-that-name"
+    ):
+        local(given, f"--out {given}")

@@ -15,7 +15,7 @@ from jaxnas.learn.models import MODELS
 from jaxnas.learn.transfer import TRANSFERS
 from jaxnas.predict import report
 from jaxnas.predict.examples import Architectures, Examples, asked_for, check_coverage, coverage
-from jaxnas.predict.fitting import Problem, fit
+from jaxnas.predict.fitting import Problem, Read, fit
 from jaxnas.tables import read_architectures
 
 Column = Annotated[str | None, tyro.conf.arg(metavar="COLUMN")]
@@ -130,13 +130,15 @@ def _read(config: Predict) -> Problem:
     if source is not None and config.source_target is not None:
         of_source = known.labels(source, config.source_target, _sign(config.source_lower_is_better))
         groups["source's"] = of_source.rows
-        examples = Examples(known.pool(given), of_source)
+        examples = Examples(known.pool(given), of_source, {})
     elif config.source is not None:
         examples = _elsewhere(config)
     if not config.allow_missing_scores:
         check_coverage(given, groups)
     sizes = {group: len(rows) for group, rows in groups.items()}
-    return Problem(known, chosen, known.pool(given), labels, sign, examples, sizes, coverage(given, groups))
+    files = given.counts(groups) | ({} if examples is None else examples.files)
+    read = Read(len(asked), files, coverage(given, groups))
+    return Problem(known, chosen, known.pool(given), labels, sign, examples, sizes, read)
 
 
 def _elsewhere(config: Predict) -> Examples:
@@ -149,7 +151,7 @@ def _elsewhere(config: Predict) -> Examples:
     given = known.given(_paths(config.source_scores), {0: table}, _items(config.features))
     if not config.allow_missing_scores:
         check_coverage(given, {"source's": labels.rows})
-    return Examples(known.pool(given), labels)
+    return Examples(known.pool(given), labels, given.counts({"source's": labels.rows}))
 
 
 def _sign(lower_is_better: bool) -> int:

@@ -1,6 +1,6 @@
 """What the command reads: architectures, their labels and their scores, from tables and directories of scores."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,18 +29,50 @@ class Labels(NamedTuple):
     counts: dict[str, Any]
 
 
+class Found(NamedTuple):
+    """Where the architectures are found in a directory of scores or in a table with features.
+
+    Attributes:
+      rows: that it has.
+      architectures: that it has, different ones.
+      places: `[N]` of each among these, -1 for none.
+    """
+
+    rows: int
+    architectures: int
+    places: np.ndarray
+
+    def counts(self, used: np.ndarray) -> dict[str, int]:
+        """Return, for JSON, how many there are and how many are left out, since none of `used` `[n]` is found there."""
+        places = self.places[used]
+        left_out = self.architectures - len(np.unique(places[places >= 0]))
+        repeats = self.rows - self.architectures
+        return {"rows": self.rows, "repeats": repeats, "architectures": self.architectures, "left_out": left_out}
+
+
 class Given(NamedTuple):
-    """Scores `[N]` by name, turned so that higher is better, NaN for none or a failure; and who has any `[N]`."""
+    """Scores `[N]` by name, turned so that higher is better, NaN for none or a failure; and who has any `[N]`.
+
+    Attributes:
+      files: by name, what they were read from.
+    """
 
     scores: dict[str, np.ndarray]
     there: dict[str, np.ndarray]
+    files: dict[str, Found]
+
+    def counts(self, groups: Mapping[str, np.ndarray]) -> dict[str, dict[str, int]]:
+        """Return by file what is used of it for groups of architectures, rows `[n]`; see `Found.counts`."""
+        used = np.unique(np.concatenate(list(groups.values())))
+        return {name: found.counts(used) for name, found in self.files.items()}
 
 
 class Examples(NamedTuple):
-    """Labels, and the pool whose rows they are of."""
+    """Labels, the pool whose rows they are of, and what was read of the files of scores that are theirs alone."""
 
     pool: Pool
     labels: Labels
+    files: dict[str, dict[str, int]]
 
 
 @dataclass(frozen=True)
@@ -83,6 +115,7 @@ class Architectures:
                     own = table.numbers(name)
                     values[self.places[place][np.isfinite(own)]] = own[np.isfinite(own)]
             found.scores[name], found.there[name] = values, np.isfinite(values)
+        found.files.update(self._from_tables(tables, features))
         missing = [name for name, values in found.scores.items() if not np.isfinite(values).any()]
         if missing:
             raise UserError(f"none of the architectures has the score {missing[0]!r}; is it the same space?")
@@ -104,8 +137,19 @@ class Architectures:
         """Return `[n]` the FLOPs of `rows` `[n]`."""
         return self.space.flops(self.space.as_listed(self.archs[rows]))
 
+    def _from_tables(self, tables: dict[int, Table], features: Sequence[str]) -> dict[str, Found]:
+        """Return where the architectures are found in the tables that have a column of the features."""
+        found = {}
+        for place, table in tables.items():
+            if any(name in table.frame.columns for name in features):
+                own = np.unique(self.places[place])
+                places = np.full(len(self.archs), -1)
+                places[own] = np.arange(len(own))
+                found[str(table.path)] = Found(len(table.archs), len(own), places)
+        return found
+
     def _from_directories(self, directories: Sequence[Path]) -> Given:
-        found = Given({}, {})
+        found = Given({}, {}, {})
         for path in directories:
             scored, manifest = read_scores(path)
             if not same_scores(space_of(path, manifest), self.space):
@@ -115,7 +159,10 @@ class Architectures:
             if twice := sorted(found.scores.keys() & own.keys()):
                 raise UserError(f"{path}: an earlier directory of scores has {twice[0]}, too; give one of them")
             archs = self.space.from_table({self.space.string_columns[0]: scored["arch"]})
-            rows = match(self.space, self.archs, archs).rows
+            first, _ = distinct(self.space, archs)
+            places = match(self.space, self.archs, archs[first]).rows
+            found.files[str(path)] = Found(len(archs), len(first), places)
+            rows = np.where(places < 0, -1, first[places])
             for name, sign in own.items():
                 values = sign * scored[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
                 found.scores[name] = np.where(rows < 0, np.nan, values[rows])

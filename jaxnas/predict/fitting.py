@@ -19,6 +19,20 @@ FEWEST = 4  # labels of which some can be held out
 RESAMPLES = 1000  # behind each interval
 
 
+class Read(NamedTuple):
+    """What the joins found, and what they left out.
+
+    Attributes:
+      asked: rows that name the architectures to predict, repeats too.
+      files: by directory of scores or table with features, how many architectures it has and how many are left out.
+      coverage: by score, for how many of each group of architectures it is there.
+    """
+
+    asked: int
+    files: Mapping[str, Mapping[str, int]]
+    coverage: Mapping[str, Mapping[str, int]]
+
+
 class Problem(NamedTuple):
     """What is to be predicted, and from what.
 
@@ -30,7 +44,7 @@ class Problem(NamedTuple):
       sign: of the target, +1 where higher is better.
       source: of another task or space, if there is one.
       groups: sizes of the groups of architectures that need scores.
-      coverage: by score, for how many of each group of architectures it is there.
+      read: what the joins found.
     """
 
     known: Architectures
@@ -40,7 +54,7 @@ class Problem(NamedTuple):
     sign: int
     source: Examples | None
     groups: Mapping[str, int]
-    coverage: Mapping[str, Mapping[str, int]]
+    read: Read
 
 
 class Fitted(NamedTuple):
@@ -83,7 +97,7 @@ def padded(labels: Labels, lists: list[np.ndarray]) -> tuple[np.ndarray, np.ndar
 def across(problem: Problem, transfer: str, lists: int, members: int, seed: int) -> Model:
     """Return the predictor that first learns from the source, a network for each member."""
     assert problem.source is not None
-    pool, labels = problem.source
+    pool, labels, _ = problem.source
     check_alike(pool, problem.pool)
     rows, values = (np.tile(part, (members, 1)) for part in labels[:2])
     source = learn_source(pool, rows, values, seed=seed)

@@ -30,9 +30,12 @@ def as_json(problem: Problem, fitted: Fitted, settings: Mapping[str, Any]) -> di
         "settings": dict(settings),
         "labels": len(problem.labels.rows),
         "rows": dict(problem.labels.counts),
+        "source_rows": None if problem.source is None else dict(problem.source.labels.counts),
         "predicted": len(problem.asked),
+        "asked": {"rows": problem.read.asked, "repeats": problem.read.asked - len(problem.asked)},
         "groups": dict(problem.groups),
-        "coverage": {name: dict(counts) for name, counts in problem.coverage.items()},
+        "coverage": {name: dict(counts) for name, counts in problem.read.coverage.items()},
+        "files": {name: dict(counts) for name, counts in problem.read.files.items()},
         "scores": list(problem.pool.names),
         "agreements": {name: figures(agreement) for name, agreement in fitted.agreements.items()},
         "best": best(problem, fitted),
@@ -96,11 +99,7 @@ def show(record: Mapping[str, Any], *, out: Path | None) -> None:
         table.add_row(*map(escape, cells))
     console = Console()
     (console if console.is_terminal else Console(width=PIPED_WIDTH)).print(table)
-    if of_table := of_rows(record["rows"]):
-        print(f"{settings['train']}: {of_table}")
-    for name, counts in record["coverage"].items():
-        shares = (f"{count:,} of {record['groups'][group]:,} {group}" for group, count in counts.items())
-        print(f"{name} is there for {', '.join(shares)}")
+    show_joins(record)
     print(f"best of {record['predicted']} predicted:")
     for row in record["best"]:
         seen = "" if row["measured"] is None else f", measured {row['measured']:.5g}"
@@ -108,6 +107,23 @@ def show(record: Mapping[str, Any], *, out: Path | None) -> None:
         print(f"  {row['arch']}: {row['predicted']:.5g}{seen} ({cost})")
     if out is not None:
         print(f"written to {out}")
+
+
+def show_joins(record: Mapping[str, Any]) -> None:
+    """Print what was read of each file, and what was left out of either side."""
+    settings = record["settings"]
+    for name, counts in (("train", record["rows"]), ("source", record["source_rows"])):
+        if counts is not None and (of_table := of_rows(counts)):
+            print(f"{settings[name]}: {of_table}")
+    if again := record["asked"]["repeats"]:
+        rows = record["asked"]["rows"]
+        print(f"--predict {settings['predict']}: {again:,} of {rows:,} rows repeat an architecture, which counts once")
+    for name, counts in record["coverage"].items():
+        shares = (f"{count:,} of {record['groups'][group]:,} {group}" for group, count in counts.items())
+        print(f"{name} is there for {', '.join(shares)}")
+    for name, counts in record["files"].items():
+        if left_out := counts["left_out"]:
+            print(f"{name}: {left_out:,} of {counts['architectures']:,} architectures have no label, nor are asked for")
 
 
 def title(settings: Mapping[str, Any]) -> str:

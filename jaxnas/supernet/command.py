@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,10 +19,10 @@ from jaxnas.scorers import COUNTS
 from jaxnas.spaces import Space
 from jaxnas.spaces.subspace import Subspace
 from jaxnas.store import MAKERS, Store
-from jaxnas.supernet.arms import Landmarks
+from jaxnas.supernet.arms import Arm, Landmarks, Teacher
 from jaxnas.supernet.batches import Images
 from jaxnas.supernet.checkpoints import Checkpoints, Curves
-from jaxnas.supernet.guides import uniform
+from jaxnas.supernet.guides import Scored, uniform
 from jaxnas.supernet.options import Supernet
 from jaxnas.supernet.ranking import Ranking
 from jaxnas.supernet.training import State, Trainer
@@ -45,17 +46,17 @@ def supernet(config: Supernet) -> None:
     network, known = config.network(space, data), config.measured(space)
     arm = config.arm(space, known)
     _say_what_is_missing(config, data, known)
-    archs = _without(
-        space, read_archs(space, config.archs, config.seed).archs, arm.archs if isinstance(arm, Landmarks) else None
-    )
+    listed = read_archs(space, config.archs, config.seed)
+    archs = _without(space, listed.archs, arm.archs if isinstance(arm, Landmarks) else None)
     images, parts = Images.of(data), dict(zip(PARTS, data.split(config.seed, config.shares), strict=True))
     ranking = Ranking(network, images, parts["ranking"], batch=config.rank_batch, batches=config.rank_batches)
     trainer = Trainer(network, images, parts, arm, config.recipe, sample=uniform(space), seed=config.seed)
     scorers = {name: {"sign": sign, "paper": PAPER, "cost": COST} for name, sign in SCORES.items()}
     manifest = {"settings": config.settings(arm, data), "part_size": 1, **provenance(data)}
-    manifest |= {"rows": known.counts()} if known is not None else {}
+    rows = {"archs": listed.counts() | {"landmarks": len(listed.archs) - len(archs)}} | _read(arm, known)
     manifest |= {"scorers": scorers | describe(dict(COUNTS)), "counted": space.counted}
     store = Store.open(config.out, manifest, mixed=config.mixed)
+    store.update_manifest(rows=rows)  # which architectures are ranked is no setting
     with _bar() as bar:
         state, curves = _train(config, trainer, store, bar)
         _write_curves(store, curves)
@@ -79,6 +80,12 @@ def _say_what_is_missing(config: Supernet, data: Labelled, known: Measurements |
         )
     if known is not None and (of_table := of_rows(known.counts())):
         process.say(f"note: {config.landmarks}: {of_table}")
+
+
+def _read(arm: Arm, known: Measurements | None) -> dict[str, dict[str, Any]]:
+    """Return, for JSON, what was read of --landmarks and of --teacher DIR:SCORE."""
+    teacher = {"teacher": arm.pool.counts()} if isinstance(arm, Teacher) and isinstance(arm.pool, Scored) else {}
+    return teacher | ({"landmarks": known.counts()} if known is not None else {})
 
 
 def _without(space: Space, archs: np.ndarray, landmarks: np.ndarray | None) -> np.ndarray:

@@ -65,10 +65,23 @@ class Counted:
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """Architectures `[M, A]` with scores `[M]`, higher is better; see `arms.Pool`."""
+    """Architectures `[M, A]` with scores `[M]`, higher is better; see `arms.Pool`.
+
+    Attributes:
+      rows: of the directory of scores.
+      empty: rows without a value.
+    """
 
     archs: np.ndarray
     scores: np.ndarray
+    rows: int
+    empty: int
+
+    def counts(self) -> dict[str, int]:
+        """Return what was read, for JSON."""
+        repeats = self.rows - self.empty - len(self.archs)
+        counts = {"rows": self.rows, "rows_without_value": self.empty, "repeats": repeats}
+        return counts | {"architectures": len(self.archs)}
 
     def __call__(self, key: jax.Array, n: int) -> tuple[np.ndarray, np.ndarray]:
         rows = np.asarray(jax.random.randint(key, (n,), 0, len(self.archs)))
@@ -96,8 +109,8 @@ def read_teacher(space: Space, name: str) -> Counted | Scored:
     if score in COUNTS and other.name != space.name:
         raise UserError(f"--teacher {name} counts the networks of {other.name}; say --teacher {score} for {space.name}")
     everyone, table = table.height, table.drop_nulls(score)
-    if table.height < everyone:
-        process.say(f"note: --teacher {name}: {everyone - table.height:,} of {everyone:,} have no value")
+    if empty := everyone - table.height:
+        process.say(f"note: --teacher {name}: {empty:,} of {everyone:,} have no value")
     if table.height < FEWEST:
         raise UserError(f"--teacher {name}: {table.height} architectures have a value; give at least {FEWEST}")
     scores = manifest["scorers"][score]["sign"] * table[score].to_numpy().astype(np.float64)
@@ -106,4 +119,6 @@ def read_teacher(space: Space, name: str) -> Counted | Scored:
     except UserError as error:
         raise UserError(f"--teacher {name}: {error}") from None
     first, _ = distinct(space, archs)
-    return Scored(archs[first], scores[first])
+    if again := len(archs) - len(first):
+        process.say(f"note: --teacher {name}: {again:,} of {len(archs):,} rows repeat an architecture, counted once")
+    return Scored(archs[first], scores[first], everyone, empty)
