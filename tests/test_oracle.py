@@ -225,11 +225,7 @@ def test_function_that_fails_for_some(capsys, tmp_path):
     captured = capsys.readouterr()
     assert captured.err.count("note: the oracle failed for ") == 10
     assert "ValueError: out of memory" in captured.err
-    statuses = [
-        s
-        for row in read_scores(tmp_path / "run")[0]["acc_status"]
-        for s in row
-    ]
+    statuses = [s for row in read_scores(tmp_path / "run")[0]["acc_status"] for s in row]
     assert statuses.count(Status.failed) == 10
     assert (tmp_path / "mine.py").exists()
 
