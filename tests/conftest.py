@@ -17,6 +17,8 @@ import pytest
 from flax import nnx
 from jax.experimental.compilation_cache import compilation_cache
 
+from jaxnas import devices
+
 TESTS = Path(__file__).parent
 DATA = Path(os.environ.get("JAXNAS_DATA", TESTS.parents[1] / "shared" / "data"))
 CLASSIFIER = {  # leaves of our head: their names in the interchange form
@@ -40,7 +42,7 @@ Weights = dict[str, np.ndarray]
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse to broadcast arrays of different ranks silently; start JAX; keep the user's cache out of this.
 
-    JAX is started so that the number of devices does not depend on which test is the first.
+    JAX is started as the commands start it: runs begun here go on in another process.
     """
     jax.config.update("jax_numpy_rank_promotion", "raise")
     cache = tempfile.TemporaryDirectory(prefix="jaxnas-tests-", ignore_cleanup_errors=True)
@@ -49,7 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
     jax.config.update("jax_compilation_cache_dir", None)
     jax.monitoring.register_event_duration_secs_listener(lambda event, _, **__: compiled.append(event))
-    jax.devices()
+    devices.available()
 
 
 @pytest.hookimpl(wrapper=True)

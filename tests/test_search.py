@@ -379,7 +379,6 @@ def test_a_search_of_darts_gives_the_genotype_that_its_code_reads(capsys, tmp_pa
         (["--plot", "a.jpg"], "--plot a.jpg: give a file that ends in one of .png, .pdf, .svg"),
         (["--repeats", "0"], "--repeats is 0"),
         (["--devices", "0"], "--devices is 0; it must be at least 1"),
-        (["--devices", "99"], "--devices is 99, but there are"),
         (["--batch-size", "0"], "--batch-size is 0; it must be at least 1"),
         (["--ntk.images", "1"], "at least 2 images"),
         (["--data", "nothing.npz"], "nothing.npz does not exist"),

@@ -530,7 +530,6 @@ def test_order_of_the_table_does_not_matter(fast, capsys, tmp_path, table):
         (["--batch-size", "0"], "--batch-size is 0"),
         (["--seed", "-1"], "--seed is -1"),
         (["--images", "1"], "at least 2 images"),
-        (["--devices", "99"], "--devices is 99, but there are"),
         (["--data", "syntetic"], "did you mean 'synthetic'?"),
         (["--labels", "none.csv"], "none.csv: no such file"),
     ],
