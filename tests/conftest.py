@@ -17,7 +17,7 @@ import pytest
 from flax import nnx
 from jax.experimental.compilation_cache import compilation_cache
 
-from jaxnas import pinned
+from jaxnas import devices, pinned
 
 TESTS = Path(__file__).parent
 DATA = Path(os.environ.get("JAXNAS_DATA", TESTS.parents[1] / "shared" / "data"))
@@ -45,7 +45,7 @@ Weights = dict[str, np.ndarray]
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse to broadcast arrays of different ranks silently; start JAX; keep the user's cache out of this.
 
-    JAX is started so that the number of devices does not depend on which test is the first. Programs that a test starts
+    JAX is started as the commands start it: runs begun here go on in another process. Programs that a test starts
     inherit the flags and the cache.
     """
     os.environ.setdefault("XLA_FLAGS", FLAGS)
@@ -57,7 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
     jax.config.update("jax_compilation_cache_dir", None)
     jax.monitoring.register_event_duration_secs_listener(lambda event, _, **__: compiled.append(event))
-    jax.devices()
+    devices.available()
 
 
 @pytest.hookimpl(wrapper=True)
