@@ -221,8 +221,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise UserError(f"{path / MANIFEST} was not written by jaxnas; use another directory")
     if manifest["format"] != FORMAT:
         raise UserError(
-            f"{path} has format {manifest['format']}, this version reads format {FORMAT}; run the command that made it "
-            "again with another --out, or use the version of jaxnas that made it"
+            f"{path} has format {manifest['format']}, this version reads format {FORMAT}; use another directory, or "
+            "the version of jaxnas that made it"
         )
     return manifest
 

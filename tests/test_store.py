@@ -169,7 +169,7 @@ def test_a_run_of_an_earlier_format_is_refused(store):
     path = store.path / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
     for read in (lambda: Store.open(store.path, MANIFEST), lambda: read_scores(store.path)):
-        with pytest.raises(UserError, match="has format 2, this version reads format 3; run the command that made it"):
+        with pytest.raises(UserError, match="has format 2, this version reads format 3; use another directory"):
             read()
 
 
