@@ -3,6 +3,11 @@
 One batch of images; one fixed target map for each of three feature maps (taps) of the network; a head of batch
 normalisation and 1x1 convolution on every tap; 100 steps of SGD on the mean squared error, with fresh noise on the
 images at each. The score is the weighted error in evaluation mode at the end: lower is better.
+
+The training amplifies rounding: between two orders of the same sums (XLA's CPU compiler dividing operations for two
+threads, or for one) 20 architectures of NAS-Bench-201 differed by 1.4 % in the median and 7.9 % at most, with Spearman
+.97 between the two. So the arithmetic is held (see `devices.available`), and scores of two kinds of processor, or of a
+CPU and a GPU, do not belong in one ranking.
 """
 
 from collections.abc import Callable, Sequence
