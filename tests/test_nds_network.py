@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +14,7 @@ from jaxnas.errors import UserError
 from jaxnas.layers import is_weight
 from jaxnas.runner import Evaluator
 from jaxnas.search import prune_method
+from jaxnas.spaces import Space
 from jaxnas.spaces.darts import EDGES, MASKS, NONE, to_edges
 from jaxnas.spaces.nds_network import INPUTS
 from jaxnas.types import Finished, Status
@@ -46,7 +46,11 @@ def test_the_module_has_the_published_number_of_parameters(name):
         (imagenet, "regression", cifar),
         (cifar, "benchmark", cifar),
     ):
-        module = nnx.eval_shape(partial(space.build, arch, rngs=nnx.Rngs(0), purpose=purpose))
+
+        def build(space: Space = space, purpose: str = purpose) -> nnx.Module:
+            return space.build(arch, rngs=nnx.Rngs(0), purpose=purpose)
+
+        module = nnx.eval_shape(build)
         assert count(nnx.state(module, nnx.Param)) == counted.params(arch[None])[0]
 
 
