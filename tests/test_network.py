@@ -97,7 +97,7 @@ def test_patterns_distinguish_the_same_inputs_as_all_relus_together(arch, refere
     """Signs that several ReLUs share are kept once: 36 bits instead of the 117 of the supernet."""
     network = SPACE.network("regions")
     params, x = network.init(jax.random.key(3)), images(300, 3, 3, 1)
-    own = np.concatenate(patterns(network, params, jnp.array(arch), x))
+    own = np.concatenate(patterns(network, params, jnp.array(arch), x)[0])
     every = reference.patterns(flat_weights(params), np.array(arch), x)
     assert own.shape == (36, 300)
     assert arch != SUPERNET or every.shape == (300, 117)
