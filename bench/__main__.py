@@ -10,11 +10,11 @@ from typing import Any
 
 import tyro
 
-from bench import harness, plots, tables
-from bench.case import Case, Options
 from bench.cases import CASES
-from bench.machine import provenance
-from jaxnas import cli
+from bench.core import harness, plots, tables
+from bench.core.case import Case, Options
+from bench.core.machine import provenance
+from jaxnas.cli import frame
 from jaxnas.errors import UserError, unknown
 
 HERE = Path(__file__).parent
@@ -110,7 +110,7 @@ def file_name(record: dict[str, Any]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    return cli.run(Bench, bench, argv, prog="bench")
+    return frame.run(Bench, bench, argv, prog="bench")
 
 
 if __name__ == "__main__":

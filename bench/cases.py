@@ -2,10 +2,10 @@
 
 from functools import partial
 
-from bench.case import Case
-from bench.commands import CommandCase
-from bench.curves import CurveCase
-from bench.scorers import Loop, ScorerCase, ntk_loop, regions_loop, regression_loop
+from bench.core.case import Case
+from bench.core.commands import CommandCase
+from bench.core.curves import CurveCase
+from bench.scorers.case import Loop, ScorerCase, ntk_loop, regions_loop, regression_loop
 from jaxnas.scorers import NTK, Regions, Regression
 
 TE_NAS: dict[str, Loop] = {"TE-NAS loop": partial(ntk_loop, bn="batch")}

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from jaxnas import scorers as scorers
     from jaxnas import spaces as spaces
     from jaxnas.errors import UserError as UserError
-    from jaxnas.runner import Evaluator as Evaluator
+    from jaxnas.evaluate.evaluator import Evaluator as Evaluator
     from jaxnas.types import Score as Score
     from jaxnas.types import Status as Status
 
@@ -17,7 +17,7 @@ _HOMES = {  # name: module that has it, or that it is; imported on first use, so
     "scorers": "",
     "spaces": "",
     "UserError": "errors",
-    "Evaluator": "runner",
+    "Evaluator": "evaluate.evaluator",
     "Score": "types",
     "Status": "types",
 }

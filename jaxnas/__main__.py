@@ -1,6 +1,6 @@
 """`python -m jaxnas`: the same as the console script `jaxnas`."""
 
-from jaxnas.commands import script
+from jaxnas.cli.main import script
 
 if __name__ == "__main__":
     script()

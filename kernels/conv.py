@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnas.kernels.gram import gram
-from jaxnas.kernels.layout import CHWN, NHWC, Layout, Pair, from_nhwc, pad_space, pair, shifted
+from jaxnas.kernels.layout import CHWN, NHWC, Layout, Pair, pad_space, pair, shifted
 from jaxnas.kernels.windows import margins, outputs, pulled, total, windows
 
 FUSED = 8  # input channels up to which one fused loop of multiply-adds beats a matrix product on a CPU
@@ -169,26 +169,6 @@ def conv2d_kernel_gram(x: jax.Array, g: jax.Array, size: int, stride: int, layou
         return gram(_sample_kernel_grads(x, g, size, stride), -1)
     patches = jnp.concatenate(windows(x, (size, size), stride, layout), -1)
     return gram(jnp.einsum("bhwp,bhwo->bpo", patches, g))
-
-
-@functools.partial(jax.jit, static_argnames=("layout",))
-def sum_pool3x3(x: jax.Array, layout: Layout) -> jax.Array:
-    """Sum over 3x3 windows at stride 1, zeros outside; its own adjoint."""
-    return total(windows(x, (3, 3), 1, layout))
-
-
-def window_sizes(x: jax.Array, layout: Layout) -> jax.Array:
-    """Return how many pixels of the image each 3x3 window holds (4 at corners), shaped to broadcast against `x`."""
-    ones = jnp.ones((1, x.shape[layout.height], x.shape[layout.width], 1), x.dtype)
-    return sum_pool3x3(from_nhwc(ones, layout), layout)
-
-
-def mean_pool2x2(x: jax.Array, layout: Layout) -> jax.Array:
-    """Average over disjoint 2x2 windows."""
-    shape = list(x.shape)
-    for axis in sorted((layout.height, layout.width), reverse=True):
-        shape[axis : axis + 1] = [x.shape[axis] // 2, 2]
-    return x.reshape(shape).mean((layout.height + 1, layout.width + 2))
 
 
 def _inner(a: jax.Array, b: jax.Array) -> jax.Array:

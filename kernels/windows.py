@@ -14,6 +14,9 @@ import jax.numpy as jnp
 
 from jaxnas.kernels.layout import Layout, Pair, pad_space, pair, shifted
 
+Two = tuple[int, int]
+"""Down and across."""
+
 
 def margins(size: Sequence[int], dilation: int = 1) -> tuple[int, int]:
     """Return the rows above (and below) and the columns left (and right) of an image that keep its size.

@@ -4,17 +4,18 @@ import functools
 
 from jaxnas.errors import UserError, unknown
 from jaxnas.spaces import own
-from jaxnas.spaces.anynet import ANYNETS
+from jaxnas.spaces.anynet.space import ANYNETS
 from jaxnas.spaces.base import Space as Space
-from jaxnas.spaces.cell import CellSpace as CellSpace
-from jaxnas.spaces.nasbench101 import NASBENCH101
-from jaxnas.spaces.nasbench201 import NASBENCH201
+from jaxnas.spaces.cell.space import CellSpace as CellSpace
+from jaxnas.spaces.nasbench101.space import NASBENCH101
+from jaxnas.spaces.nasbench201.space import NASBENCH201
 from jaxnas.spaces.nasbench_macro import NASBENCH_MACRO
-from jaxnas.spaces.nasbench_nlp import NASBENCH_NLP
-from jaxnas.spaces.nats_size import NATS_SIZE
-from jaxnas.spaces.nds import NDS
+from jaxnas.spaces.nasbench_nlp.space import NASBENCH_NLP
+from jaxnas.spaces.nats_size.space import NATS_SIZE
+from jaxnas.spaces.nds.spaces import NDS
 from jaxnas.spaces.own import cell_space as cell_space
-from jaxnas.spaces.transnas101 import TRANSNAS101_MACRO, TRANSNAS101_MICRO
+from jaxnas.spaces.transnas101.macro import TRANSNAS101_MACRO
+from jaxnas.spaces.transnas101.micro import TRANSNAS101_MICRO
 
 SPACES: dict[str, Space] = {
     space.name: space

@@ -13,11 +13,11 @@ import numpy as np
 from flax import nnx
 
 from jaxnas.errors import UserError, unknown
-from jaxnas.network import Network
+from jaxnas.network.network import Network
 from jaxnas.spaces.datasets import Dataset
-from jaxnas.spaces.graph_code import GraphCode
-from jaxnas.spaces.supernet import Supernet
-from jaxnas.spaces.table_rows import STRINGS, encode_rows, no_column
+from jaxnas.spaces.graphs import GraphCode
+from jaxnas.spaces.prunable import Supernet
+from jaxnas.spaces.strings import STRINGS, encode_rows, no_column
 
 SCORES = ("ntk", "regions", "regression", "sequence")  # purposes that are scores
 LISTABLE = 10**6  # architectures up to which a space may be written out

@@ -21,14 +21,14 @@ import numpy as np
 from flax import nnx
 
 from jaxnas.errors import UserError
-from jaxnas.layers import ConvNorm, Head
-from jaxnas.modules import ModuleOp
-from jaxnas.network import HEAD, Config, Cost, Network, Ops, Path, Place
-from jaxnas.spaces.as_module import ArchitectureModule
-from jaxnas.spaces.conv_norm import ConvNormReLU
+from jaxnas.network.module_op import ModuleOp
+from jaxnas.network.network import HEAD, Config, Cost, Network, Ops, Path, Place
+from jaxnas.network.ops import ConvNorm, Head
+from jaxnas.spaces.blocks.architecture import ArchitectureModule
+from jaxnas.spaces.blocks.conv_norm import ConvNormReLU
 from jaxnas.spaces.datasets import CIFAR10, Dataset
-from jaxnas.spaces.graph_code import GraphCode, chain
-from jaxnas.spaces.rows import RowSpace
+from jaxnas.spaces.graphs import GraphCode, chain
+from jaxnas.spaces.product import RowSpace
 
 BLOCKS = {"identity": (0, 1), "mb3_k3": (3, 3), "mb6_k5": (6, 5)}  # expansion and kernel
 STAGES = (2, 3, 3)

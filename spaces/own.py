@@ -10,14 +10,15 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxnas.errors import UserError
-from jaxnas.layers import AvgPool, Identity, Op, Zero
-from jaxnas.modules import ModuleOp
-from jaxnas.network import Config
+from jaxnas.network.module_op import ModuleOp
+from jaxnas.network.network import Config
+from jaxnas.network.op import Op
+from jaxnas.network.ops import AvgPool, Identity, Zero
 from jaxnas.spaces.base import Space
-from jaxnas.spaces.cell import MULTIPLY_ADDS, CellSpace
-from jaxnas.spaces.cell_network import Cell
-from jaxnas.spaces.conv_norm import Conv2d as Conv2d  # for modules of one's own, as is the next
-from jaxnas.spaces.conv_norm import Depthwise as Depthwise
+from jaxnas.spaces.blocks.conv_norm import Conv2d as Conv2d  # for modules of one's own, as is the next
+from jaxnas.spaces.blocks.conv_norm import Depthwise as Depthwise
+from jaxnas.spaces.cell.network import Cell
+from jaxnas.spaces.cell.space import MULTIPLY_ADDS, CellSpace
 from jaxnas.user_file import load_variable
 
 Maker = Callable[[int, Config], Op]

@@ -17,7 +17,8 @@ import pytest
 from flax import nnx
 from jax.experimental.compilation_cache import compilation_cache
 
-from jaxnas import devices, pinned
+from jaxnas import pinned
+from jaxnas.evaluate import devices
 
 TESTS = Path(__file__).parent
 DATA = Path(os.environ.get("JAXNAS_DATA", TESTS.parents[1] / "shared" / "data"))

@@ -9,10 +9,11 @@ import pytest
 from jaxnas import spaces
 from jaxnas.errors import UserError
 from jaxnas.learn.scale import Scale
-from jaxnas.search import agnet
-from jaxnas.search.agnet import AgnetOptions
-from jaxnas.search.base import Goal, Task
-from jaxnas.spaces.subspace import Subspace
+from jaxnas.search.goal import Goal
+from jaxnas.search.method import Task
+from jaxnas.search.methods import agnet
+from jaxnas.search.methods.agnet import AgnetOptions
+from jaxnas.spaces.subset import Subspace
 from jaxnas.types import Finished
 
 SPACE = spaces.get("nasbench201")

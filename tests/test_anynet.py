@@ -6,7 +6,7 @@ import polars
 import pytest
 
 from jaxnas.errors import UserError
-from jaxnas.spaces.anynet import ANYNETS, MOST_FLOPS, MOST_PARAMS, RESNET, RESNEXT_A, RESNEXT_B, VANILLA
+from jaxnas.spaces.anynet.space import ANYNETS, MOST_FLOPS, MOST_PARAMS, RESNET, RESNEXT_A, RESNEXT_B, VANILLA
 
 BY_NAME = pytest.mark.parametrize("space", ANYNETS, ids=[space.name for space in ANYNETS])
 TABLES = [

@@ -8,9 +8,9 @@ from flax import nnx
 
 from jaxnas import data, scorers
 from jaxnas.errors import UserError
-from jaxnas.runner import Evaluator
+from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.score.table import Work
-from jaxnas.spaces.anynet import ANYNETS, RESNET, RESNEXT_B, VANILLA
+from jaxnas.spaces.anynet.space import ANYNETS, RESNET, RESNEXT_B, VANILLA
 from jaxnas.types import Status
 
 SMALL = [  # three stages each

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 from matplotlib.image import imread
 
-from jaxnas import devices
+from jaxnas.evaluate import devices
 
 ROOT = Path(__file__).parents[1]
 RESULTS = sorted((ROOT / "bench" / "results").glob("*.json"))
@@ -31,26 +31,19 @@ FIELDS = {
     "transfer": {"target", "sources", "scores", "source_labels", "test", "figures", "seconds"},
     "spaces": {"results"},
 }
-MODULES = (
-    "harness",
-    "machine",
-    "ceilings",
-    "counts",
-    "case",
-    "scorers",
-    "commands",
-    "curves",
-    "cases",
-    "plots",
-    "tables",
-)
+MODULES = {  # names in these tests
+    **{name: f"core.{name}" for name in ("harness", "machine", "case", "commands", "curves", "plots", "tables")},
+    **{name: f"scorers.{name}" for name in ("ceilings", "counts")},
+    "scorers": "scorers.case",
+    "cases": "cases",
+}
 
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The modules of `bench`, which is not installed."""
     monkeypatch.syspath_prepend(ROOT)
-    modules = {name: importlib.import_module(f"bench.{name}") for name in MODULES}
+    modules = {name: importlib.import_module(f"bench.{module}") for name, module in MODULES.items()}
     return SimpleNamespace(**modules, main=importlib.import_module("bench.__main__"))
 
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from bench import spaces as bench
+from bench.spaces import __main__ as bench
 from jaxnas import spaces
 from jaxnas.errors import UserError
 from jaxnas.scorers import DEFAULTS

@@ -14,7 +14,7 @@ def bench(shared_data):
     """The module, which is not installed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(ROOT)
-        module = importlib.import_module("bench.supernet")
+        module = importlib.import_module("bench.supernet.__main__")
         patch.setattr(module, "SHARED", shared_data)
         yield module
 

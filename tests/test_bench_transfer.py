@@ -6,13 +6,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from bench import transfer, transfer_data
-from bench.transfer import Options, main, measured
-from bench.transfer_data import Measured
-from bench.transfer_plot import draw
+from bench.transfer import __main__ as transfer
+from bench.transfer import data as transfer_data
+from bench.transfer.__main__ import Options, main, measured
+from bench.transfer.data import Measured
+from bench.transfer.plot import draw
 from jaxnas import spaces
 from jaxnas.learn.features import make_pool
-from jaxnas.store import Store
+from jaxnas.tables.store import Store
 
 SPACE = spaces.get("transnas101_micro")
 
@@ -69,9 +70,9 @@ def test_rows_without_a_value_are_left_out_of_the_pool_too(tmp_path):
 
 
 def test_ridge_on_published_proxies_has_the_published_figures(shared_data, monkeypatch, tmp_path):
-    monkeypatch.setattr("bench.transfer_data.DATA", shared_data)
+    monkeypatch.setattr("bench.transfer.data.DATA", shared_data)
     monkeypatch.setattr(
-        "bench.transfer_data.PROXIES", shared_data / "published_proxies/nasbench201_naslib_9445.parquet"
+        "bench.transfer.data.PROXIES", shared_data / "published_proxies/nasbench201_naslib_9445.parquet"
     )
     *_, record = measured("proxies", Options(seeds=6, labels=(0, 16, 64, 128)))
     found = record["figures"]["from scratch: ridge"]

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from jaxnas.commands import COMMANDS, main
+from jaxnas.cli.main import COMMANDS, main
 
 
 def test_help_lists_the_commands(capsys):

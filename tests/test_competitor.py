@@ -25,7 +25,7 @@ def load(path: str) -> ModuleType:
     return module
 
 
-competitor = load("bench/competitor.py")
+competitor = load("bench/scorers/competitor.py")
 recipe = load("tests/golden/make_torch.py")
 GOLDEN = json.loads((ROOT / "tests/golden/torch.json").read_text())
 

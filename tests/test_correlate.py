@@ -12,12 +12,12 @@ import polars as pl
 import pytest
 import scipy.stats
 
-from jaxnas import cli
 from jaxnas import spaces as search_spaces
+from jaxnas.cli import frame
 from jaxnas.correlate import command as correlate
 from jaxnas.correlate.command import main
 from jaxnas.errors import UserError
-from jaxnas.store import Store
+from jaxnas.tables.store import Store
 
 N = 40
 SPACE = search_spaces.get("nasbench201")
@@ -448,7 +448,7 @@ def test_cli_exit_codes(capsys, error, code, message):
             raise error
         return error
 
-    assert cli.run(correlate.Correlate, command, ["a", "b", "--target", "c"], "prog") == code
+    assert frame.run(correlate.Correlate, command, ["a", "b", "--target", "c"], "prog") == code
     assert capsys.readouterr().err == message
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from jaxnas import data, spaces
+from jaxnas.data.image_files import Records
 from jaxnas.errors import UserError
-from jaxnas.image_files import Records
-from jaxnas.runner import Evaluator
+from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.scorers import NTK, Regions, Regression, Sequences
-from jaxnas.scorers.any_task import AnyTask
-from jaxnas.scorers.signals import load_task
+from jaxnas.scorers.training.any_task import AnyTask
+from jaxnas.scorers.training.targets import load_task
 
 SYNTHETIC = ["synthetic:pink", "synthetic:gaussian"]
 

@@ -10,9 +10,9 @@ import jax
 import pytest
 from polars.testing import assert_frame_equal
 
-from jaxnas import devices
 from jaxnas.errors import UserError
-from jaxnas.store import read_scores
+from jaxnas.evaluate import devices
+from jaxnas.tables.store import read_scores
 
 ROOT = Path(__file__).parents[1]
 SCORE = ["-m", "jaxnas.score", "--archs", "random:9", "--scorers", "regions", "--regions.batches", "1"]

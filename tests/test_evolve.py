@@ -8,15 +8,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-import jaxnas.search.__main__ as program
+import jaxnas.search.command as program
 from jaxnas import spaces
 from jaxnas.errors import UserError
-from jaxnas.search.base import Goal, Task
-from jaxnas.search.evolve import Evolve, EvolveOptions
+from jaxnas.search.goal import Goal
 from jaxnas.search.loop import Log, run
+from jaxnas.search.method import Task
 from jaxnas.search.methods import METHODS
-from jaxnas.search.prune_method import PruneOptions
-from jaxnas.store import Store
+from jaxnas.search.methods.evolve import Evolve, EvolveOptions
+from jaxnas.search.methods.prune import PruneOptions
+from jaxnas.tables.store import Store
 from jaxnas.types import Finished, Status
 
 NASBENCH201 = spaces.get("nasbench201")

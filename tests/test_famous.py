@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jaxnas.spaces import SPACES
-from jaxnas.spaces.famous import FAMOUS
-from jaxnas.spaces.genotype import to_call
+from jaxnas.spaces.nds.famous import FAMOUS
+from jaxnas.spaces.nds.genotype import to_call
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from flax import nnx
 
 from jaxnas import spaces
 from jaxnas.errors import UserError
-from jaxnas.learn import pretrain, sampling, weighted
-from jaxnas.learn.generator import NOISE, Logits, reconstruction
-from jaxnas.learn.pretrain import Pretraining
-from jaxnas.learn.weighted import Known
-from jaxnas.spaces.graph_code import INPUT, OUTPUT, Graphs
+from jaxnas.learn.agnet import pretrain, sampling, weighted
+from jaxnas.learn.agnet.generator import NOISE, Logits, reconstruction
+from jaxnas.learn.agnet.pretrain import Pretraining
+from jaxnas.learn.agnet.weighted import Known
+from jaxnas.spaces.graphs import INPUT, OUTPUT, Graphs
 
 SPACE = spaces.get("nasbench101")
 CODE = SPACE.graph_code

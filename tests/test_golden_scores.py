@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from jaxnas import data, spaces
-from jaxnas.runner import Evaluator
+from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.scorers import NTK, Regions, Regression
 
 SPACE = spaces.get("nasbench201")

@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 
 from jaxnas import spaces
-from jaxnas.spaces import nlp_code
-from jaxnas.spaces.graph_code import INPUT, OUTPUT, Graphs, adjacency, edges_of
+from jaxnas.spaces.graphs import INPUT, OUTPUT, Graphs, adjacency, edges_of
+from jaxnas.spaces.nasbench_nlp import code as nlp_code
 
 SIZES = {"nasbench101": 56, "nasbench201": 84, "darts": 176, "nasbench_nlp": 559, "nasbench_macro": 95, "nats_size": 91}
 CODED = [*SIZES, "enas", "pnas", "nasnet", "amoeba", "transnas101_micro"]

@@ -9,13 +9,13 @@ import pytest
 
 from jaxnas import spaces
 from jaxnas.correlate import command as correlate
-from jaxnas.joins import different, distinct, match
-from jaxnas.measured import Target, read_measured
 from jaxnas.predict.command import main as predict
-from jaxnas.score.__main__ import main as score
+from jaxnas.score.command import main as score
 from jaxnas.search.oracle import Table
-from jaxnas.store import Store
 from jaxnas.supernet.guides import read_teacher
+from jaxnas.tables.joins import different, distinct, match
+from jaxnas.tables.measured import Target, read_measured
+from jaxnas.tables.store import Store
 
 CELLS, EDGES = spaces.get("nasbench101"), spaces.get("nasbench201")
 N = 12

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxnas.kernels import conv
+from jaxnas.kernels import conv, pool
 from jaxnas.kernels.gram import gram
 from jaxnas.kernels.layout import CHWN, NHWC, THIN, from_nhwc, layout_for, to_nhwc
 from jaxnas.kernels.patterns import count_distinct, count_distinct_on_host, pack_bits
@@ -158,17 +158,17 @@ def test_gradients_through_normalisation_and_convolution(layout, size, stride, c
 def test_pooling_equals_flax(layout):
     x = normal(BATCH, SIDE, SIDE, 2)
     own = from_nhwc(x, layout)
-    mean = conv.sum_pool3x3(own, layout) / conv.window_sizes(own, layout)
+    mean = pool.sum_pool3x3(own, layout) / pool.window_sizes(own, layout)
     same = nnx.avg_pool(x, (3, 3), strides=(1, 1), padding="SAME", count_include_pad=False)
     assert_close(to_nhwc(mean, layout), same)
-    assert_close(to_nhwc(conv.mean_pool2x2(own, layout), layout), nnx.avg_pool(x, (2, 2), strides=(2, 2)))
+    assert_close(to_nhwc(pool.mean_pool2x2(own, layout), layout), nnx.avg_pool(x, (2, 2), strides=(2, 2)))
 
 
 @on_both_layouts
 def test_sum_pool_is_its_own_adjoint(layout):
     x, g = (from_nhwc(normal(BATCH, SIDE, SIDE, 2, seed=seed), layout) for seed in (0, 1))
-    _, pull = jax.vjp(lambda x: conv.sum_pool3x3(x, layout), x)
-    assert_close(conv.sum_pool3x3(g, layout), pull(g)[0])
+    _, pull = jax.vjp(lambda x: pool.sum_pool3x3(x, layout), x)
+    assert_close(pool.sum_pool3x3(g, layout), pull(g)[0])
 
 
 def test_layouts_are_transposes_of_each_other():

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxnas import data, labelled
+from jaxnas import data
+from jaxnas.data import labelled
 from jaxnas.errors import UserError
 
 

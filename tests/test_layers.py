@@ -13,7 +13,9 @@ import pytest
 
 from jaxnas.kernels import conv as convolutions
 from jaxnas.kernels.layout import CHWN, NHWC, from_nhwc, to_nhwc
-from jaxnas.layers import EPSILON, AvgPool, ConvNorm, Head, Identity, Moments, Zero, moments, run
+from jaxnas.network.apply_op import run
+from jaxnas.network.op import EPSILON, Moments, moments
+from jaxnas.network.ops import AvgPool, ConvNorm, Head, Identity, Zero
 
 BATCH, SIDE, WIDTH = 4, 6, 3
 CLASSES = 5

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from jaxnas import data, spaces
-from jaxnas.network import Config
-from jaxnas.runner import Evaluator
+from jaxnas.evaluate.evaluator import Evaluator
+from jaxnas.network.network import Config
 from jaxnas.scorers import NTK, Regions, Regression
-from jaxnas.spaces.cell_network import Cell
+from jaxnas.spaces.cell.network import Cell
 from jaxnas.types import Status
 
 ROOT = Path(__file__).parents[1]

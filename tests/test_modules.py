@@ -15,13 +15,14 @@ from flax import nnx
 
 from jaxnas import data, spaces
 from jaxnas.errors import UserError
+from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.kernels.layout import CHWN, NHWC, from_nhwc
-from jaxnas.layers import ConvNorm, Zero, run
-from jaxnas.modules import ModuleOp
-from jaxnas.runner import Evaluator
-from jaxnas.score.__main__ import main as score
+from jaxnas.network.apply_op import run
+from jaxnas.network.module_op import ModuleOp
+from jaxnas.network.ops import ConvNorm, Zero
+from jaxnas.score.command import main as score
 from jaxnas.scorers import NTK, Regions, Regression
-from jaxnas.search.__main__ import main as search
+from jaxnas.search.command import main as search
 from jaxnas.spaces import own
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

@@ -9,10 +9,10 @@ import numpy as np
 from flax import nnx
 
 from jaxnas import data, scorers, spaces
-from jaxnas.network import HEAD
-from jaxnas.runner import Evaluator
-from jaxnas.scorers.regression import Regression, fitted, init_heads
-from jaxnas.spaces.nds_network import GenotypeNetwork
+from jaxnas.evaluate.evaluator import Evaluator
+from jaxnas.network.network import HEAD
+from jaxnas.scorers.training.regression import Regression, fitted, init_heads
+from jaxnas.spaces.nds.network import GenotypeNetwork
 
 SMALL = {"image": (16, 16, 3)}
 SPACE = replace(spaces.get("enas"), ops=("skip_connect", "sep_conv_3x3"), nodes=2)

@@ -10,10 +10,10 @@ import polars
 import pytest
 
 from jaxnas.errors import UserError
-from jaxnas.spaces import dag
-from jaxnas.spaces.graph_hash import module_hashes
-from jaxnas.spaces.nasbench101 import NASBENCH101 as SPACE
-from jaxnas.spaces.nasbench101 import OPS, from_table, vertex_channels
+from jaxnas.spaces.nasbench101 import dag
+from jaxnas.spaces.nasbench101.hashes import module_hashes
+from jaxnas.spaces.nasbench101.space import NASBENCH101 as SPACE
+from jaxnas.spaces.nasbench101.space import OPS, from_table, vertex_channels
 
 CONV3, CONV1, POOL = range(3)
 ROWS = [  # position in the benchmark's order, vertices, edge bits, ops and parameters as published for NAS-Bench-101

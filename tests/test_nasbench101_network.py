@@ -10,16 +10,17 @@ from flax import nnx
 
 from jaxnas import data, scorers
 from jaxnas.errors import UserError
+from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.kernels.layout import CHWN, NHWC, from_nhwc
+from jaxnas.kernels.pool import max_pool2x2
 from jaxnas.kernels.relus import find_relus
-from jaxnas.layers import run
-from jaxnas.runner import Evaluator
-from jaxnas.scorers.ntk import ntk_gram
-from jaxnas.spaces.nasbench101 import NASBENCH101 as SPACE
-from jaxnas.spaces.nasbench101 import NASBench101, from_table
-from jaxnas.spaces.nasbench101_module import stand_alone
-from jaxnas.spaces.nasbench101_network import vertex_channels
-from jaxnas.spaces.nasbench101_ops import MaxPool, max_pool2x2
+from jaxnas.network.apply_op import run
+from jaxnas.scorers.gradient.ntk import ntk_gram
+from jaxnas.spaces.nasbench101.module import stand_alone
+from jaxnas.spaces.nasbench101.network import vertex_channels
+from jaxnas.spaces.nasbench101.ops import MaxPool
+from jaxnas.spaces.nasbench101.space import NASBENCH101 as SPACE
+from jaxnas.spaces.nasbench101.space import NASBench101, from_table
 from jaxnas.types import Status
 
 CELLS = {  # edge bits and operations, by the number of vertices that feed the output

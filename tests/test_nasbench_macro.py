@@ -9,8 +9,8 @@ from flax import nnx
 
 from jaxnas import data, scorers, spaces
 from jaxnas.errors import UserError
-from jaxnas.runner import Evaluator
-from jaxnas.spaces.as_module import ArchitectureModule
+from jaxnas.evaluate.evaluator import Evaluator
+from jaxnas.spaces.blocks.architecture import ArchitectureModule
 from jaxnas.spaces.nasbench_macro import NASBENCH_MACRO as SPACE
 from jaxnas.types import Status
 

@@ -12,14 +12,25 @@ from flax import nnx
 
 from jaxnas import data, spaces
 from jaxnas.errors import UserError
-from jaxnas.program import Draws, Program, Setup
-from jaxnas.runner import Evaluator
-from jaxnas.scorers.sequence import Sequences, sequence_regression
-from jaxnas.scorers.signals import Signal, Task, load_task, sequences
-from jaxnas.spaces.nasbench_nlp import NASBENCH_NLP as SPACE
-from jaxnas.spaces.nlp_graph import to_graph
-from jaxnas.spaces.nlp_module import SequenceModel
-from jaxnas.spaces.rnn import COLUMNS, LINEAR, MAX_LINEARS, MAX_NODES, OPS, PAD, RNN, SLOT_NAMES, run_cell
+from jaxnas.evaluate.compiled import Program, Setup
+from jaxnas.evaluate.evaluator import Evaluator
+from jaxnas.evaluate.input_cache import InputCache
+from jaxnas.scorers.training.sequence import Sequences, sequence_regression
+from jaxnas.scorers.training.targets import Signal, Task, load_task, sequences
+from jaxnas.spaces.nasbench_nlp.module import SequenceModel
+from jaxnas.spaces.nasbench_nlp.network import (
+    COLUMNS,
+    LINEAR,
+    MAX_LINEARS,
+    MAX_NODES,
+    OPS,
+    PAD,
+    RNN,
+    SLOT_NAMES,
+    run_cell,
+)
+from jaxnas.spaces.nasbench_nlp.slots import to_graph
+from jaxnas.spaces.nasbench_nlp.space import NASBENCH_NLP as SPACE
 from jaxnas.types import Status
 
 SHORT = {"tanh": "activation_tanh", "sigm": "activation_sigm", "leaky": "activation_leaky_relu"}
@@ -577,7 +588,7 @@ def test_cells_are_scored_in_batches_of_one_program(compiles):
     def program(batch):
         scorer = Sequences(samples=2, steps=2)
         how = {"source": data.load("synthetic"), "repeats": 2, "seed": 0, "devices": jax.devices()[:1], "mode": "loop"}
-        return Program(network, scorer, Setup(**how, batch=batch), Draws())
+        return Program(network, scorer, Setup(**how, batch=batch), InputCache())
 
     archs = SPACE.sample(jax.random.key(5), 5)
     large = program(4)

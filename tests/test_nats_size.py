@@ -7,7 +7,7 @@ from flax import nnx
 
 from jaxnas import spaces
 from jaxnas.errors import UserError
-from jaxnas.spaces.nats_size import NATS_SIZE as SPACE
+from jaxnas.spaces.nats_size.space import NATS_SIZE as SPACE
 
 CELL = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
 

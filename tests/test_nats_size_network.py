@@ -8,9 +8,9 @@ from flax import nnx
 
 from jaxnas import data, scorers
 from jaxnas.errors import UserError
-from jaxnas.runner import Evaluator
-from jaxnas.spaces.nats_size import NATS_SIZE as SPACE
-from jaxnas.spaces.nats_size_network import SizeNetwork
+from jaxnas.evaluate.evaluator import Evaluator
+from jaxnas.spaces.nats_size.network import SizeNetwork
+from jaxnas.spaces.nats_size.space import NATS_SIZE as SPACE
 from jaxnas.types import Status
 
 ARCHS = np.array([[3, 1, 6, 6, 4], [7, 7, 7, 7, 7], [0, 4, 2, 0, 1]], np.int32)

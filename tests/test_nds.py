@@ -9,11 +9,11 @@ import pytest
 
 from jaxnas import spaces
 from jaxnas.errors import UserError
-from jaxnas.spaces.cell_counts import reductions
-from jaxnas.spaces.cell_ops import OPS
-from jaxnas.spaces.darts import EDGES, GROUPS, from_edges, to_edges
-from jaxnas.spaces.genotype import to_call
-from jaxnas.spaces.nds import DARTS, MOST_PARAMS, NDS
+from jaxnas.spaces.blocks.parts import OPS
+from jaxnas.spaces.nds.counts import reductions
+from jaxnas.spaces.nds.darts import EDGES, GROUPS, from_edges, to_edges
+from jaxnas.spaces.nds.genotype import to_call
+from jaxnas.spaces.nds.spaces import DARTS, MOST_PARAMS, NDS
 
 SPACES = {space.name: space for space in NDS}
 BY_NAME = pytest.mark.parametrize("space", NDS, ids=SPACES)

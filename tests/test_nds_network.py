@@ -11,12 +11,12 @@ from flax import nnx
 
 from jaxnas import data, scorers, spaces
 from jaxnas.errors import UserError
-from jaxnas.layers import is_weight
-from jaxnas.runner import Evaluator
-from jaxnas.search import prune_method
+from jaxnas.evaluate.evaluator import Evaluator
+from jaxnas.network.op import is_weight
+from jaxnas.search.methods import prune
 from jaxnas.spaces import Space
-from jaxnas.spaces.darts import EDGES, MASKS, NONE, to_edges
-from jaxnas.spaces.nds_network import INPUTS
+from jaxnas.spaces.nds.darts import EDGES, MASKS, NONE, to_edges
+from jaxnas.spaces.nds.network import INPUTS
 from jaxnas.types import Finished, Status
 
 DARTS = spaces.get("darts")
@@ -237,7 +237,7 @@ def made_up(masks, rng):
     ("preset", "rounds"), [("cifar10", [196, 112]), ("imagenet", [196, 140, 84]), (None, [196, 112])]
 )
 def test_pruning_asks_for_the_published_candidates(preset, rounds):
-    method, rng, asked = prune_method.Prune(DARTS, preset), np.random.default_rng(0), []
+    method, rng, asked = prune.Prune(DARTS, preset), np.random.default_rng(0), []
     state = method.init()
     while not method.done(state):
         masks = method.ask(state)

@@ -9,9 +9,9 @@ import pytest
 from flax import nnx
 
 from jaxnas import spaces
-from jaxnas.layers import is_weight
-from jaxnas.spaces.cell_network import CellNetwork
-from jaxnas.spaces.standalone import stand_alone
+from jaxnas.network.op import is_weight
+from jaxnas.spaces.cell.module import stand_alone
+from jaxnas.spaces.cell.network import CellNetwork
 
 SPACE = spaces.get("nasbench201")
 ARCHS = [[3, 1, 2, 4, 3, 2], [0, 1, 3, 2, 4, 3]]

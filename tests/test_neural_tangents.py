@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxnas import spaces
-from jaxnas.scorers.ntk import NTK
+from jaxnas.scorers.gradient.ntk import NTK
 
 GOLDEN = Path(__file__).parent / "golden"
 STORED = json.loads((GOLDEN / "neural_tangents.json").read_text())

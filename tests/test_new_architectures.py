@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from jaxnas import spaces
-from jaxnas.search import evolve, local, predictor
-from jaxnas.search.base import Goal, Task, is_new
-from jaxnas.spaces.subspace import Subspace
+from jaxnas.search.goal import Goal
+from jaxnas.search.method import Task, is_new
+from jaxnas.search.methods import evolve, local, predictor
+from jaxnas.spaces.subset import Subspace
 from jaxnas.types import Finished
 
 NB101, NB201 = spaces.get("nasbench101"), spaces.get("nasbench201")

@@ -15,9 +15,9 @@ import pytest
 from flax import nnx
 
 from jaxnas import spaces
-from jaxnas.network import Config
-from jaxnas.scorers.ntk import NTK, ntk, ntk_gram
-from jaxnas.spaces.cell_network import CellNetwork
+from jaxnas.network.network import Config
+from jaxnas.scorers.gradient.ntk import NTK, ntk, ntk_gram
+from jaxnas.spaces.cell.network import CellNetwork
 from jaxnas.types import Status
 
 SPACE = spaces.get("nasbench201")

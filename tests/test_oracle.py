@@ -9,16 +9,17 @@ import numpy as np
 import polars as pl
 import pytest
 
-import jaxnas.search.__main__ as program
+import jaxnas.search.command as program
 from jaxnas import spaces
 from jaxnas.errors import UserError
 from jaxnas.learn import models
 from jaxnas.learn.training import Training
-from jaxnas.search.base import Goal, Task
-from jaxnas.search.local import Local, LocalOptions, make
+from jaxnas.search.goal import Goal
+from jaxnas.search.method import Task
+from jaxnas.search.methods.local import Local, LocalOptions, make
 from jaxnas.search.oracle import ANSWERS, Table
-from jaxnas.spaces.subspace import Subspace
-from jaxnas.store import read_scores
+from jaxnas.spaces.subset import Subspace
+from jaxnas.tables.store import read_scores
 from jaxnas.types import Finished, Status
 
 SPACE = spaces.get("nasbench201")

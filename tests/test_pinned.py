@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxnas import spaces
 from jaxnas.pinned import pinned
-from jaxnas.store import read_scores
+from jaxnas.tables.store import read_scores
 
 ROOT = Path(__file__).parents[1]
 SPACE = spaces.get("nasbench201")

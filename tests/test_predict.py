@@ -13,7 +13,7 @@ from jaxnas.learn import models, transfer
 from jaxnas.learn.training import Training
 from jaxnas.predict import fitting
 from jaxnas.predict.command import main
-from jaxnas.store import Store
+from jaxnas.tables.store import Store
 
 SPACE = spaces.get("nasbench201")
 N, M = 40, 60

@@ -8,10 +8,11 @@ from jaxnas import spaces
 from jaxnas.errors import UserError
 from jaxnas.learn import models
 from jaxnas.learn.training import Training
-from jaxnas.search import predictor
-from jaxnas.search.base import Goal, Task
-from jaxnas.search.predictor import PredictorOptions, make
-from jaxnas.spaces.subspace import Subspace
+from jaxnas.search.goal import Goal
+from jaxnas.search.method import Task
+from jaxnas.search.methods import predictor
+from jaxnas.search.methods.predictor import PredictorOptions, make
+from jaxnas.spaces.subset import Subspace
 from jaxnas.types import Finished, Status
 
 MICRO = spaces.get("transnas101_micro")

@@ -17,7 +17,7 @@ from jaxnas.learn.graph_net import inputs_of
 from jaxnas.learn.models import MODELS, graph_network, keys, prior_start
 from jaxnas.learn.training import Training
 from jaxnas.ranks import ordering, spearman_rho
-from jaxnas.spaces.graph_code import Graphs, adjacency
+from jaxnas.spaces.graphs import Graphs, adjacency
 
 NB201, MICRO = spaces.get("nasbench201"), spaces.get("transnas101_micro")
 SMALL = Training(width=8, layers=2, steps=20, batch=8)

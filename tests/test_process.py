@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxnas import cli, process
-from jaxnas.commands import main
+from jaxnas.cli import frame, process
+from jaxnas.cli.main import main
 from jaxnas.user_cache import user_cache
 
 BEGIN = """
@@ -272,8 +272,8 @@ def test_a_locale_without_the_characters_of_a_path(tmp_path):
 
 
 def test_what_the_locale_cannot_read_is_refused(capsys):
-    with pytest.raises(cli.UserError, match=r"'--out b\\udcff': not in utf-8"):
-        list(cli._local(["--out", os.fsdecode(b"b\xff")]))
+    with pytest.raises(frame.UserError, match=r"'--out b\\udcff': not in utf-8"):
+        list(frame._local(["--out", os.fsdecode(b"b\xff")]))
 
 
 def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
@@ -335,4 +335,4 @@ def test_addresses_are_refused_by_name(words, tmp_path, monkeypatch, capsys):
 
 def test_data_sets_may_be_elsewhere():
     words = ["--data-dir", "gs://bucket", "--data_dir=gs://bucket", "--out", "x"]
-    assert list(cli._local(words)) == words
+    assert list(frame._local(words)) == words

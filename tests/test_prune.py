@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from jaxnas.search import prune
+from jaxnas.search.methods import pruning
 
 
 def round_to(number, figures):
@@ -42,44 +42,44 @@ def spec_round(active, delta_kappa, delta_regions, prune_number):
 
 
 def mask_from(rows):
-    return prune.State(np.array(rows, bool))
+    return pruning.State(np.array(rows, bool))
 
 
 def search(num_edges, num_ops, prune_number, rng):
     """Run a whole search on random deltas and return the last state."""
-    state = prune.init(num_edges, num_ops)
-    while not prune.done(state):
-        count = len(prune.candidates(state)[1])
-        state = prune.step(state, rng.normal(size=count), rng.normal(size=count), prune_number=prune_number)
+    state = pruning.init(num_edges, num_ops)
+    while not pruning.done(state):
+        count = len(pruning.candidates(state)[1])
+        state = pruning.step(state, rng.normal(size=count), rng.normal(size=count), prune_number=prune_number)
     return state
 
 
 def test_candidates_by_hand():
-    masks, pairs = prune.candidates(mask_from([[0, 1, 1], [0, 0, 1]]))
+    masks, pairs = pruning.candidates(mask_from([[0, 1, 1], [0, 0, 1]]))
     assert pairs.tolist() == [[0, 1], [0, 2]]
     assert masks.astype(int).tolist() == [[[0, 0, 1], [0, 0, 1]], [[0, 1, 0], [0, 0, 1]]]
 
 
 def test_round_by_hand():
     # edge 0: ops 1, 2; edge 1: ops 1, 2.   kappa ranks 3 1 0 2, regions ranks 0 1 2 1 (a tie), sums 3 2 2 3
-    state = prune.step(prune.init(2, 3), np.array([-0.5, 0.1, 0.2, 0.0]), np.array([-0.1, 0.0, 0.3, 0.0]))
+    state = pruning.step(pruning.init(2, 3), np.array([-0.5, 0.1, 0.2, 0.0]), np.array([-0.1, 0.0, 0.3, 0.0]))
     (record,) = state.history
     assert record.ranks.tolist() == [[3, 0], [1, 1], [0, 2], [2, 1]]
     assert record.pruned.tolist() == [[1, 1], [0, 2]]  # equal sums: the order by kappa
-    assert prune.chosen(state).tolist() == [1, 2]
+    assert pruning.chosen(state).tolist() == [1, 2]
 
 
 def test_equal_sums_fall_back_on_the_order_by_kappa_then_on_the_candidates():
-    tied = prune.step(prune.init(1, 4), np.zeros(3), np.zeros(3))
+    tied = pruning.step(pruning.init(1, 4), np.zeros(3), np.zeros(3))
     assert tied.history[0].pruned.tolist() == [[0, 1]]
-    opposed = prune.step(prune.init(1, 3), np.array([0.0, 0.1]), np.array([0.0, 0.1]))
+    opposed = pruning.step(pruning.init(1, 3), np.array([0.0, 0.1]), np.array([0.0, 0.1]))
     assert opposed.history[0].ranks.tolist() == [[1, 0], [0, 1]]
     assert opposed.history[0].pruned.tolist() == [[0, 2]]
 
 
 def test_sort_is_on_three_figures_and_ties_are_exact():
     near = 0.1231  # rounds to .123 like its neighbours, so the candidates' order stays, yet no two neighbours are equal
-    state = prune.step(prune.init(1, 4), np.array([0.123, near, 0.123]), np.zeros(3))
+    state = pruning.step(pruning.init(1, 4), np.array([0.123, near, 0.123]), np.zeros(3))
     assert state.history[0].ranks[:, 0].tolist() == [0, 1, 2]
 
 
@@ -87,14 +87,14 @@ def test_sort_is_on_three_figures_and_ties_are_exact():
 @pytest.mark.parametrize(("edges", "ops", "number"), [(6, 5, 1), (28, 8, 3), (28, 8, 2), (3, 4, 2)])
 def test_matches_the_transcription(seed, edges, ops, number):
     rng = np.random.default_rng([seed, edges, number])
-    state, active = prune.init(edges, ops), [list(range(1, ops)) for _ in range(edges)]
-    while not prune.done(state):
-        _, pairs = prune.candidates(state)
+    state, active = pruning.init(edges, ops), [list(range(1, ops)) for _ in range(edges)]
+    while not pruning.done(state):
+        _, pairs = pruning.candidates(state)
         keys = [tuple(pair) for pair in pairs.tolist()]
         assert keys == [(e, o) for e, row in enumerate(active) for o in row if len(row) > 1]
-        kappa = prune.deltas(rng.uniform(1, 4, (3, 1 + len(keys))), 2)  # 2 decimals: many ties; |delta| above 1 too
-        regions = prune.deltas(rng.integers(90, 100, (3, 1 + len(keys))))
-        state = prune.step(state, kappa, regions, prune_number=number)
+        kappa = pruning.deltas(rng.uniform(1, 4, (3, 1 + len(keys))), 2)  # 2 decimals: many ties; |delta| above 1 too
+        regions = pruning.deltas(rng.integers(90, 100, (3, 1 + len(keys))))
+        state = pruning.step(state, kappa, regions, prune_number=number)
         active, kappa_ranks, regions_ranks = spec_round(
             active,
             dict(zip(keys, kappa.tolist(), strict=True)),
@@ -117,72 +117,72 @@ def test_number_of_candidates(edges, ops, number, counts):
 
 def test_banned_op_is_never_chosen():
     rng = np.random.default_rng(1)
-    assert all((prune.chosen(search(6, 5, 1, rng)) > 0).all() for _ in range(20))
+    assert all((pruning.chosen(search(6, 5, 1, rng)) > 0).all() for _ in range(20))
 
 
 def test_relative_change_is_rounded_per_repeat():
     values = np.array([[3.0, 2.0, 6.0], [7.0, 6.0, 7.0]])
-    assert np.allclose(prune.deltas(values), [(0.333 + 0.143) / 2, -0.5], rtol=0, atol=1e-12)
-    assert np.allclose(prune.deltas(values, 1), [(0.3 + 0.1) / 2, -0.5], rtol=0, atol=1e-12)
+    assert np.allclose(pruning.deltas(values), [(0.333 + 0.143) / 2, -0.5], rtol=0, atol=1e-12)
+    assert np.allclose(pruning.deltas(values, 1), [(0.3 + 0.1) / 2, -0.5], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -1e6, 0.0])
 def test_a_repeat_without_origin_is_left_out(bad):
     values = np.array([[bad, 2.0, 6.0], [4.0, 6.0, 2.0]])
-    assert prune.deltas(values).tolist() == prune.deltas(values[1:]).tolist() == [-0.5, 0.5]
+    assert pruning.deltas(values).tolist() == pruning.deltas(values[1:]).tolist() == [-0.5, 0.5]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -1e6])
 def test_failed_candidate_goes_last(bad):
-    kappa = prune.deltas(np.array([[4.0, bad, 5.0, 6.0], [4.0, 4.0, 5.0, 6.0]]))
+    kappa = pruning.deltas(np.array([[4.0, bad, 5.0, 6.0], [4.0, 4.0, 5.0, 6.0]]))
     assert np.isnan(kappa).tolist() == [True, False, False]
     # by rank sum alone (2 + 0 against 0 + 1 and 1 + 2) the failed op would go second
-    state = prune.step(prune.init(1, 4), kappa, np.array([-9.0, 0.0, 1.0]), prune_number=2)
+    state = pruning.step(pruning.init(1, 4), kappa, np.array([-9.0, 0.0, 1.0]), prune_number=2)
     assert state.history[0].ranks.tolist() == [[2, 0], [0, 1], [1, 2]]
     assert state.history[0].pruned.tolist() == [[0, 2], [0, 3]]
 
 
 def test_failed_origin_leaves_the_choice_to_the_other_quantity():
-    kappa = prune.deltas(np.array([[np.nan, 4.0, 5.0, 6.0]]))
-    state = prune.step(prune.init(1, 4), kappa, np.array([0.2, 0.1, 0.3]))
+    kappa = pruning.deltas(np.array([[np.nan, 4.0, 5.0, 6.0]]))
+    state = pruning.step(pruning.init(1, 4), kappa, np.array([0.2, 0.1, 0.3]))
     assert state.history[0].ranks[:, 0].tolist() == [0, 0, 0]
     assert state.history[0].pruned.tolist() == [[0, 2]]
-    assert prune.to_json(state)["rounds"][0]["delta_kappa"] == [None, None, None]
+    assert pruning.to_json(state)["rounds"][0]["delta_kappa"] == [None, None, None]
 
 
 def test_everything_failed_still_ends():
-    state = prune.init(6, 5)
-    while not prune.done(state):
-        nans = np.full(len(prune.candidates(state)[1]), np.nan)
-        state = prune.step(state, nans, nans)
-    assert prune.chosen(state).tolist() == [4] * 6  # all tied: the candidates' order
+    state = pruning.init(6, 5)
+    while not pruning.done(state):
+        nans = np.full(len(pruning.candidates(state)[1]), np.nan)
+        state = pruning.step(state, nans, nans)
+    assert pruning.chosen(state).tolist() == [4] * 6  # all tied: the candidates' order
 
 
 def test_step_leaves_its_input_alone():
-    state = prune.init(6, 5)
+    state = pruning.init(6, 5)
     before = state.mask.copy()
     kappa, regions = np.random.default_rng(2).normal(size=(2, 24))
-    after = prune.step(state, kappa, regions)
+    after = pruning.step(state, kappa, regions)
     assert (state.mask == before).all()
     assert state.history == ()
     kappa[:] = 0  # nor does the record follow the caller's array
     assert after.history[0].delta_kappa.any()
-    assert (prune.step(state, after.history[0].delta_kappa, regions).mask == after.mask).all()
+    assert (pruning.step(state, after.history[0].delta_kappa, regions).mask == after.mask).all()
 
 
 def test_record_is_json():
     state = search(6, 5, 1, np.random.default_rng(3))
-    record = json.loads(json.dumps(prune.to_json(state), allow_nan=False))
+    record = json.loads(json.dumps(pruning.to_json(state), allow_nan=False))
     assert record["mask"] == record["rounds"][-1]["mask"] == state.mask.astype(int).tolist()
     assert [len(r["pruned"]) for r in record["rounds"]] == [6, 6, 6]
     assert record["rounds"][0]["delta_kappa"] == state.history[0].delta_kappa.tolist()
 
 
 def test_misuse_raises():
-    state = prune.init(2, 3)
+    state = pruning.init(2, 3)
     with pytest.raises(ValueError, match="expected 4 deltas"):
-        prune.step(state, np.zeros(3), np.zeros(3))
+        pruning.step(state, np.zeros(3), np.zeros(3))
     with pytest.raises(ValueError, match="not done"):
-        prune.chosen(state)
+        pruning.chosen(state)
     with pytest.raises(ValueError, match="nothing to prune"):
-        prune.step(prune.step(state, np.zeros(4), np.zeros(4)), np.zeros(0), np.zeros(0))
+        pruning.step(pruning.step(state, np.zeros(4), np.zeros(4)), np.zeros(0), np.zeros(0))

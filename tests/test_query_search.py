@@ -6,27 +6,28 @@ import jax
 import numpy as np
 import pytest
 
-from bench import query_search, query_tables
+from bench.queries import __main__ as query_search
+from bench.queries import tables
 
 
 @pytest.fixture(scope="module")
 def oracle(shared_data):
-    return query_tables.nasbench201(shared_data)
+    return tables.nasbench201(shared_data)
 
 
 def test_the_curve_is_the_test_accuracy_of_the_best_by_validation(oracle):
     found = query_search.search(oracle, "random", 64, seed=3)
     archs = oracle.table.space.sample(jax.random.key(3), 64)
     scores = oracle.table(archs)
-    valid, test = (scores[name].value[0] for name in (query_tables.VALID, query_tables.TEST))
+    valid, test = (scores[name].value[0] for name in (tables.VALID, tables.TEST))
     assert found["curve"] == [test[valid[:queries].argmax()] for queries in (16, 32, 48, 64)]
     assert found["test"] == test[valid.argmax()]
     assert found["asked"] == 64
 
 
 def test_limits_are_quantiles_of_what_the_device_supports(shared_data):
-    oracle = query_tables.latency(shared_data, "edgetpu", 0.25, joint=True)
-    baselines = query_tables.baselines(oracle)
+    oracle = tables.latency(shared_data, "edgetpu", 0.25, joint=True)
+    baselines = tables.baselines(oracle)
     assert 0.1 < baselines["feasible"] <= 0.25  # of all; a quarter of those that the device supports
     assert baselines["most FLOPs"] <= baselines["optimum"] < 94.4
     scores = oracle.table(oracle.table.space.archs)

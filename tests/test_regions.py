@@ -12,8 +12,8 @@ from flax import linen, nnx
 
 from jaxnas import data, spaces
 from jaxnas.errors import UserError
-from jaxnas.scorers import regions
-from jaxnas.scorers.regions import Regions, relu_signs
+from jaxnas.scorers.forward import regions
+from jaxnas.scorers.forward.regions import Regions, relu_signs
 from jaxnas.types import Status
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "torch.json").read_text())

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from jaxnas import data, spaces
+from jaxnas.cli.options import Options
 from jaxnas.errors import UserError
-from jaxnas.options import Options
-from jaxnas.runner import Evaluator
-from jaxnas.scorers import regression
-from jaxnas.scorers.regression import Problem, Regression, fit, init_heads
-from jaxnas.scorers.signals import load_task
+from jaxnas.evaluate.evaluator import Evaluator
+from jaxnas.scorers.training import regression
+from jaxnas.scorers.training.regression import Problem, Regression, fit, init_heads
+from jaxnas.scorers.training.targets import load_task
 from jaxnas.types import Status
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "torch.json").read_text())

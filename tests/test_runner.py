@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnas import data, program, runner, scorers, spaces
-from jaxnas.devices import memory_maps
+from jaxnas import data, scorers, spaces
 from jaxnas.errors import UserError
-from jaxnas.program import batch_size, deal, loop_batch
-from jaxnas.runner import Evaluator, count, summarise
+from jaxnas.evaluate import evaluator, input_cache
+from jaxnas.evaluate.compiled import batch_size, deal, loop_batch
+from jaxnas.evaluate.devices import memory_maps
+from jaxnas.evaluate.evaluator import Evaluator, count, summarise
 from jaxnas.types import Finished, Status
 
 SPACE = spaces.get("nasbench201")
@@ -135,9 +136,9 @@ class Groups:
         return SPACE.network(purpose, **changes)
 
 
-@pytest.mark.parametrize("held", [0, program.HELD])
+@pytest.mark.parametrize("held", [0, input_cache.MAX_HELD_BYTES])
 def test_what_was_dropped_is_drawn_again(archs, whole, monkeypatch, held):
-    monkeypatch.setattr(program, "HELD", held)
+    monkeypatch.setattr(input_cache, "MAX_HELD_BYTES", held)
     measure = Evaluator(Groups(), Toy(), SOURCE, batch=7)
     for _ in range(2):
         assert_same(measure(archs), whole)
@@ -148,8 +149,8 @@ def test_what_was_dropped_is_drawn_again(archs, whole, monkeypatch, held):
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="counts Linux's memory maps")
 def test_programs_that_were_not_used_lately_are_given_up_and_come_back(monkeypatch, compiles):
-    monkeypatch.setattr(runner, "MAPS", 1)
-    monkeypatch.setattr(runner, "FEW", 1)
+    monkeypatch.setattr(evaluator, "MAPS", 1)
+    monkeypatch.setattr(evaluator, "FEW", 1)
     space = spaces.get("transnas101_macro")
     archs = np.stack([space.encode(string) for string in ("64-4111-basic", "64-2411-basic")])
     measure = Evaluator(

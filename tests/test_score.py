@@ -18,10 +18,10 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from jaxnas import scorers, spaces
-from jaxnas.score.__main__ import main
+from jaxnas.score.command import main
 from jaxnas.score.table import PROGRAMS, Work
-from jaxnas.scorers.signals import load_task, to_record
-from jaxnas.store import read_scores
+from jaxnas.scorers.training.targets import load_task, to_record
+from jaxnas.tables.store import read_scores
 from jaxnas.types import Finished, Status
 
 SPACE = spaces.get("nasbench201")

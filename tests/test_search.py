@@ -11,17 +11,18 @@ import numpy as np
 import polars as pl
 import pytest
 
-import jaxnas.search.__main__ as program
-from jaxnas import data, options, spaces
+import jaxnas.search.command as program
+from jaxnas import data, spaces
+from jaxnas.cli import options
 from jaxnas.errors import UserError
-from jaxnas.runner import Evaluator
+from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.scorers import NTK, Regions, TeNas
-from jaxnas.search import prune
-from jaxnas.search.base import Goal, Task
+from jaxnas.search.goal import Goal
 from jaxnas.search.loop import Log, evaluate_with, run
-from jaxnas.search.methods import METHODS
-from jaxnas.search.prune_method import Prune
-from jaxnas.store import Store
+from jaxnas.search.method import Task
+from jaxnas.search.methods import METHODS, pruning
+from jaxnas.search.methods.prune import Prune
+from jaxnas.tables.store import Store
 from jaxnas.types import Finished, Status
 
 SPACE = spaces.get("nasbench201")
@@ -120,13 +121,13 @@ class Nothing(Log):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_prune_is_the_pure_rounds(seed):
-    evaluate, state = made_up(seed), prune.init(6, 5)
-    while not prune.done(state):
-        scores = evaluate(np.concatenate([state.mask[None], prune.candidates(state)[0]]))
-        state = prune.step(state, *(prune.deltas(scores[name].value) for name in ("ntk", "regions")))
+    evaluate, state = made_up(seed), pruning.init(6, 5)
+    while not pruning.done(state):
+        scores = evaluate(np.concatenate([state.mask[None], pruning.candidates(state)[0]]))
+        state = pruning.step(state, *(pruning.deltas(scores[name].value) for name in ("ntk", "regions")))
     method = Prune(SPACE)
     found = method.result(run(method, evaluate, Nothing()))
-    assert found.arch.tolist() == prune.chosen(state).tolist()
+    assert found.arch.tolist() == pruning.chosen(state).tolist()
     assert (found.arch != SPACE.zero).all()
     alone = evaluate(found.arch[None])
     assert all((found.scores[name].value == alone[name].value).all() for name in SIGNS)

@@ -13,16 +13,16 @@ import polars as pl
 import pytest
 from scipy.stats import spearmanr
 
-import jaxnas.search_signals as program
+import jaxnas.search_signals.command as program
 from jaxnas import data, spaces
 from jaxnas.errors import UserError
-from jaxnas.runner import Evaluator
+from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.scorers import Regression
-from jaxnas.scorers.any_task import AnyTask
-from jaxnas.scorers.signal_genome import CHANNELS, LEVELS, NOISE_LEVELS, is_undefined, mutate, random_task
-from jaxnas.scorers.signals import KINDS, Signal, Task, load_task, targets, to_record
-from jaxnas.search.signals import TOURNAMENT, Log, Trial, evaluate_with, fitness, propose
-from jaxnas.store import Store
+from jaxnas.scorers.training.any_task import AnyTask
+from jaxnas.scorers.training.signal_genome import CHANNELS, LEVELS, NOISE_LEVELS, is_undefined, mutate, random_task
+from jaxnas.scorers.training.targets import KINDS, Signal, Task, load_task, targets, to_record
+from jaxnas.search_signals.evolution import TOURNAMENT, Log, Trial, evaluate_with, fitness, propose
+from jaxnas.tables.store import Store
 from jaxnas.types import Finished, Status
 
 SPACE = spaces.get("nasbench201")

@@ -10,8 +10,8 @@ from scipy.ndimage import gaussian_filter
 
 from jaxnas import data
 from jaxnas.errors import UserError
-from jaxnas.scorers import signals
-from jaxnas.scorers.signals import Signal, Task, load_task, noise, targets
+from jaxnas.scorers.training import targets as signals
+from jaxnas.scorers.training.targets import Signal, Task, load_task, noise, targets
 
 NAMES = ["nb101", "darts", "resnet", "combo"]
 VARIANCES = {  # GenNAS's own, measured on stand-in images, which only `resize` depends on

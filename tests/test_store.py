@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from jaxnas.errors import UserError
-from jaxnas.store import Store, read_scores
+from jaxnas.tables.store import Store, read_scores
 
 MANIFEST = {
     "settings": {"space": "nasbench201", "seed": 0, "scorers": {"ntk": {"bn": "frozen", "batch": 32}}},

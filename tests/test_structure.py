@@ -17,47 +17,35 @@ FOLDERS = {"jaxnas": ROOT / "jaxnas"} | {name: ROOT / folder for name, folder in
 
 MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it may import beside itself
     "errors": "",
-    "process": "",
-    "commands": "errors process",  # it imports the programs by name
-    "user_file": "errors",
-    "user_cache": "",
-    "pinned": "",
-    "devices": "errors pinned user_cache",
     "types": "",
     "ranks": "",
+    "pinned": "",
+    "user_cache": "",
+    "user_file": "errors",
     "kernels": "",
-    "layers": "kernels types",
-    "modules": "kernels layers",
-    "places": "kernels layers modules",
-    "weights": "layers modules places",
-    "network": "kernels layers places weights",
-    "spaces": "errors kernels layers modules network pinned types user_file",
-    "image_files": "errors",
-    "data": "errors image_files",
-    "labelled": "data errors image_files",
+    "network": "kernels",
+    "spaces": "errors kernels network pinned user_file",
+    "data": "errors",
+    "scorers": "data errors kernels network types",
+    "evaluate": "data errors network pinned scorers spaces types user_cache",
+    "tables": "errors spaces",
     "learn": "errors ranks spaces user_cache",
-    "scorers": "data errors kernels layers network ranks types",
-    "store": "errors",
-    "table_files": "errors",
-    "tables": "errors spaces table_files",
-    "joins": "spaces",
-    "measured": "errors joins spaces tables",
-    "plots": "errors ranks",
-    "cli": "devices errors pinned process user_file",
-    "program": "data devices errors network pinned scorers",
-    "runner": "data devices pinned program scorers spaces types",
-    "options": "data devices errors labelled runner scorers spaces user_file",
-    "score": "cli commands data devices errors joins options process runner scorers spaces store tables types",
-    "search": "cli commands data devices errors joins learn measured network options plots process program ranks "
-    "runner scorers spaces store table_files tables types user_file",
-    "correlate": "cli commands errors measured plots process ranks spaces store tables user_file",
-    "predict": "cli commands correlate errors joins learn measured process ranks score spaces store tables",
-    "search_signals": "cli commands data devices errors measured options process runner scorers search spaces store",
-    "supernet": "cli commands devices errors joins labelled measured network options plots process runner score "
-    "scorers spaces store types",
-    "__main__": "commands",
-    "__init__": "data errors runner scorers spaces types",
+    "report": "errors ranks",
+    "cli": "data errors evaluate pinned scorers spaces user_file",  # and the programs, by name
+    "score": "cli errors evaluate scorers spaces tables types",
+    "correlate": "cli errors ranks report spaces tables user_file",
+    "predict": "cli correlate errors learn ranks score spaces tables",
+    "search": "cli data errors evaluate learn report scorers spaces tables types user_file",
+    "search_signals": "cli data errors evaluate ranks scorers search spaces tables types",
+    "supernet": "cli data errors evaluate network report score scorers spaces tables types",
+    "__main__": "cli",
+    "__init__": "data errors evaluate scorers spaces types",
 }
+SHARED_BY_SPACES = {  # what families of spaces may import of jaxnas.spaces, beside themselves; never another family
+    *("base", "blocks", "cell", "datasets", "graphs", "literals", "own", "product", "prunable", "sampling", "strings"),
+    "subset",
+}
+MOST_MODULES = 15  # of one folder
 LIGHT = """
 import sys
 import flax.nnx, jax, numpy, optax
@@ -132,6 +120,21 @@ def test_imports_go_one_way(name):
     wanted = {used.split(".")[1] for used in imports(MODULES[name]) if used.startswith("jaxnas.")}
     wrong = wanted - {layer, *MAY_IMPORT[layer].split()}
     assert not wrong, f"{name} imports {', '.join(sorted(wrong))}"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("jaxnas.spaces.")])
+def test_families_of_spaces_know_only_what_they_share(name):
+    family = name.split(".")[2]
+    if family == "__init__":
+        return
+    used = {used.split(".")[2] for used in imports(MODULES[name]) if used.startswith("jaxnas.spaces.")}
+    own = {family} if family not in SHARED_BY_SPACES else set()
+    assert not used - SHARED_BY_SPACES - own - {"Space"}, name
+
+
+def test_a_folder_is_small_enough_to_be_looked_over():
+    folders = [path.parent for path in MODULES.values()]
+    assert max(folders.count(folder) for folder in folders) <= MOST_MODULES + 1  # and __init__
 
 
 def test_layers_are_listed_from_the_bottom_up():

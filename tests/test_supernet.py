@@ -9,13 +9,11 @@ import optax
 import polars as pl
 import pytest
 
-from jaxnas import labelled
+from jaxnas.data import labelled
 from jaxnas.errors import UserError
-from jaxnas.measured import Target, read_measured
 from jaxnas.scorers import COUNTS
 from jaxnas.spaces import get
-from jaxnas.spaces.nasbench201 import NASBENCH201 as SPACE
-from jaxnas.store import Store
+from jaxnas.spaces.nasbench201.space import NASBENCH201 as SPACE
 from jaxnas.supernet.arms import Landmarks, Plain, Teacher
 from jaxnas.supernet.batches import Images, centred, random_crops, shuffled
 from jaxnas.supernet.checkpoints import Checkpoints
@@ -23,6 +21,8 @@ from jaxnas.supernet.guides import Counted, draw_landmarks, read_teacher, unifor
 from jaxnas.supernet.ranking import CHUNK, Ranking
 from jaxnas.supernet.schedules import constant, cosine_increase
 from jaxnas.supernet.training import Recipe, Trainer
+from jaxnas.tables.measured import Target, read_measured
+from jaxnas.tables.store import Store
 
 NETWORK = SPACE.network(channels=8, cells=1, stages=1, image=(8, 8, 3), classes=10)
 RECIPE = Recipe(epochs=4, batch=16)

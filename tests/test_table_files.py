@@ -11,9 +11,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jaxnas import spaces, table_files
+from jaxnas import spaces
 from jaxnas.errors import UserError
-from jaxnas.tables import is_table, numbers, read_architectures, read_table
+from jaxnas.tables import read
+from jaxnas.tables.archs import is_table, numbers, read_architectures, read_table
 
 SPACE = spaces.get("nats_size")
 ARCHS = ["8:8:8:8:8", "8:8:8:16:32", "64:64:64:64:64"]
@@ -64,14 +65,14 @@ def test_every_kind_has_the_same_rows(tmp_path, name):
     assert table.numbers("acc").tolist() == [88.2, 69.5, 10.0]
 
 
-@pytest.mark.parametrize("name", table_files.STDIN)
+@pytest.mark.parametrize("name", read.STDIN)
 def test_standard_input(monkeypatch, name):
-    table_files.stdin.cache_clear()
+    read.stdin.cache_clear()
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(CSV.encode())))
     assert is_table(name)
     for _ in range(2):  # it can be read once only
         assert len(read_architectures(Path(name), SPACE).archs) == 3
-    table_files.stdin.cache_clear()
+    read.stdin.cache_clear()
 
 
 @pytest.mark.parametrize("name", ["list.txt", "list.csv", "list.json", "list"])

@@ -9,8 +9,8 @@ import pytest
 from jaxnas import spaces
 from jaxnas.correlate import command as correlate
 from jaxnas.errors import UserError
-from jaxnas.store import Store
-from jaxnas.tables import read_architectures
+from jaxnas.tables.archs import read_architectures
+from jaxnas.tables.store import Store
 
 CELL101 = {"n_vertices": 3, "adj_bits": 0b101, "op1": 1, "op2": -1, "op3": -1, "op4": -1, "op5": -1}
 RENAMED = [  # the same cell twice

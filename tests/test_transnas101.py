@@ -11,13 +11,13 @@ from flax import nnx
 
 from jaxnas import data
 from jaxnas.errors import UserError
-from jaxnas.runner import Evaluator
+from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.score.table import Work
 from jaxnas.scorers import Regions, Regression
-from jaxnas.spaces.as_module import ArchitectureModule
-from jaxnas.spaces.transnas101 import TRANSNAS101_MACRO as MACRO
-from jaxnas.spaces.transnas101 import TRANSNAS101_MICRO as MICRO
-from jaxnas.spaces.transnas101_network import macro_network, plain_modules
+from jaxnas.spaces.blocks.architecture import ArchitectureModule
+from jaxnas.spaces.transnas101.macro import TRANSNAS101_MACRO as MACRO
+from jaxnas.spaces.transnas101.micro import TRANSNAS101_MICRO as MICRO
+from jaxnas.spaces.transnas101.network import macro_network, plain_modules
 from jaxnas.types import Status
 
 MICRO_ROWS = [  # strings and op indices

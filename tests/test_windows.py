@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxnas.kernels.channelwise import BLOCK, avg_pool, depthwise, max_pool
 from jaxnas.kernels.conv import conv2d
+from jaxnas.kernels.depthwise import BLOCK, depthwise
 from jaxnas.kernels.layout import NHWC
+from jaxnas.kernels.pool import avg_pool, max_pool
 from jaxnas.spaces.own import Conv2d, Depthwise
 
 CHANNELS, FEATURES = 3, 4

@@ -11,13 +11,13 @@ from polars.testing import assert_frame_equal
 
 from jaxnas.correlate.command import main as correlate
 from jaxnas.errors import UserError
-from jaxnas.score.__main__ import main as score
+from jaxnas.score.command import main as score
 from jaxnas.spaces import SPACES, cell_space, own
-from jaxnas.spaces.genotype import to_call
 from jaxnas.spaces.literals import read
-from jaxnas.spaces.nats_size import WIDTHS
-from jaxnas.spaces.nds import NDS
-from jaxnas.store import read_scores
+from jaxnas.spaces.nats_size.space import WIDTHS
+from jaxnas.spaces.nds.genotype import to_call
+from jaxnas.spaces.nds.spaces import NDS
+from jaxnas.tables.store import read_scores
 
 REGIONS = ["--scorers", "regions", "--regions.batches", "1", "--regions.samples", "40"]
 NASLIB = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")

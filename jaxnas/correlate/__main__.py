@@ -1,6 +1,6 @@
 """`python -m jaxnas.correlate`."""
 
-from jaxnas.commands import script
+from jaxnas.cli.main import script
 
 if __name__ == "__main__":
     script("correlate")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from jaxnas import cli
+from jaxnas.cli import frame
 from jaxnas.correlate import report
 from jaxnas.correlate.comparison import Comparison, Measured, read
 from jaxnas.correlate.pairs import Pair, read_pairs
@@ -69,7 +69,7 @@ def correlate(config: Correlate) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run `python -m jaxnas.correlate` and return its exit code."""
-    return cli.run(Correlate, correlate, argv, prog="jaxnas correlate")
+    return frame.run(Correlate, correlate, argv, prog="jaxnas correlate")
 
 
 def _check(config: Correlate) -> None:
@@ -83,7 +83,7 @@ def _check(config: Correlate) -> None:
     if config.pairs is not None and extra:
         raise UserError(f"--pairs {config.pairs}: leave out {', '.join(extra)}; each row says its own")
     if config.plot is not None:
-        cli.check_plot(config.plot)
+        frame.check_plot(config.plot)
 
 
 def _pair(config: Correlate) -> Pair:
@@ -115,7 +115,7 @@ def _read_all(path: Path) -> list[Measured]:
 
 
 def _draw(path: Path, found: Sequence[Comparison], *, several: bool) -> None:
-    from jaxnas import plots
+    from jaxnas.report import plots
 
     try:
         if several:

@@ -11,13 +11,14 @@ from typing import Any
 
 import polars as pl
 
-from jaxnas import process, spaces
+from jaxnas import spaces
+from jaxnas.cli import process
 from jaxnas.correlate.pairs import Pair
 from jaxnas.errors import UserError
-from jaxnas.measured import join, read_measured
 from jaxnas.ranks import Agreement, Floats, Ints, compare, ordering
 from jaxnas.spaces import Space
-from jaxnas.store import read_scores
+from jaxnas.tables.measured import join, read_measured
+from jaxnas.tables.store import read_scores
 
 BASELINES = {"params": "#params", "flops": "FLOPs"}
 

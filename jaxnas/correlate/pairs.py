@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 
 from jaxnas.errors import UserError, unknown
-from jaxnas.measured import Target
-from jaxnas.tables import read_table
+from jaxnas.tables.archs import read_table
+from jaxnas.tables.measured import Target
 from jaxnas.user_file import local
 
 TRUTH = {"true": True, "false": False, "": False}

@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from jaxnas.correlate.comparison import BASELINES, Comparison
-from jaxnas.measured import of_join, of_rows
 from jaxnas.ranks import Agreement, Floats, Interval
+from jaxnas.tables.measured import of_join, of_rows
 
 PIPED_WIDTH = 130  # columns of the table of one space where standard output is no terminal
 ENDLESS = 10_000  # the same for several spaces: their table is as wide as it has to be

@@ -12,7 +12,7 @@ import numpy as np
 from jaxnas.errors import UserError
 from jaxnas.learn.graph_features import graph_features
 from jaxnas.spaces import Space
-from jaxnas.spaces.graph_code import GraphCode, Graphs
+from jaxnas.spaces.graphs import GraphCode, Graphs
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxnas.spaces.graph_code import OUTPUT, GraphCode, Graphs, adjacency
+from jaxnas.spaces.graphs import OUTPUT, GraphCode, Graphs, adjacency
 
 ALL_SETS = 5  # ops up to which every set of them counts; with more, each one and all but each one
 ABSENT = ("none", "zero")  # names of the op that is no connection

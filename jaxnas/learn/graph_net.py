@@ -17,7 +17,7 @@ import numpy as np
 from flax import nnx
 
 from jaxnas.learn.features import Pool
-from jaxnas.spaces.graph_code import adjacency
+from jaxnas.spaces.graphs import adjacency
 
 HEAD = ("head", "prior")  # the parts of the network that the mode `head` trains
 DIRECTIONS = 2

@@ -9,14 +9,15 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from jaxnas import cli, spaces
+from jaxnas import spaces
+from jaxnas.cli import frame
 from jaxnas.errors import UserError, check_least, unknown
 from jaxnas.learn.models import MODELS
 from jaxnas.learn.transfer import TRANSFERS
 from jaxnas.predict import report
 from jaxnas.predict.examples import Architectures, Examples, asked_for, check_coverage, coverage
 from jaxnas.predict.fitting import Problem, Read, fit
-from jaxnas.tables import read_architectures
+from jaxnas.tables.archs import read_architectures
 
 Column = Annotated[str | None, tyro.conf.arg(metavar="COLUMN")]
 File = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]
@@ -90,7 +91,7 @@ def predict(config: Predict) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `python -m jaxnas.predict` and return its exit code."""
-    return cli.run(Predict, predict, argv, prog="jaxnas predict")
+    return frame.run(Predict, predict, argv, prog="jaxnas predict")
 
 
 def _check(config: Predict) -> None:

@@ -10,13 +10,13 @@ import polars as pl
 
 from jaxnas.correlate.comparison import BASELINES, signs, space_of
 from jaxnas.errors import UserError
-from jaxnas.joins import distinct, match
 from jaxnas.learn.features import Pool, make_pool
-from jaxnas.measured import measured
 from jaxnas.score.table import read_archs
 from jaxnas.spaces import Space, same_scores
-from jaxnas.store import read_scores
-from jaxnas.tables import Table, is_table, read_architectures
+from jaxnas.tables.archs import Table, is_table, read_architectures
+from jaxnas.tables.joins import distinct, match
+from jaxnas.tables.measured import measured
+from jaxnas.tables.store import read_scores
 
 SHARE = 0.5  # of the architectures, at least, that need a score unless told otherwise
 

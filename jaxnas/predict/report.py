@@ -14,10 +14,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from jaxnas.correlate.report import PIPED_WIDTH, number, with_interval
-from jaxnas.measured import of_rows
 from jaxnas.predict.fitting import MEMBERS, RESAMPLES, Fitted, Problem
 from jaxnas.ranks import Agreement, best_rows, ordering
-from jaxnas.store import Store
+from jaxnas.tables.measured import of_rows
+from jaxnas.tables.store import Store
 
 RESULT = "result.json"
 FIGURES = ("label", "n", "spearman", "spearman_interval", "kendall", "kendall_interval", "partial_given_flops")

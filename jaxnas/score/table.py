@@ -10,14 +10,14 @@ import jax
 import numpy as np
 import polars as pl
 
-from jaxnas import process
+from jaxnas.cli import process
 from jaxnas.errors import UserError
-from jaxnas.joins import different, distinct
-from jaxnas.runner import Evaluator, count, summarise
+from jaxnas.evaluate.evaluator import Evaluator, count, summarise
 from jaxnas.scorers import Count, Scorer, TeNas
 from jaxnas.spaces import Space
-from jaxnas.store import Store
-from jaxnas.tables import is_table, read_architectures
+from jaxnas.tables.archs import is_table, read_architectures
+from jaxnas.tables.joins import different, distinct
+from jaxnas.tables.store import Store
 from jaxnas.types import Finished, Status
 
 PROGRAMS = 8  # that a part compiles, in the mean, where there are many: minutes of work, which are lost with the part

@@ -3,15 +3,15 @@
 from jaxnas.errors import unknown
 from jaxnas.scorers.counts import Count as Count
 from jaxnas.scorers.counts import TeNas as TeNas
-from jaxnas.scorers.ntk import NTK as NTK
-from jaxnas.scorers.ntk import ntk as ntk
-from jaxnas.scorers.ntk import ntk_gram as ntk_gram
-from jaxnas.scorers.regions import Regions as Regions
-from jaxnas.scorers.regions import regions as regions
-from jaxnas.scorers.regression import Regression as Regression
-from jaxnas.scorers.regression import regression as regression
-from jaxnas.scorers.sequence import Sequences as Sequences
-from jaxnas.scorers.sequence import sequence_regression as sequence_regression
+from jaxnas.scorers.forward.regions import Regions as Regions
+from jaxnas.scorers.forward.regions import regions as regions
+from jaxnas.scorers.gradient.ntk import NTK as NTK
+from jaxnas.scorers.gradient.ntk import ntk as ntk
+from jaxnas.scorers.gradient.ntk import ntk_gram as ntk_gram
+from jaxnas.scorers.training.regression import Regression as Regression
+from jaxnas.scorers.training.regression import regression as regression
+from jaxnas.scorers.training.sequence import Sequences as Sequences
+from jaxnas.scorers.training.sequence import sequence_regression as sequence_regression
 
 Measured = NTK | Regions | Regression | Sequences
 Scorer = Measured | Count | TeNas

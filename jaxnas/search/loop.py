@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from jaxnas.runner import Evaluator, count
+from jaxnas.evaluate.evaluator import Evaluator, count
 from jaxnas.scorers import Count
-from jaxnas.search.base import Evaluate, Method, Scores, join
+from jaxnas.search.goal import Scores, join
+from jaxnas.search.method import Evaluate, Method
 from jaxnas.spaces import Space
-from jaxnas.store import Store
+from jaxnas.tables.store import Store
 from jaxnas.types import Finished
 
 

@@ -6,13 +6,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from jaxnas.cli.options import Options, own_files
 from jaxnas.data import Source
 from jaxnas.errors import UserError, check_least, unknown
-from jaxnas.options import Options, own_files
-from jaxnas.program import loop_batch
+from jaxnas.evaluate.compiled import loop_batch
 from jaxnas.scorers import COUNTS, Count, Measured
-from jaxnas.search.base import Evaluate, Goal, Prior
+from jaxnas.search.goal import Goal
 from jaxnas.search.loop import evaluate_with
+from jaxnas.search.method import Evaluate, Prior
 from jaxnas.search.oracle import Function, Table
 from jaxnas.search.prior import CachedPrior
 from jaxnas.spaces import Space, name_of

@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from jaxnas import process
+from jaxnas.cli import process
 from jaxnas.errors import UserError, unknown
-from jaxnas.joins import distinct
-from jaxnas.measured import averages
-from jaxnas.search.base import Scores
+from jaxnas.search.goal import Scores
 from jaxnas.spaces import Space
-from jaxnas.spaces.subspace import Subspace
-from jaxnas.store import Store
-from jaxnas.table_files import STDIN
-from jaxnas.tables import named, numbers, read_architectures, read_table
+from jaxnas.spaces.subset import Subspace
+from jaxnas.tables.archs import named, numbers, read_architectures, read_table
+from jaxnas.tables.joins import distinct
+from jaxnas.tables.measured import averages
+from jaxnas.tables.read import STDIN
+from jaxnas.tables.store import Store
 from jaxnas.types import Finished, Status
 from jaxnas.user_file import fingerprint, load_variable
 

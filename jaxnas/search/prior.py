@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from jaxnas.search.base import Evaluate, Goal, keys
+from jaxnas.search.goal import Goal
+from jaxnas.search.method import Evaluate, keys
 from jaxnas.spaces import Space
 
 

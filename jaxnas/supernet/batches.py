@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnas.labelled import Labelled
+from jaxnas.data.labelled import Labelled
 
 
 class Images(NamedTuple):

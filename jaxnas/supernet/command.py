@@ -9,16 +9,17 @@ import polars as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from jaxnas import cli, devices, plots, process, spaces
+from jaxnas import spaces
+from jaxnas.cli import frame, process
+from jaxnas.cli.options import provenance
+from jaxnas.data.labelled import Labelled
 from jaxnas.errors import UserError
-from jaxnas.labelled import Labelled
-from jaxnas.measured import Measurements, of_rows
-from jaxnas.options import provenance
+from jaxnas.evaluate import devices
+from jaxnas.report import plots
 from jaxnas.score.table import describe, read_archs
 from jaxnas.scorers import COUNTS
 from jaxnas.spaces import Space
-from jaxnas.spaces.subspace import Subspace
-from jaxnas.store import MAKERS, Store
+from jaxnas.spaces.subset import Subspace
 from jaxnas.supernet.arms import Arm, Landmarks, Teacher
 from jaxnas.supernet.batches import Images
 from jaxnas.supernet.checkpoints import Checkpoints, Curves
@@ -26,6 +27,8 @@ from jaxnas.supernet.guides import Scored, uniform
 from jaxnas.supernet.options import Supernet
 from jaxnas.supernet.ranking import Ranking
 from jaxnas.supernet.training import State, Trainer
+from jaxnas.tables.measured import Measurements, of_rows
+from jaxnas.tables.store import MAKERS, Store
 from jaxnas.types import Status
 
 PARTS = ("train", "hinge", "ranking")
@@ -66,7 +69,7 @@ def supernet(config: Supernet) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    return cli.run(Supernet, supernet, argv, prog="jaxnas supernet", kept="the last checkpoint is kept")
+    return frame.run(Supernet, supernet, argv, prog="jaxnas supernet", kept="the last checkpoint is kept")
 
 
 def _say_what_is_missing(config: Supernet, data: Labelled, known: Measurements | None) -> None:

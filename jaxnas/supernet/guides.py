@@ -5,15 +5,16 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from jaxnas import process, spaces
+from jaxnas import spaces
+from jaxnas.cli import process
 from jaxnas.errors import UserError, unknown
-from jaxnas.joins import distinct
-from jaxnas.measured import Measurements
-from jaxnas.runner import count
+from jaxnas.evaluate.evaluator import count
 from jaxnas.scorers import COUNTS, Count
 from jaxnas.spaces import Space
-from jaxnas.store import read_scores
 from jaxnas.supernet.arms import Sample
+from jaxnas.tables.joins import distinct
+from jaxnas.tables.measured import Measurements
+from jaxnas.tables.store import read_scores
 
 FEWEST = 2  # landmarks, scored architectures
 

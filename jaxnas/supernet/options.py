@@ -9,16 +9,16 @@ import jax
 import numpy as np
 from tyro.conf import OmitArgPrefixes
 
-from jaxnas import labelled
+from jaxnas.cli.options import own_files
+from jaxnas.data import labelled
+from jaxnas.data.labelled import Labelled
 from jaxnas.errors import UserError, check_least
-from jaxnas.labelled import Labelled
-from jaxnas.measured import Measurements, Target, read_measured
-from jaxnas.network import Network
-from jaxnas.options import own_files
+from jaxnas.network.network import Network
 from jaxnas.spaces import Space, name_of
 from jaxnas.supernet.arms import Arm, Landmarks, Plain, Teacher
 from jaxnas.supernet.guides import Scored, draw_landmarks, read_teacher
 from jaxnas.supernet.training import Recipe
+from jaxnas.tables.measured import Measurements, Target, read_measured
 
 WARMUP = 0.375  # of the epochs: 150 of 400
 

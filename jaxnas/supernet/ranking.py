@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from jaxnas.errors import UserError
-from jaxnas.network import Network
+from jaxnas.network.network import Network
 from jaxnas.supernet.batches import Images, centred
 
 CHUNK = 50  # architectures in a call

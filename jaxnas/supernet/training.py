@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from jaxnas.errors import UserError
-from jaxnas.network import Network
+from jaxnas.network.network import Network
 from jaxnas.supernet.arms import Arm, Sample
 from jaxnas.supernet.batches import Images, centred, random_crops, shuffled
 

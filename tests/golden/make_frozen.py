@@ -18,9 +18,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxnas import data, devices, scorers, spaces
-from jaxnas.runner import Evaluator
-from jaxnas.scorers.signals import Signal, Task
+from jaxnas import data, scorers, spaces
+from jaxnas.evaluate import devices
+from jaxnas.evaluate.evaluator import Evaluator
+from jaxnas.scorers.training.targets import Signal, Task
 
 CELLS = ("ntk", "ntk_batch", "regions", "regression")
 TWO_CELLS = ("darts", "enas", "pnas", "nasnet", "amoeba")

@@ -1,4 +1,4 @@
-"""Write `torch.json`: scores of a few architectures by the PyTorch loop `bench/competitor.py`.
+"""Write `torch.json`: scores of a few architectures by the PyTorch loop `bench/scorers/competitor.py`.
 
 Run as `python tests/golden/make_torch.py`, about three minutes on one core. Weights and inputs are not stored:
 `inputs.py` draws them again from the seeds and shapes in the file. Kappa and Gram are computed in float64, region
@@ -30,7 +30,7 @@ def load(path: Path) -> ModuleType:
 
 
 inputs = load(HERE / "inputs.py")
-competitor = load(HERE.parents[1] / "bench" / "competitor.py")
+competitor = load(HERE.parents[1] / "bench" / "scorers" / "competitor.py")
 
 ARCHS = {
     "all_conv3x3": [3, 3, 3, 3, 3, 3],

@@ -1,0 +1,1 @@
+"""`python -m bench.queries`: the quality of searches that ask an oracle."""

@@ -1,0 +1,73 @@
+"""Benchmark tables as oracles: what a search is told, and what is only reported."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jaxnas import spaces
+from jaxnas.search.goal import Goal, Scores
+from jaxnas.search.oracle import Table
+
+DEVICES = ("edgegpu", "raspi4", "edgetpu", "pixel3", "eyeriss", "fpga")
+VALID, TEST = "c10_valid_200", "c10_test_200"
+MEAN_OF_THREE = "c10_test_108_mean3"
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """A table with a row for every architecture that can be asked for.
+
+    Attributes:
+      table: the rows.
+      goal: what the search is after.
+      test: name of what is reported of the best architecture.
+      percent: factor that makes per cent of it.
+    """
+
+    table: Table
+    goal: Goal
+    test: str
+    percent: float = 1.0
+
+    def accuracy(self, scores: Scores) -> np.ndarray:
+        """Return what is reported of architectures `[N]`, in %."""
+        return self.percent * scores[self.test].value[0]
+
+
+def nasbench201(folder: Path) -> Oracle:
+    """CIFAR-10: validation accuracy after 200 epochs is asked for, test accuracy reported."""
+    table = Table(spaces.get("nasbench201"), [folder / "nasbench201" / "accuracies.parquet"], [VALID, TEST])
+    return Oracle(table, Goal({VALID: 1}), TEST)
+
+
+def nasbench101(folder: Path) -> Oracle:
+    """The sample of a tenth of the space: the mean test accuracy after 108 epochs, asked for and reported."""
+    path = folder / "nasbench101" / "accuracies_sample.parquet"
+    return Oracle(
+        Table(spaces.get("nasbench101"), [path], [MEAN_OF_THREE]), Goal({MEAN_OF_THREE: 1}), MEAN_OF_THREE, 100.0
+    )
+
+
+def latency(folder: Path, device: str, quantile: float, *, joint: bool) -> Oracle:
+    """HW-NAS-Bench: as `nasbench201`, with the latency on a device in ms limited to a quantile of all.
+
+    `joint`: it is an objective, too (equation 4 of AG-Net), otherwise within the limit the accuracy alone (equation 5).
+    """
+    name = f"c10_{device}_latency"
+    paths = [folder / "nasbench201" / file for file in ("accuracies.parquet", "hw_nas_bench.parquet")]
+    table = Table(spaces.get("nasbench201"), paths, [VALID, TEST, name])
+    latencies = table(table.space.archs)[name].value[0]
+    limit = float(np.quantile(latencies[latencies > 0], quantile))  # below 0: the device does not support it
+    return Oracle(table, Goal({VALID: 1, **({name: -1} if joint else {})}, {name: limit}, {name: 0.0}), TEST)
+
+
+def baselines(oracle: Oracle) -> dict[str, float]:
+    """Return the best test accuracy within the limits, and that of the largest architectures: what no query finds."""
+    archs = oracle.table.space.archs
+    scores = oracle.table(archs)
+    test, kept = oracle.accuracy(scores), oracle.goal.feasible(scores)
+    sizes = {"most params": oracle.table.space.params(archs), "most FLOPs": oracle.table.space.flops(archs)}
+    largest = {name: kept & (size == size[kept].max()) for name, size in sizes.items()}
+    found = {name: float(test[rows].mean()) for name, rows in largest.items()}
+    return {"feasible": float(kept.mean()), "optimum": float(test[kept].max()), **found}

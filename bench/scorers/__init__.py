@@ -1,0 +1,1 @@
+"""Cases that time one scorer beside the PyTorch loop."""

@@ -1,0 +1,1 @@
+"""`python -m bench.spaces`: every score on every space."""

@@ -1,0 +1,1 @@
+"""`python -m bench.supernet`: rankings of a supernet."""

@@ -1,0 +1,1 @@
+"""`python -m bench.transfer`: predictors with few labels."""

@@ -1,0 +1,236 @@
+"""`python -m bench.transfer`: how predictors do with few labels, and whether another task or space helps them.
+
+For each seed, 128 random architectures may get a label, of which the first n do; others are the test set. Scores are
+normalised over all architectures, without labels. A source has 512 labels of its own.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tyro
+
+from bench.__main__ import file_name, make_folder
+from bench.core.machine import provenance
+from bench.transfer.data import Data, Measured
+from bench.transfer.plot import draw
+from jaxnas.cli import frame
+from jaxnas.errors import UserError, unknown
+from jaxnas.learn.models import MODELS, Model
+from jaxnas.learn.transfer import TRANSFERS, check_alike, learn_source, zero_shot
+from jaxnas.ranks import KendallTau, ordering, partial_rho, regret, spearman_rho, top_precision
+
+LABELS = (0, 4, 8, 16, 32, 64, 128)
+SOURCE_LABELS = 512
+METRICS = ("spearman", "kendall", "partial_given_flops", "top_precision", "regret")
+SCRATCH = "from scratch: "
+TESTED = 2000  # architectures at most, at random
+MICRO, NB201 = "transnas101/micro.parquet", "nasbench201/accuracies.parquet"
+NB101 = "nasbench101/accuracies_sample.parquet"
+SEGMENTATION = Data("transnas101_micro", MICRO, "segmentsemantic_miou_best")
+OBJECT, SCENE = (Data("transnas101_micro", MICRO, f"class_{name}_best") for name in ("object", "scene"))
+CIFAR10 = Data("nasbench201", NB201, "c10_valid_200")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A target, the names and data of sources that may help, and what learns from the target's labels alone."""
+
+    target: Data
+    sources: Mapping[str, Data]
+    models: tuple[str, ...] = tuple(MODELS)
+
+
+CASES = {
+    "segmentation": Case(SEGMENTATION, {"class_object": OBJECT, "class_scene": SCENE, "nasbench201": CIFAR10}),
+    "nasbench201": Case(CIFAR10, {"nasbench101": Data("nasbench101", NB101, "c10_test_108_mean3")}),
+    "proxies": Case(replace(CIFAR10, proxies=True), {}, models=("ridge",)),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Compare predictors with few labels, and transfers, on public tables. Without names: list the cases."""
+
+    names: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Cases to run."""
+    scores: Path = Path("runs")
+    """Directory that has a directory of `jaxnas.score` for each space, called like it."""
+    seeds: int = 20
+    """Draws of the labelled architectures."""
+    labels: tuple[int, ...] = LABELS
+    """Numbers of labels."""
+    unseen: bool = False
+    """Test no architecture that is isomorphic to one with a label, or on the same space to one that a source knows."""
+    out: Path | None = None
+    """Directory for a record and a figure of each case; by default the record goes to standard output."""
+
+
+class Draws(NamedTuple):
+    """For S seeds: rows that may get a label `[S, n]`, those that each source knows `[S, m]`, and S lists to test."""
+
+    rows: np.ndarray
+    known: dict[str, np.ndarray]
+    tests: list[np.ndarray]
+
+
+def bench(options: Options) -> None:
+    """Run the cases that were asked for."""
+    if not options.names:
+        print("\n".join(CASES))
+    for name in options.names:
+        if name not in CASES:
+            raise unknown("case", name, CASES)
+    if min(options.labels) < 0 or options.seeds < 1:
+        raise UserError("--labels must be at least 0, --seeds at least 1")
+    if options.out is not None:
+        make_folder(options.out)
+    for name in options.names:
+        *_, record = (kept(record, options.out) for record in measured(name, options))
+        if options.out is None:
+            print(json.dumps(record, indent=1))
+        else:
+            path = options.out / file_name(record)
+            draw(record, path.with_suffix(".png"))
+            print(path)
+
+
+def kept(record: dict[str, Any], out: Path | None) -> dict[str, Any]:
+    """Write a record, which may still grow, into the directory `out`, and return it."""
+    print(f"{record['seconds']:.0f} s: {next(reversed(record['figures']))}", file=sys.stderr)
+    if out is not None:
+        (out / file_name(record)).write_text(json.dumps(record, indent=1) + "\n")
+    return record
+
+
+def measured(name: str, options: Options) -> Iterator[dict[str, Any]]:
+    """Yield the record of a case after each of the things that it compares."""
+    case, started = CASES[name], time.perf_counter()
+    target = case.target.read(options.scores)
+    sources = {label: data.read(options.scores) for label, data in case.sources.items()}
+    draws = drawn(case, target, sources, options)
+    flags = f"--scores {options.scores} --seeds {options.seeds} --labels {' '.join(map(str, options.labels))}"
+    flags += " --unseen" if options.unseen else ""
+    record: dict[str, Any] = {
+        "case": f"transfer_{name}",
+        "kind": "transfer",
+        "command": f"python -m bench.transfer {name} {flags}",
+        **provenance(),
+        "target": {"space": case.target.space, "column": case.target.column, "architectures": len(target.values)},
+        "sources": {label: len(source.values) for label, source in sources.items()},
+        "scores": list(target.pool.names),
+        "test": int(np.median([len(rows) for rows in draws.tests])),
+        "source_labels": SOURCE_LABELS if sources else 0,
+        "figures": {},
+    }
+    for label, found in figures_of(case, target, sources, draws, options.labels):
+        record["figures"][label] = found
+        yield record | {"seconds": round(time.perf_counter() - started, 1)}
+
+
+def drawn(case: Case, target: Measured, sources: Mapping[str, Measured], options: Options) -> Draws:
+    """Return who gets labels and who is tested, for each seed."""
+    most = max(options.labels)
+    known = {name: choices(source, SOURCE_LABELS, options.seeds, salt=1) for name, source in sources.items()}
+    related = [rows for name, rows in known.items() if case.sources[name].space == case.target.space]
+    order, tests = choices(target, len(target.values), options.seeds, salt=0), []
+    for seed, (labelled, rest) in enumerate(zip(order[:, :most], order[:, most:], strict=True)):
+        seen = np.concatenate([labelled, *(rows[seed] for rows in related)])
+        like_seen = np.isin(target.classes[rest], target.classes[seen]) & options.unseen
+        tests.append(rest[~like_seen][:TESTED])
+    return Draws(order[:, :most], known, tests)
+
+
+def choices(data: Measured, count: int, seeds: int, salt: int) -> np.ndarray:
+    """Return `count` different random rows for each seed `[S, count]`."""
+    return np.stack([np.random.default_rng([s, salt]).permutation(len(data.values))[:count] for s in range(seeds)])
+
+
+def figures_of(
+    case: Case, target: Measured, sources: Mapping[str, Measured], draws: Draws, numbers: Sequence[int]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield for each way to predict its quality by number of labels; without labels it is that of what it starts from.
+
+    The labels of a zero-shot prediction would change its unit alone.
+    """
+
+    def flat(values: np.ndarray) -> dict[str, Any]:
+        return quality(np.broadcast_to(values, (len(draws.rows), len(target.values))), target, draws.tests)
+
+    def by_number(model: Model, start: dict[str, Any]) -> dict[str, Any]:
+        return {str(n): labelled(model, n, target, draws) if n else start for n in numbers}
+
+    for name, values in unlabelled(target, sources).items():
+        yield name, {"0": flat(values)}
+    for name in case.models:
+        yield SCRATCH + name, by_number(partial(MODELS[name], target.pool), flat(target.pool.zero_label))
+    for name, data in sources.items():
+        check_alike(data.pool, target.pool)
+        source = learn_source(data.pool, draws.known[name], data.values[draws.known[name]], seed=0)
+        start = labelled(partial(zero_shot, source, target.pool), 0, target, draws)
+        yield f"{name}: zero-shot", {"0": start}
+        for mode in ("head", "finetune", "residual"):
+            yield f"{name}: {mode}", by_number(partial(TRANSFERS[mode], source, target.pool), start)
+
+
+def unlabelled(target: Measured, sources: Mapping[str, Measured]) -> dict[str, np.ndarray]:
+    """Return what needs no label of the target `[N]`: counts, the zero-label score, the same networks' other task."""
+    same = {
+        f"measured {name}": source.values
+        for name, source in sources.items()
+        if len(source.values) == len(target.values) and (source.classes == target.classes).all()
+    }
+    counts = {"#params": target.counts["params"], "FLOPs": target.counts["flops"]}
+    return {**counts, "zero-label": target.pool.zero_label, **same}
+
+
+def labelled(model: Callable[..., np.ndarray], n: int, target: Measured, draws: Draws) -> dict[str, Any]:
+    """Return the quality with n labels, and the seconds for all seeds."""
+    started, rows = time.perf_counter(), draws.rows[:, :n]
+    found = model(rows, target.values[rows], seed=0)
+    return {"seconds": round(time.perf_counter() - started, 1), **quality(found, target, draws.tests)}
+
+
+def quality(predicted: np.ndarray, target: Measured, tests: Sequence[np.ndarray]) -> dict[str, Any]:
+    """Return mean and deviation over the seeds, and the half-width of the mean's 95 % interval, of each metric.
+
+    Args:
+      predicted: `[S, N]`.
+      tests: test rows of each seed.
+    """
+    rows = [one(p[t], target.values[t], target.counts["flops"][t]) for p, t in zip(predicted, tests, strict=True)]
+    table = np.array(rows)
+    spread = table.std(0, ddof=1) if len(rows) > 1 else np.zeros(len(METRICS))
+    half = 1.96 * spread / len(rows) ** 0.5
+    return {
+        name: {"mean": float(table[:, k].mean()), "std": float(spread[k]), "half": float(half[k])}
+        for k, name in enumerate(METRICS)
+    }
+
+
+def one(predicted: np.ndarray, values: np.ndarray, flops: np.ndarray) -> tuple[float, ...]:
+    """Return the metrics of a test set; an undefined correlation, of a constant, counts as 0."""
+    x, y = ordering(predicted), ordering(values)
+    found = (
+        spearman_rho(x, y),
+        KendallTau(x, y)(),
+        partial_rho(x, y, ordering(flops)),
+        top_precision(x, y),
+        regret(x, values),
+    )
+    return tuple(float(np.nan_to_num(value)) for value in found)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    return frame.run(Options, bench, argv, prog="bench.transfer")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,132 @@
+"""What the commands that score share: options for the space, the scorers and the images, and the record of a run."""
+
+import importlib.metadata
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import jax
+
+from jaxnas import data, scorers
+from jaxnas.data import Source
+from jaxnas.data.labelled import Labelled
+from jaxnas.errors import UserError, check_least
+from jaxnas.evaluate import devices
+from jaxnas.evaluate.evaluator import Evaluator
+from jaxnas.scorers import NTK, Measured, Regions, Regression, Scorer, Sequences
+from jaxnas.spaces import Space, name_of
+from jaxnas.user_file import fingerprint
+
+PACKAGES = ("jaxnas", "jax", "jaxlib", "flax", "optax", "numpy")  # whose versions a run records
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Which space is scored, by what and on which images."""
+
+    space: str = "nasbench201"
+    """Search space. SPACE:DATASET (nasbench201:cifar100, darts:cifar10) counts and builds the networks for another data
+    set of its benchmark; scores do not depend on it. FILE.py:VARIABLE is a space of your own."""
+    scorers: str = "ntk,regions"
+    """Comma-separated scores: ntk, regions, te_nas, regression, sequence (recurrent networks), params, flops (the last
+    two are always reported)."""
+    repeats: int = 1
+    """Measurements of each score, each with new inputs and, unless --ntk.preset says otherwise, new weights."""
+    seed: int = 0
+    """Seed of weights, inputs and the random sample of architectures."""
+    data: str = "synthetic"
+    """Images: `synthetic` (1/f spectrum; or `synthetic:gaussian`), `tfds:cifar10` (any TFDS image set, optionally
+    `:split`), or a .npz file."""
+    data_dir: str | None = None
+    """Directory of the TFDS data sets."""
+    download: bool = False
+    """Let TFDS download the data set if it is not there."""
+    devices: int | None = None
+    """Devices to use: accelerators or, without one, cores of the CPU; by default all. No score depends on it."""
+    mixed: bool = False
+    """Go on in an --out that another kind of processor, other XLA_FLAGS or other versions began. Scores of both differ
+    by rounding, those of training by more; makers.jsonl in it tells which part was made by what."""
+    batch_size: int | None = None
+    """Architectures on a device at once; by default chosen from the scorers and the device's free memory."""
+    ntk: NTK = field(default_factory=NTK)
+    regions: Regions = field(default_factory=Regions)
+    regression: Regression = field(default_factory=Regression)
+    sequence: Sequences = field(default_factory=Sequences)
+
+    def select(self, space: Space) -> dict[str, Scorer]:
+        """Return the scorers with their options, or raise a `UserError` if these make no sense."""
+        check_least(self, {"repeats": 1})
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"--seed is {self.seed}; it must lie in 0 to {2**32 - 1}")
+        regression = self.regression.on(space.task)
+        chosen = scorers.select(self.scorers, (self.ntk, self.regions, regression, self.sequence))
+        for scorer in chosen.values():
+            if isinstance(scorer, Measured):
+                scorer.check()
+        return chosen
+
+    def evaluators(
+        self, space: Space, chosen: Mapping[str, Scorer], source: Source, *, most: int | None = None
+    ) -> dict[str, Evaluator]:
+        """Return an evaluator for each measured scorer, on the devices that were asked for.
+
+        Args:
+          most: the largest number of architectures that they will get at a time, if that is known.
+        """
+        check_least(self, {"batch_size": 1})
+        on = devices.available(self.devices)
+        devices.cache_programs()
+        batch = self.batch_size or (most and -(-most // len(on)))
+        evaluators = {
+            name: Evaluator(space, s, source, repeats=self.repeats, seed=self.seed, batch=batch, devices=on)
+            for name, s in chosen.items()
+            if isinstance(s, Measured)
+        }
+        for evaluator in evaluators.values():
+            evaluator.check()
+        return evaluators
+
+    def source(self) -> Source:
+        """Return the images."""
+        return data.load(self.data, data_dir=self.data_dir, download=self.download)
+
+    def settings(self, chosen: Mapping[str, Scorer], source: Source) -> dict[str, Any]:
+        """Return what the scores of an architecture depend on."""
+        tasks = [scorer.task or "" for scorer in chosen.values() if isinstance(scorer, Regression | Sequences)]
+        return {
+            "space": name_of(self.space),
+            "scorers": {
+                name: asdict(scorer) if isinstance(scorer, Measured) else {} for name, scorer in chosen.items()
+            },
+            "repeats": self.repeats,
+            "seed": self.seed,
+            "data": {"name": source.name, "fingerprint": source.fingerprint},
+            **own_files(self.space, *tasks),
+        }
+
+
+def own_files(*names: str) -> dict[str, Any]:
+    """Return the setting `files`: fingerprints of the user's files among the names of a space and of tasks, if any."""
+    paths = [name.rpartition(":")[0] if ".py:" in name else name for name in names]
+    found = {path: fingerprint(path) for path in paths if path.endswith((".py", ".json"))}
+    return {"files": found} if found else {}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def provenance(source: Source | Labelled) -> dict[str, Any]:
+    """Return where, when and with what a run was made; `versions` and `arithmetic` are compared when it goes on."""
+    return {
+        "data": source.description,
+        "device": f"{len(devices.shared(jax.devices()))} x {jax.devices()[0].device_kind} ({jax.default_backend()})",
+        "arithmetic": devices.arithmetic(),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }

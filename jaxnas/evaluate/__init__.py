@@ -1,0 +1,1 @@
+"""From networks and scorers to values: compiled programs, batches of architectures, devices."""

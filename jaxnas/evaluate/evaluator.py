@@ -1,0 +1,192 @@
+"""Scoring architectures of a space: which of them run, on which network, and what became of each."""
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import replace
+
+import jax
+import numpy as np
+
+from jaxnas.data import Source
+from jaxnas.evaluate.compiled import Mode, Program, Setup
+from jaxnas.evaluate.devices import Devices, memory_maps, shared
+from jaxnas.evaluate.input_cache import InputCache
+from jaxnas.pinned import under_pinned
+from jaxnas.scorers import Count, Measured, Regression
+from jaxnas.spaces import Space
+from jaxnas.types import Finished, Status
+
+MAPS = 20_000  # memory maps of the process beyond which programs are given up; Linux gives it 65,530
+FEW = 5  # programs of an evaluator that are kept nevertheless: the maps may be others'
+
+
+class Evaluator:
+    """One scorer on one space, compiled once for each size of network that the space has.
+
+    Args:
+      space: where the architectures come from.
+      scorer: a measured scorer with its options.
+      source: images.
+      repeats: how often to measure, each time with new inputs and, if the scorer says so, new weights.
+      seed: of all random draws.
+      batch: architectures per device in a compiled batch; by default chosen by `compiled.batch_size`.
+      devices: that share the work, by default all; each gets architectures of about the same FLOPs. Groups of fewer
+        architectures than accelerators run on as many, the others meanwhile on the rest. A CPU, the first one that is
+        named, runs as many threads as CPUs are named (`devices.available` names it once for each core). On one kind of
+        processor the scores are the same bits on any number of threads, if `devices.start` started JAX, as the commands
+        do; where JAX ran before, they are those of its number of threads.
+      mode: `loop` runs a device's architectures one after another, each op on its own (the default on a CPU),
+        `dispatch` all at once, sorted by op (the default elsewhere).
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        scorer: Measured,
+        source: Source,
+        *,
+        repeats: int = 1,
+        seed: int = 0,
+        batch: int | None = None,
+        devices: Sequence[jax.Device] | None = None,
+        mode: Mode | None = None,
+    ):
+        on = tuple(devices or shared(jax.local_devices()))
+        if on[0].platform == "cpu":
+            on = (on[0],) * len(on)
+        mode = mode or ("loop" if on[0].platform == "cpu" else "dispatch")
+        self.space = space
+        self.scorer = scorer.on(space.task) if isinstance(scorer, Regression) else scorer
+        self.setup = Setup(source=source, repeats=repeats, seed=seed, batch=batch, devices=on, mode=mode)
+        self._programs: dict[Hashable, Program] = {}  # in the order of use
+        self._draws = InputCache()
+        self._on: dict[Hashable, Devices] = {}  # where each group runs
+        self._load = dict.fromkeys(on, 0.0)  # FLOPs that each device was given beside others
+
+    @under_pinned
+    def check(self) -> None:
+        """Raise a `UserError` if the score does not go with the space, or takes more images than there are."""
+        self.scorer.check_data(self.setup.source)
+        example = self.space.encode(self.space.example)[None]
+        network = self.space.network(self.scorer.purpose, self.groups(example)[0], **self.scorer.config())
+        if isinstance(self.scorer, Regression):
+            self.scorer.check_taps(network)
+
+    def __call__(self, archs: np.ndarray) -> Finished:
+        """Return values and statuses `[R, N]` of architectures `[N, A]` or op masks `[N, E, O]`, info `[R, N, ...]`.
+
+        Disconnected architectures are recognised from the graph and not run.
+        """
+        return self.launch(archs)()
+
+    @under_pinned
+    def launch(self, archs: np.ndarray) -> Callable[[], Finished]:
+        """Start scoring and return the function that waits for the scores: the host is free in between."""
+        archs = np.asarray(archs, np.int32)
+        found = np.flatnonzero(~self.space.is_disconnected(archs))
+        archs = self._run_as(archs)
+        groups = self._by_group(archs, found)
+        started = []
+        for group, rows in groups:
+            self._on[group] = self._devices(group, archs[rows], alone=len(groups) == 1)
+            started.append((rows, self.program(group).launch(archs[rows])))
+
+        def wait() -> Finished:
+            shape = self.setup.repeats, len(archs)
+            value = np.full(shape, np.nan)
+            status = np.full(shape, int(Status.disconnected))
+            info: dict[str, np.ndarray] = {}
+            for rows, fetch in started:
+                for repeat, raw in enumerate(fetch()):
+                    scores = self.scorer.finish(raw)
+                    value[repeat, rows], status[repeat, rows] = scores.value, scores.status
+                    for name, array in scores.info.items():
+                        if name not in info:
+                            info[name] = np.full((*shape, *array.shape[1:]), np.nan)
+                        info[name][repeat, rows] = array
+            return Finished(value, status, info)
+
+        return wait
+
+    def redraw(self, scorer: Measured, seed: int) -> None:
+        """Draw anew from another seed, for a scorer that differs in what it draws alone; nothing is compiled again."""
+        self.scorer, self.setup = scorer, replace(self.setup, seed=seed)
+        for program in self._programs.values():
+            program.redraw(scorer, seed)
+
+    def program(self, group: Hashable = None) -> Program:
+        """Return the program of a group of architectures (see `Space.groups`), on the devices where it runs.
+
+        It is compiled when it is first used. On a CPU a compiled program has hundreds or thousands of memory maps:
+        where there are too many, those that were not used for longest are given up before another one is compiled.
+        """
+        devices = self._on.get(group, self.setup.devices)
+        program = self._programs.pop(group, None)
+        if program is not None and program.setup.devices != devices:
+            program.release()
+            program = None
+        if program is None:
+            while len(self._programs) >= FEW and memory_maps() > MAPS:
+                self._programs.pop(next(iter(self._programs))).release()
+            program = self._new(group, devices)
+        self._programs[group] = program
+        return program
+
+    def _new(self, group: Hashable, devices: Devices) -> Program:
+        network = self.space.network(self.scorer.purpose, group, **self.scorer.config())
+        return Program(network, self.scorer, replace(self.setup, devices=devices), self._draws)
+
+    def _devices(self, group: Hashable, archs: np.ndarray, *, alone: bool) -> Devices:
+        """Return the devices for `archs` `[N, A]` of a group: where it ran before, unless twice as many would help.
+
+        Otherwise all if it is alone in a call, or else the N that have been given least. On a CPU always all: whichever
+        thread is free takes the next.
+        """
+        every, used = self.setup.devices, self._on.get(group, ())
+        if every[0].platform == "cpu":
+            return every
+        most = min(len(archs), len(every))
+        if not used and alone:
+            used = every
+        elif most >= 2 * len(used):
+            least = sorted(every, key=self._load.__getitem__)[:most]
+            used = tuple(device for device in every if device in least)
+        if len(used) < len(every):
+            for device in used:
+                self._load[device] += (self.space.flops(archs).sum() + len(archs)) / len(used)
+        return used
+
+    def step(self, groups: Iterable[Hashable]) -> int:
+        """Return the largest number of architectures that one call takes, for those of `groups`."""
+        some = set(groups) if self.setup.mode == "dispatch" else list(groups)[:1]  # in a loop they are all the same
+        return max(self._new(group, self.setup.devices).step for group in some)
+
+    def groups(self, archs: np.ndarray) -> list[Hashable]:
+        """Return the group of each of `archs` `[N, A]`; those of one group run in one program."""
+        return self.space.groups(self._run_as(archs), self.scorer.purpose)
+
+    def _run_as(self, archs: np.ndarray) -> np.ndarray:
+        return archs if self.scorer.counts_dead_ends else self.space.without_dead_ends(archs)
+
+    def _by_group(self, archs: np.ndarray, rows: np.ndarray) -> list[tuple[Hashable, np.ndarray]]:
+        """Return the `rows` of `archs` group by group, in the order in which the groups occur."""
+        groups: dict[Hashable, list[int]] = {}
+        for row, group in zip(rows, self.space.groups(archs[rows], self.scorer.purpose), strict=True):
+            groups.setdefault(group, []).append(row)
+        return [(group, np.array(own)) for group, own in groups.items()]
+
+
+def count(space: Space, scorer: Count, archs: np.ndarray) -> Finished:
+    """Return a property of the architectures as scores `[1, N]`."""
+    scores = scorer.finish({"params": space.params, "flops": space.flops}[scorer.name](archs))
+    return Finished(scores.value[None], scores.status[None], {})
+
+
+def summarise(scores: Finished) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return mean, sample standard deviation (NaN for one repeat) and worst status `[N]` over the repeats.
+
+    An architecture that failed in any repeat has neither mean nor deviation.
+    """
+    deviation = np.full(scores.value.shape[1], np.nan)
+    if len(scores.value) > 1:
+        deviation = scores.value.std(0, ddof=1)
+    return scores.value.mean(0), deviation, scores.status.max(0)

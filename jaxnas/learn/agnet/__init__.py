@@ -1,0 +1,1 @@
+"""AG-Net: a generator of architectures with a surrogate (Lukasik et al., ECCV 2022)."""

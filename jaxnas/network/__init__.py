@@ -1,0 +1,1 @@
+"""Networks that take the architecture as data: operations, the walks through their wiring, weights."""

@@ -1,0 +1,157 @@
+"""Operations with a hand-written backward pass, and the one primitive that runs them.
+
+An `Op` is a pure function of (parameters, input) that also knows two adjoints: the ordinary one, and one that returns
+its contribution to the NTK. `run` chooses among several ops by an index that is data, so that one compiled program
+serves every architecture; only the input and one tensor per choice are kept for the backward pass, whichever op runs.
+"""
+
+import math
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxnas.kernels import conv
+from jaxnas.kernels.gram import gram
+from jaxnas.kernels.layout import Layout
+
+Params = dict[str, jax.Array]
+BatchNormMode = Literal["batch", "frozen"]
+EPSILON = 1e-5  # of every batch normalisation
+
+
+def is_weight(path: tuple[Any, ...]) -> bool:
+    """Say whether a leaf at this tree path is a weight: its last name is not that of a bias."""
+    names = [str(getattr(key, "name", getattr(key, "key", ""))).rpartition("/")[-1] for key in path]
+    return not {"bias", "offset", "beta"} & set(names[-2:])
+
+
+class Moments(NamedTuple):
+    """Mean and variance `[C]` of one batch normalisation's input: biased to normalise by, unbiased to average."""
+
+    mean: jax.Array
+    variance: jax.Array
+
+
+def moments(x: jax.Array, layout: Layout) -> Moments:
+    """Return the batch moments of `x` per channel."""
+    mean = x.mean(layout.all_but_channel)
+    return Moments(mean, jnp.square(x - layout.per_channel(mean)).mean(layout.all_but_channel))
+
+
+def normalise(x: jax.Array, by: Moments, layout: Layout) -> jax.Array:
+    """Return (x - mean) / sqrt(variance + eps)."""
+    return (x - layout.per_channel(by.mean)) * layout.per_channel(jax.lax.rsqrt(by.variance + EPSILON))
+
+
+def through_norm(g: jax.Array, hat: jax.Array, gain: jax.Array, bn: BatchNormMode, layout: Layout) -> jax.Array:
+    """Pull `g` back through `gain * normalise(x)`, whose value before the gain is `hat`.
+
+    `batch`: gain (g - mean g - hat mean(g hat)), the derivative through the moments; `frozen`: gain g.
+    """
+    axes = layout.all_but_channel
+    return conv.through_moments(g, hat, gain, g.sum(axes), (g * hat).sum(axes), bn == "batch", layout)
+
+
+def scale_gram(g: jax.Array, hat: jax.Array, layout: Layout) -> jax.Array:
+    """Return the Gram matrix `[B, B]` of the per-sample gradients of a normalisation's scale."""
+    per_sample = (g * hat).sum((layout.height, layout.width))
+    return gram(per_sample, 0 if layout.batch == 0 else -1)
+
+
+class Scaling(NamedTuple):
+    """What follows an op's linear part, per channel `[C]`: (linear - center) * gain + shift."""
+
+    center: jax.Array
+    gain: jax.Array
+    shift: jax.Array
+
+    def __call__(self, linear: jax.Array, layout: Layout) -> jax.Array:
+        center, gain, shift = map(layout.per_channel, self)
+        return (linear - center) * gain + shift
+
+
+class Saved(NamedTuple):
+    """What an op keeps for its backward pass beside its input: the same shapes whichever op ran."""
+
+    linear: jax.Array  # output of the op's linear part, before normalisation
+    moments: Moments
+
+
+class Op:
+    """A differentiable operation: a linear part, then a factor and a shift per channel.
+
+    `forward(params, x) -> (y, Saved)`, `backward(params, x, saved, g) -> (dx, dparams)` and
+    `backward_gram(params, x, saved, g) -> (dx, K)`, where K `[B, B]` is the Gram matrix of the per-sample
+    gradients with respect to the op's weights (no biases). The base class has no parameters and shifts nothing.
+
+    Attributes:
+      separable: it is a linear part and such a factor and shift; if not, `module_op.ModuleOp` says what it is.
+    """
+
+    separable: ClassVar[bool] = True
+    out_channels: int
+    layout: Layout
+    stride: int = 1
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the parameters."""
+        return {}
+
+    @property
+    def num_params(self) -> int:
+        """Number of parameters."""
+        return sum(math.prod(shape) for shape in self.shapes().values())
+
+    def out_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the output for an input of `shape`, both in the op's layout."""
+        out, layout = list(shape), self.layout
+        out[layout.channel] = self.out_channels
+        for axis in (layout.height, layout.width):
+            out[axis] = -(-shape[axis] // self.stride)
+        return tuple(out)
+
+    def flops(self, pixels: int) -> int:
+        """Return the multiply-adds of the op's convolutions and matrix products on one image of `pixels` pixels."""
+        return 0
+
+    def linear(self, params: Params, x: jax.Array) -> jax.Array:
+        raise NotImplementedError
+
+    def scaling(self, params: Params, linear: jax.Array, by: Moments | None = None) -> tuple[Scaling, Moments]:
+        """Return what follows `linear`, and its moments; `by` replaces those of the batch."""
+        zeros, ones = jnp.zeros(self.out_channels, linear.dtype), jnp.ones(self.out_channels, linear.dtype)
+        return Scaling(zeros, ones, zeros), Moments(zeros, zeros)
+
+    def forward(self, params: Params, x: jax.Array, by: Moments | None = None) -> tuple[jax.Array, Saved]:
+        """Return (y, saved); `by` replaces the batch's moments (evaluation with running statistics)."""
+        linear = self.linear(params, x)
+        scaling, seen = self.scaling(params, linear, by)
+        return scaling(linear, self.layout), Saved(linear, seen)
+
+    def adjoint(self, x: jax.Array, g: jax.Array) -> jax.Array:
+        raise NotImplementedError
+
+    def signs(self, params: Params, x: jax.Array) -> jax.Array:
+        """Return the signs `[U, B]` of what the op's ReLUs read; U is 0 if it has none."""
+        read = jnp.moveaxis(x, self.layout.batch, -1).reshape(-1, x.shape[self.layout.batch])
+        return read > 0 if getattr(self, "relu", False) else read[:0] > 0
+
+    def output(self, params: Params, x: jax.Array) -> jax.Array:
+        """Return what `forward` does, and nothing else."""
+        return self.forward(params, x)[0]
+
+    def pull(self, params: Params, x: jax.Array, g: jax.Array) -> tuple[jax.Array, Params]:
+        """Do what `backward` does with nothing kept but the input."""
+        return self.backward(params, x, self.forward(params, x)[1], g)
+
+    def pull_gram(self, params: Params, x: jax.Array, g: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Do what `backward_gram` does with nothing kept but the input."""
+        return self.backward_gram(params, x, self.forward(params, x)[1], g)
+
+    def backward(self, params: Params, x: jax.Array, saved: Saved, g: jax.Array) -> tuple[jax.Array, Params]:
+        return self.adjoint(x, g), jax.tree.map(jnp.zeros_like, params)
+
+    def backward_gram(self, params: Params, x: jax.Array, saved: Saved, g: jax.Array) -> tuple[jax.Array, jax.Array]:
+        batch = x.shape[self.layout.batch]
+        return self.adjoint(x, g), jnp.zeros((batch, batch), g.dtype)

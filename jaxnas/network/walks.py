@@ -1,0 +1,181 @@
+"""The places of a network, and ways through them: one that notes shapes, one that runs an architecture.
+
+What stands at a place is one of
+
+* a single op;
+* a choice by op index `[]`: one of several ops, only that one is computed;
+* a choice by op mask `[O]`: the mean of the active ops (the supernet that pruning searches).
+"""
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxnas.kernels.dispatch import choose
+from jaxnas.kernels.layout import Layout
+from jaxnas.network.apply_op import run
+from jaxnas.network.module_op import ModuleOp
+from jaxnas.network.op import Moments, Op, Params
+from jaxnas.network.ops import Zero
+
+Path = tuple[str | int, ...]
+Ops = Op | dict[str, Op]
+"""One op, or several to choose from, by name and in the order of their indices."""
+HEAD: Path = ("head",)
+Body = Callable[[Callable[[jax.Array, jax.Array], jax.Array], Any, Any], Any]
+"""`(at, carry, x) -> carry`, see `Place.each`."""
+
+
+class Place(ABC):
+    """What a network's `features` runs its places with."""
+
+    @abstractmethod
+    def __call__(self, path: Path, x: jax.Array, choice: jax.Array | None = None) -> jax.Array:
+        """Return the output of the op at `path`, or of that or those which `choice` (index or mask) names."""
+
+    def each(self, paths: Sequence[Path], body: Body, carry: Any, xs: Any) -> Any:
+        """Return the last of `carry = body(at, carry, x)`, for the places at `paths` and the slices `x` of `xs`.
+
+        The places have the same choice of ops, which `at(y, choice)` runs; a network compiles them once, as a loop.
+        """
+        for i, path in enumerate(paths):
+            carry = body(functools.partial(self, path), carry, jax.tree.map(lambda x, i=i: x[i], xs))
+        return carry
+
+
+class Trace(Place):
+    """Notes the shapes that enter the places."""
+
+    def __init__(self, places: Mapping[Path, Ops], layout: Layout):
+        self.places, self.layout = places, layout
+        self.inputs: dict[Path, tuple[int, int, int]] = {}
+
+    def __call__(self, path: Path, x: jax.Array, choice: jax.Array | None = None) -> jax.Array:
+        layout, op = self.layout, next(each_op(self.places[path]))
+        self.inputs[path] = x.shape[layout.height], x.shape[layout.width], x.shape[layout.channel]
+        return jnp.zeros(op.out_shape(x.shape))
+
+
+class Run(Place):
+    """Runs the places for one architecture.
+
+    Attributes:
+      weights: the parameters at a path, of its op or of each op by name.
+      moments: unbiased moments of the normalisations at places without a choice, by path.
+      read: with `records`, the tensors that places read, each once, and whether a ReLU does.
+      signs: with `records`, the signs `[U, B]` of ReLUs inside users' modules.
+    """
+
+    def __init__(
+        self,
+        places: Mapping[Path, Ops],
+        layout: Layout,
+        weights: Callable[[Path], Any],
+        arch: jax.Array,
+        *,
+        probe: jax.Array | None = None,
+        running: Mapping[str, Moments] | None = None,
+        records: bool = False,
+    ):
+        self.places, self.layout, self.weights = places, layout, weights
+        self.probe, self.running, self.records = probe, running, records
+        self.first = (arch.ravel()[0] < -1).astype(jnp.int32)  # a 0 that XLA cannot foresee: see `dispatch.alone`
+        self.moments: dict[str, Moments] = {}
+        self.read: dict[int, tuple[jax.Array, Any]] = {}
+        self.signs: list[jax.Array] = []
+
+    def __call__(self, path: Path, x: jax.Array, choice: jax.Array | None = None) -> jax.Array:
+        ops, weights = self.places[path], self.weights(path)
+        if self.records:
+            self._record(x, ops, choice, weights)
+        if isinstance(ops, Op):
+            return self._single("/".join(map(str, path)), ops, weights, x)
+        assert choice is not None
+        return self._chosen(ops, weights, x, choice)
+
+    def each(self, paths: Sequence[Path], body: Body, carry: Any, xs: Any) -> Any:
+        ops = self.places[paths[0]]
+        assert isinstance(ops, dict)
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(self.weights, paths))
+        outside = self.signs
+
+        def step(carry: Any, turn: tuple[Any, Any]) -> tuple[Any, list[jax.Array]]:
+            weights, x = turn
+            self.signs = []
+
+            def at(y: jax.Array, choice: jax.Array) -> jax.Array:
+                if self.records:
+                    self._record_modules(y, ops, choice, weights)
+                return self._chosen(ops, weights, y, choice)
+
+            return body(at, carry, x), self.signs
+
+        carry, inside = jax.lax.scan(step, carry, (stacked, xs))
+        self.signs = outside + [signs.reshape(-1, signs.shape[-1]) for signs in inside]
+        return carry
+
+    def _chosen(self, ops: dict[str, Op], weights: Mapping[str, Params], x: jax.Array, choice: jax.Array) -> jax.Array:
+        every = tuple(weights.get(name, {}) for name in ops)
+        if choice.ndim == 0:
+            return run(tuple(ops.values()), choice, every, x, self.probe)[0]
+        return self._mean(tuple(ops.values()), choice > 0, every, x)
+
+    def _single(self, name: str, op: Op, weights: Params, x: jax.Array) -> jax.Array:
+        if not getattr(op, "norm", False):
+            return run((op,), self.first, (weights,), x, self.probe)[0]
+        if self.running is not None:
+            y, saved = op.forward(weights, x, self.running[name])
+            self.moments[name] = saved.moments
+            return y
+        y, seen = run((op,), self.first, (weights,), x, self.probe)
+        assert seen is not None
+        count = y.size // y.shape[self.layout.channel]
+        self.moments[name] = Moments(seen.mean, seen.variance * (count / (count - 1)))
+        return y
+
+    def _mean(self, ops: tuple[Op, ...], active: jax.Array, weights: tuple[Params, ...], x: jax.Array) -> jax.Array:
+        """Return the mean of the active ops' outputs; of none, zeros."""
+        zero = Zero(ops[0].out_channels, self.layout, ops[0].stride)
+        total = jnp.zeros(zero.out_shape(x.shape), x.dtype)
+        for op, own, on in zip(ops, weights, active, strict=True):
+            if not isinstance(op, Zero):
+                total += on * run((zero, op), on.astype(jnp.int32), ({}, own), x, self.probe)[0]
+        return total / jnp.maximum(active.sum(), 1)
+
+    def _record(self, x: jax.Array, ops: Ops, choice: jax.Array | None, weights: Any) -> None:
+        if any(isinstance(op, ModuleOp) for op in each_op(ops)):
+            self._record_modules(x, ops, choice, weights)
+            return
+        relu = jnp.array([getattr(op, "relu", False) for op in each_op(ops)])
+        used = relu[0] if choice is None else relu[choice] if choice.ndim == 0 else (choice * relu).any()
+        before = self.read.get(id(x), (x, False))[1]
+        self.read[id(x)] = (x, before | used)
+
+    def _record_modules(self, x: jax.Array, ops: Ops, choice: jax.Array | None, weights: Any) -> None:
+        """Record the signs inside the ops, which differ in number: those of an op that is not chosen are constant."""
+        named = {"": ops} if isinstance(ops, Op) else ops
+        own = {"": weights} if isinstance(ops, Op) else weights
+
+        def of(name: str, op: Op) -> Callable[[Any, jax.Array], jax.Array]:
+            return lambda weights, x: op.signs(weights.get(name, {}), x)
+
+        branches = [of(name, op) for name, op in named.items()]
+        units = [jax.eval_shape(branch, own, x).shape[0] for branch in branches]
+
+        def padded(branch: Callable[..., jax.Array], count: int) -> Callable[..., jax.Array]:
+            return lambda weights, x: jnp.pad(branch(weights, x), ((0, max(units) - count), (0, 0)))
+
+        same = list(map(padded, branches, units))
+        if choice is not None and choice.ndim:
+            self.signs += [branch(own, x) & (on > 0) for branch, on in zip(branches, choice, strict=True)]
+        else:
+            self.signs.append(choose(0 if choice is None else choice, same, own, x))
+
+
+def each_op(ops: Ops) -> Iterator[Op]:
+    """Yield what can stand at a place."""
+    yield from (ops,) if isinstance(ops, Op) else ops.values()

@@ -1,0 +1,1 @@
+"""Scores that a short training gives: regression of synthetic signals."""

@@ -1,0 +1,289 @@
+"""`python -m jaxnas.search`: find a good architecture of a space, without training any or by what an oracle says."""
+
+if __name__ == "__main__":  # before the imports, which take seconds
+    from jaxnas.cli.main import script
+
+    script("search")
+
+import json
+import math
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from jaxnas import spaces
+from jaxnas.cli import frame
+from jaxnas.cli.options import provenance
+from jaxnas.errors import UserError, unknown
+from jaxnas.evaluate import devices
+from jaxnas.evaluate.evaluator import summarise
+from jaxnas.scorers import NTK
+from jaxnas.search.goal import Found, Goal, NothingFoundError
+from jaxnas.search.loop import Log, run
+from jaxnas.search.method import Evaluate, Method, Task
+from jaxnas.search.methods import METHODS
+from jaxnas.search.methods.agnet import AgnetOptions
+from jaxnas.search.methods.evolve import EvolveOptions
+from jaxnas.search.methods.local import LocalOptions
+from jaxnas.search.methods.predictor import PredictorOptions
+from jaxnas.search.methods.prune import PruneOptions
+from jaxnas.search.objectives import ObjectiveOptions, Objectives, objectives
+from jaxnas.spaces import Space
+from jaxnas.spaces.prunable import Preset
+from jaxnas.tables.store import Store
+from jaxnas.types import Status
+
+RESULT = "result.json"
+SHOWN = 20  # rounds in the table, the last ones
+
+
+@dataclass(frozen=True)
+class SearchNTK(NTK):
+    """The score `ntk`, two options of which may depend on the method and the space."""
+
+    bn: Literal["batch", "frozen"] | None = None  # type: ignore[assignment]
+    """Derivative of batch normalisation: `batch` goes through the batch statistics (TE-NAS; as many backward passes as
+    images), `frozen` holds them constant (fast; a search may end at 1x1 convolutions alone). By default `batch` with
+    --method prune on spaces of one cell (120 to 175 core-seconds a search, with `frozen` 30 to 60), and on the others
+    and with other methods `frozen` (pruning darts would take half a core-hour, with --prune.preset imagenet two)."""
+    images: int | None = None  # type: ignore[assignment]
+    """Images in the batch; by default 72, with --method prune those of --prune.preset: on spaces of one cell 32 with
+    `batch` (the paper's appendix) and 72 with `frozen`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search(ObjectiveOptions):
+    """Find a good architecture; the same command again resumes, or shows the result once more.
+
+    Without --oracle no architecture is trained and no label is needed: the training-free --scorers decide, several of
+    them by the sum of their ranks.
+    """
+
+    method: str = "prune"
+    """`prune`: TE-NAS prunes a supernet by ntk and regions. `evolve`: GenNAS's regularised evolution, as published with
+    --scorers regression --repeats 1 --evolve.brood 1. `local`: local search. `agnet`: a generator of architectures that
+    learns from those that were scored (AG-Net). `predictor`: a graph network, trained again after every round,
+    proposes. `random`: the best of random ones. All but `prune` go by any objectives."""
+    budget: int | None = None
+    """Architectures to evaluate in all (`evolve`: to bear, those that come up again included); by default 450 for
+    `evolve`, 500 for `random`, 192 for the others. `prune` has none."""
+    ntk: SearchNTK = field(default_factory=SearchNTK)
+    prune: PruneOptions = field(default_factory=PruneOptions)
+    agnet: AgnetOptions = field(default_factory=AgnetOptions)
+    evolve: EvolveOptions = field(default_factory=EvolveOptions)
+    local: LocalOptions = field(default_factory=LocalOptions)
+    predictor: PredictorOptions = field(default_factory=PredictorOptions)
+    repeats: int = 3
+    """Measurements of each score, each with new inputs and, unless --ntk.preset says otherwise, new weights."""
+    out: str | None = None
+    """Directory for the rounds (Parquet parts), manifest.json and result.json; by default
+    runs/search-SPACE-METHOD-seedSEED; for a space of your own, SPACE is FILE-VARIABLE."""
+    plot: Path | None = None
+    """Draw into this .png, .pdf or .svg: the best so far or, of several objectives, the Pareto front."""
+    json: bool = False
+    """Print result.json on standard output, and nothing else."""
+
+
+def search(config: Search) -> str | None:
+    """Run the command; return what is not as asked."""
+    devices.start()
+    space = spaces.get(config.space)
+    config = _with_ntk(config, space)
+    if config.plot is not None:
+        frame.check_plot(config.plot)
+    source = config.source()
+    by = objectives(config, space, source)
+    method = _method(config, by)
+    evaluate = by.connect(method.batch)
+    about = provenance(source)
+    settings = {**by.settings, "method": config.method, **method.options}
+    name = re.sub(r"(\.py)?:", "-", Path(spaces.name_of(config.space)).name)  # own_space-space, darts-cifar10
+    path = config.out or f"runs/search-{name}-{config.method}-seed{config.seed}"
+    store = Store.open(path, {"settings": settings, "part_size": method.batch, **about}, mixed=config.mixed)
+    if by.function is not None:
+        by.function.keep(store)
+    log = Log(store)
+    before = log.evaluations
+    state, found = _searched(config.method, method, by, evaluate, log)
+    others = space.other_strings(found.arch)
+    miss = _nearest_miss(space, by.goal, log) if found.extra.get("feasible") is False else {}
+    result = {
+        "space": space.name,
+        "counted": space.counted,
+        "method": config.method,
+        "arch": space.decode(found.arch),
+        **others,
+        "scores": _scores(space, found),
+        **({"nearest_miss": miss} if miss else {}),
+        "evaluations": log.evaluations,
+        "seconds": round(log.seconds, 3),
+        "seed": config.seed,
+        **{name: store.manifest[name] for name in ("settings", *about)},
+        **({} if by.table is None else {"oracle": by.table.counts}),
+        "rounds": method.report(state),
+        **({} if config.method == "prune" else _history(space, by.goal, log)),
+    }
+    text = json.dumps(result, indent=2, allow_nan=False)
+    store.put(RESULT, f"{text}\n".encode())
+    if config.plot is not None:
+        _draw(config.plot, by.goal, log)
+    if config.json:
+        print(text)
+    else:
+        if by.table is not None and (note := by.table.note()):
+            print(f"oracle: {note}")
+        _show(result, others.values(), method.table(state), store.path, new=log.evaluations - before)
+    return _in_words(miss, config, log.evaluations) if miss else None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    return frame.run(Search, search, argv, prog="jaxnas search", kept="finished rounds are kept")
+
+
+def _with_ntk(config: Search, space: Space) -> Search:
+    """Return the options with the form of the NTK and its number of images, where they were not given."""
+    supernet = space.supernet if config.method == "prune" else None
+    preset = Preset(bn=NTK.bn, frozen=NTK.images, batch=NTK.images)
+    if supernet is not None:
+        preset = supernet.preset(config.prune.preset)
+    bn = config.ntk.bn or preset.bn
+    images = getattr(preset, bn) if config.ntk.images is None else config.ntk.images
+    return replace(config, ntk=replace(config.ntk, bn=bn, images=images))
+
+
+def _method(config: Search, by: Objectives) -> Method:
+    if config.method not in METHODS:
+        raise unknown("method", config.method, METHODS)
+    make, budget = METHODS[config.method]
+    if budget is None and config.budget is not None:
+        raise UserError(f"--budget does not go with --method {config.method}, whose rounds the space decides")
+    if budget is None and config.oracle is not None:
+        raise UserError(
+            f"--method {config.method} evaluates supernets, which an --oracle does not know: say another one"
+        )
+    task = Task(
+        by.space,
+        by.goal,
+        seed=config.seed,
+        batch=by.batch,
+        budget=(budget or 0) if config.budget is None else config.budget,
+        prior=by.prior,
+        pool=config.warm_start,
+    )
+    return make(task, *([getattr(config, config.method)] if hasattr(config, config.method) else []))
+
+
+def _searched(name: str, method: Method, by: Objectives, evaluate: Evaluate, log: Log) -> tuple[Any, Found]:
+    """Return the last state and what was found; where nothing was, say why the user's function failed."""
+    try:
+        with _progress(name, method.rounds) as tell:
+            state = run(method, evaluate, log, tell)
+        return state, method.result(state)
+    except NothingFoundError as error:
+        if by.function is None or not by.function.failure:
+            raise
+        raise UserError(f"{error}; the last failure of the oracle: {by.function.failure}") from None
+
+
+@contextmanager
+def _progress(method: str, rounds: int) -> Iterator[Callable[[int], None]]:
+    """Show the rounds behind, on standard error if it is a terminal."""
+    rounds_done = (BarColumn(), MofNCompleteColumn(), TextColumn("rounds"), TimeElapsedColumn())
+    with Progress(
+        TextColumn(method), *rounds_done, console=Console(stderr=True), disable=not sys.stderr.isatty()
+    ) as bar:
+        task = bar.add_task(method, total=rounds)
+        yield lambda number: bar.update(task, completed=number)
+
+
+def _scores(space: Space, found: Found) -> dict[str, Any]:
+    """Return the scores of the chosen architecture, named as the columns of `jaxnas.score`."""
+    scores: dict[str, Any] = {}
+    for name, of in found.scores.items():
+        value, deviation, status = (column[0] for column in summarise(of))
+        scores |= {name: _number(value), f"{name}_std": _number(deviation), f"{name}_status": Status(status).name}
+    arch = found.arch[None]
+    return {**scores, **found.extra, "params": int(space.params(arch)[0]), "flops": int(space.flops(arch)[0])}
+
+
+def _history(space: Space, goal: Goal, log: Log) -> dict[str, Any]:
+    """Return when the best so far changed and, of several objectives, the Pareto front."""
+    archs, scores = log.history()
+    means = {name: found.value.mean(0) for name, found in scores.items()}
+
+    def record(row: int) -> dict[str, Any]:
+        return {"arch": space.decode(archs[row]), **{name: _number(mean[row]) for name, mean in means.items()}}
+
+    best = [{"evaluations": row + 1, **record(row)} for row in goal.improvements(scores)]
+    front = np.flatnonzero(goal.front(scores)).tolist() if len(goal.signs) > 1 else []
+    return {"best_so_far": best, **({"front": [record(row) for row in front]} if front else {})}
+
+
+def _nearest_miss(space: Space, goal: Goal, log: Log) -> dict[str, Any]:
+    """Return which of the architectures, none of which keeps the limits, is least beyond them, and its numbers."""
+    archs, scores = log.history()
+    excess = goal.excess(scores)
+    row = int(excess.argmin())
+    numbers = {name: _number(scores[name].value.mean(0)[row]) for name in sorted(goal.limited)}
+    return {"arch": space.decode(archs[row]), **numbers}
+
+
+def _in_words(miss: dict[str, Any], config: Search, evaluations: int) -> str:
+    limits = {"--at-most": config.at_most, "--at-least": config.at_least}
+    given = " ".join(f"{option} {limit}" for option, limit in limits.items() if limit)
+    numbers = ", ".join(
+        f"{name} {'unknown' if n is None else f'{n:.5g}'}" for name, n in miss.items() if name != "arch"
+    )
+    return (
+        f"none of {evaluations} architectures keeps {given}; the nearest miss is {miss['arch']} with {numbers}: "
+        "loosen the limit or search longer"
+    )
+
+
+def _draw(path: Path, goal: Goal, log: Log) -> None:
+    from jaxnas.report import plots
+
+    _, scores = log.history()
+    values = {name: scores[name].value.mean(0) for name in goal.signs}
+    try:
+        if len(goal.signs) > 1:
+            plots.draw_front(values, goal.feasible(scores), goal.front(scores), path=path)
+        else:
+            ((name, found),) = values.items()
+            plots.draw_best(found, goal.feasible(scores), name=name, sign=goal.signs[name], path=path)
+    except OSError as error:
+        raise UserError(f"--plot {path}: cannot write it ({error.strerror})") from error
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _show(result: dict[str, Any], others: Iterable[str], rows: list[dict[str, str]], path: Path, *, new: int) -> None:
+    if rows:  # none where a supernet has nothing to prune
+        table = Table(*rows[0])
+        for row in rows[-SHOWN:]:
+            table.add_row(*row.values())
+        Console().print(table)
+    chosen = "best of those that break a limit, as all do" if "nearest_miss" in result else "chosen"
+    print(f"{chosen}: {result['arch']}")
+    for string in others:
+        print(f"  {string}")
+    scores = result["scores"]
+    for name in [name for name in scores if f"{name}_status" in scores]:
+        value, deviation = ("-" if scores[n] is None else f"{scores[n]:.5g}" for n in (name, f"{name}_std"))
+        print(f"  {name}: {value} (standard deviation {deviation}, {scores[f'{name}_status']})")
+    print(f"  #params: {scores['params']:,}   FLOPs: {scores['flops'] / 1e6:,.2f} M ({result['counted']})")
+    again = "" if new == result["evaluations"] else f" ({new} of them now, the others by an earlier run)"
+    print(f"{result['evaluations']} networks evaluated in {result['seconds']:.1f} s{again}")
+    print(f"written to {path / RESULT}")

@@ -1,0 +1,164 @@
+"""What the search methods have in common: one interface, a task, and the comparison of architectures by their scores.
+
+    state = method.init()
+    while not method.done(state):
+        state = method.step(state, evaluate(method.ask(state)))
+    found = method.result(state)
+
+A method holds options only and its functions are pure, so a stored round can be replayed instead of evaluated. It
+does not know what evaluates: training-free scores, a table of measurements, or the user's own function.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from jaxnas.errors import UserError
+from jaxnas.scorers.counts import mean_ranks
+from jaxnas.search.goal import Found, Goal, Scores
+from jaxnas.spaces import Space
+
+Evaluate = Callable[[np.ndarray], Scores]
+"""From architectures `[N, A]`, or op masks `[N, E, O]`, to their scores."""
+Prior = Callable[[np.ndarray], np.ndarray]
+"""From architectures `[N, A]` to cheap scores `[N, F]`, higher is better, NaN where there is none."""
+
+
+class Method(Protocol):
+    """A search method; its state is whatever `init` and `step` return."""
+
+    @property
+    def rounds(self) -> int:
+        """How often, at most, `ask` and `step` are called until the search is done."""
+
+    @property
+    def batch(self) -> int:
+        """The largest number of architectures that `ask` returns, but for a first round that is larger."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What its result depends on beside the space, the objectives and the seed."""
+
+    def init(self) -> Any:
+        """Return the state before the first round."""
+
+    def ask(self, state: Any) -> np.ndarray:
+        """Return what to score: architectures `[N, A]`, or op masks `[N, E, O]` of a cell space."""
+
+    def step(self, state: Any, scores: Scores) -> Any:
+        """Return the state after a round in which `ask(state)` got these scores."""
+
+    def done(self, state: Any) -> bool:
+        """Return whether the search is over."""
+
+    def result(self, state: Any) -> Found:
+        """Return what a finished search found."""
+
+    def report(self, state: Any) -> list[dict[str, Any]]:
+        """Return a JSON record of each round."""
+
+    def table(self, state: Any) -> list[dict[str, str]]:
+        """Return a row of text for each round, by column name."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a search method needs to know.
+
+    Attributes:
+      space: where to search: what can be evaluated.
+      goal: which architectures are better.
+      seed: of the method's own draws.
+      batch: a good number of architectures to score at a time.
+      budget: architectures to score in all.
+      prior: cheap scores that a method may look at before it asks, if there are any.
+      pool: architectures of which the prior chooses the first ones; 0 to draw these alone.
+    """
+
+    space: Space
+    goal: Goal
+    seed: int
+    batch: int
+    budget: int
+    prior: Prior | None = None
+    pool: int = 0
+
+    def first(self, n: int) -> np.ndarray:
+        """Return the architectures `[n, A]` to begin with: random ones, or the prior's best of `pool` random ones."""
+        drawn = self.space.sample(jax.random.key(self.seed), max(n, min(self.pool, self.space.size)))
+        if self.prior is None or not self.pool:
+            return drawn
+        cheap = np.nan_to_num(self.prior(drawn), nan=-np.inf)
+        return drawn[np.argsort(sum(mean_ranks(-column) for column in cheap.T), kind="stable")[:n]]
+
+
+class ToBudget(Protocol):
+    """The state of a method that scores as many architectures as the budget says, and keeps them all.
+
+    Attributes:
+      archs: `[M, A]`; the last ones await their scores.
+      scored: how many have them.
+      scores: of the rounds so far.
+    """
+
+    @property
+    def archs(self) -> np.ndarray: ...
+    @property
+    def scored(self) -> int: ...
+    @property
+    def scores(self) -> Scores: ...
+
+
+@dataclass(frozen=True)
+class Budgeted:
+    """What methods have in common whose states are a `ToBudget`."""
+
+    task: Task
+
+    def ask(self, state: ToBudget) -> np.ndarray:
+        return state.archs[state.scored :]
+
+    def done(self, state: ToBudget) -> bool:
+        return state.scored == self.task.budget
+
+    def result(self, state: ToBudget) -> Found:
+        return self.task.goal.best(state.archs, state.scores, more="--budget")
+
+    def table(self, state: Any) -> list[dict[str, str]]:
+        return as_text(self.report(state))
+
+    def report(self, state: Any) -> list[dict[str, Any]]:
+        raise NotImplementedError
+
+
+def keys(space: Space, archs: np.ndarray) -> list[bytes]:
+    """Return what tells architectures `[N, A]` of the space apart; those that it lists as one have the same."""
+    return [arch.tobytes() for arch in np.asarray(space.as_listed(archs), np.int32)]
+
+
+def is_new(space: Space, archs: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return `[N]`: this one of `archs` `[N, A]` is neither in `known` `[M, A]` nor an earlier one's copy."""
+    seen = {*keys(space, known)}
+    new = np.zeros(len(archs), bool)
+    for row, key in enumerate(keys(space, archs)):
+        new[row] = key not in seen
+        seen.add(key)
+    return new
+
+
+def check_budget(task: Task, least: int, because: str) -> None:
+    """Refuse a budget that the space or the method cannot have."""
+    if not least <= task.budget <= task.space.size:
+        raise UserError(
+            f"--budget is {task.budget}; it must lie between {least}, {because}, and {task.space.size}, the number of "
+            f"architectures of {task.space.name}"
+        )
+
+
+def as_text(records: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """Return numbered rows of text for the numbers in `records`, which may be None."""
+    numbered = [{"round": number, **record} for number, record in enumerate(records, start=1)]
+    return [{k: "-" if v is None else f"{v:.5g}" for k, v in record.items()} for record in numbered]

@@ -1,0 +1,143 @@
+"""TE-NAS's pruning (`jaxnas.search.methods.pruning`) as a search method."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxnas.errors import UserError
+from jaxnas.search.goal import Found, Scores
+from jaxnas.search.method import Method, Task
+from jaxnas.search.methods import pruning
+from jaxnas.spaces import Space
+from jaxnas.spaces.prunable import Preset, Supernet
+
+TE_NAS = ("ntk", "regions")
+
+
+@dataclass(frozen=True)
+class PruneOptions:
+    """Options of the method `prune`."""
+
+    preset: str | None = None
+    """Ops that an edge loses in a round, and images of the NTK unless --ntk.images says otherwise: on darts `cifar10`
+    (3 ops, 14 images) or `imagenet` (2, 24); by default the first preset of the space."""
+
+
+class Pruning(NamedTuple):
+    """The supernet, and the scores of the rounds so far; the last one scores what is left of it."""
+
+    supernet: pruning.State
+    scores: tuple[Scores, ...] = ()
+
+
+@dataclass(frozen=True)
+class Prune:
+    """TE-NAS: prune the supernet (`jaxnas.search.methods.pruning`) by `ntk` and `regions`.
+
+    Where one of the two is missing the other decides alone: the paper's ablation.
+    """
+
+    space: Space
+    preset: str | None = None
+
+    @property
+    def rounds(self) -> int:
+        most, number = len(self._supernet.ops) - len(self._supernet.banned) - 1, self._setting.prune_number
+        return -(-most // number) + len(self._large) + 1
+
+    @property
+    def batch(self) -> int:
+        return len(self.ask(self.init()))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"prune": {"prune_number": self._setting.prune_number}}
+
+    def init(self) -> Pruning:
+        net = self._supernet
+        return Pruning(pruning.init(len(net.edges), len(net.ops), banned=net.banned))
+
+    def ask(self, state: Pruning) -> np.ndarray:
+        """Return the masks of the origin and of its candidates; at the end that of the only architecture left."""
+        masks, _ = self._candidates(state.supernet)
+        return np.concatenate([state.supernet.mask[None], masks])
+
+    def step(self, state: Pruning, scores: Scores) -> Pruning:
+        before = after = state.supernet
+        tied = np.zeros(len(self._candidates(before)[1]))
+        if len(tied):
+            deltas = [pruning.deltas(scores[s].value) if s in scores else tied for s in TE_NAS]
+            group = self._group(before)
+            if group is None:
+                after = pruning.step(before, *deltas, prune_number=self._setting.prune_number)
+            else:
+                after = pruning.edge_step(before, group, *deltas, keep=self._supernet.keep)
+        return Pruning(after, (*state.scores, scores))
+
+    def done(self, state: Pruning) -> bool:
+        return len(state.scores) == self.rounds
+
+    def result(self, state: Pruning) -> Found:
+        return Found(self._supernet.to_arch(state.supernet.mask), state.scores[-1], {})
+
+    def report(self, state: Pruning) -> list[dict[str, Any]]:
+        records: list[dict[str, Any]] = pruning.to_json(state.supernet)["rounds"]
+        return records
+
+    def table(self, state: Pruning) -> list[dict[str, str]]:
+        return [
+            {
+                "round": str(number),
+                "candidates": str(len(record.candidates)),
+                **{f"{name} before": f"{found.value[:, 0].mean():.4g}" for name, found in scores.items()},
+                "pruned": ", ".join(self._name(*pair) for pair in sorted(record.pruned.tolist())),
+            }
+            for number, (record, scores) in enumerate(zip(state.supernet.history, state.scores, strict=False), start=1)
+        ]
+
+    def _name(self, edge: int, op: int) -> str:
+        return f"{self._supernet.edges[edge]}:{self._supernet.ops[op]}"
+
+    @property
+    def _supernet(self) -> Supernet:
+        assert self.space.supernet is not None
+        return self.space.supernet
+
+    @property
+    def _setting(self) -> Preset:
+        return self._supernet.preset(self.preset)
+
+    @property
+    def _large(self) -> list[tuple[int, ...]]:
+        """The groups that lose edges in the end."""
+        return [group for group in self._supernet.groups if len(group) > self._supernet.keep]
+
+    def _group(self, state: pruning.State) -> tuple[int, ...] | None:
+        """Return the group that loses edges now, or None while edges lose ops, and at the end."""
+        if pruning.done(state):
+            for group in self._large:
+                if state.mask[list(group)].any(-1).sum() > self._supernet.keep:
+                    return group
+        return None
+
+    def _candidates(self, state: pruning.State) -> tuple[np.ndarray, np.ndarray]:
+        group = self._group(state)
+        return pruning.candidates(state) if group is None else pruning.edge_candidates(state, group)
+
+
+def make(task: Task, options: PruneOptions) -> Method:
+    """Return the method for `task`, or raise a `UserError` if it cannot be done by pruning."""
+    if set(task.goal.signs) - set(TE_NAS) or task.goal.limited:
+        named = [*task.goal.signs, *(f"a limit on {name}" for name in sorted(task.goal.limited))]
+        raise UserError(
+            f"--method prune ranks by ntk and regions, or by one of them, not by {', '.join(named)}: "
+            "say --scorers ntk,regions, --method evolve or --method random"
+        )
+    if task.space.supernet is None:
+        raise UserError(
+            f"--method prune needs a space of ops on the edges of a cell, and {task.space.name} is none: "
+            "say --method evolve or --method random"
+        )
+    task.space.supernet.preset(options.preset)
+    return Prune(task.space, options.preset)

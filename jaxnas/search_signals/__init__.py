@@ -1,0 +1,1 @@
+"""The search of GenNAS's synthetic signals: `python -m jaxnas.search_signals`."""

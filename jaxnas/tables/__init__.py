@@ -1,0 +1,1 @@
+"""Tables on the disk: run directories, and files of architectures and measured values that users give."""

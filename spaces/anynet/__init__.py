@@ -1,0 +1,1 @@
+"""The AnyNets of NDS."""

@@ -1,0 +1,1 @@
+"""Spaces that differ in the ops on the edges of one cell."""

@@ -1,0 +1,72 @@
+"""What both spaces count, and how they read strings."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from jaxnas.errors import UserError
+from jaxnas.kernels.layout import NHWC
+from jaxnas.network.op import Op
+from jaxnas.network.ops import ConvNorm
+from jaxnas.spaces import literals
+from jaxnas.spaces.base import Space
+from jaxnas.spaces.transnas101.network import (
+    CELLS_PER_MODULE,
+    CHANNELS,
+    IMAGE,
+    doubles,
+    halves,
+)
+
+CONVENTION = (
+    "multiply-adds of the convolutions and the classifier, jaxnas's own count, checked layer by layer: the benchmark's "
+    "table of sizes is not at hand"
+)
+
+
+Shape = tuple[int, int]
+"""Channels, and pixels of a side."""
+
+
+def refuse_index(string: str, expected: str) -> None:
+    """Raise a `UserError` if `string` is a bare index."""
+    if literals.index(string) is not None:
+        raise UserError(
+            f"malformed architecture {string!r}: an index of TransNAS-Bench-101 is a place in its file, whose order is "
+            f"not known here; {expected}"
+        )
+
+
+def classes_of(space: Space, purpose: str) -> dict[str, Any]:
+    """Return the change to the `Config` of the network for `purpose` that the space's data set makes."""
+    return {"classes": space.datasets[space.dataset].classes} if purpose == "benchmark" else {}
+
+
+def counts_of(*ops: tuple[Op, int]) -> np.ndarray:
+    """Return the counts of ops with inputs of so many pixels a side."""
+    return np.array([sum(op.num_params for op, _ in ops), sum(op.flops(side**2) for op, side in ops)])
+
+
+def conv(before: Shape, after: Shape, size: int, relu: bool = True) -> tuple[Op, int]:
+    """Return a convolution between two shapes, and the pixels of a side of its input."""
+    op = ConvNorm(before[0], after[0], size, layout=NHWC, stride=before[1] // after[1], relu=relu)
+    return op, before[1]
+
+
+def shapes(skeleton: Iterable[str]) -> list[tuple[Shape, Shape]]:
+    """Return the shapes before and after every cell."""
+    channels, side, cells = CHANNELS, IMAGE // 4, []
+    for module in skeleton:
+        before = channels, side
+        channels, side = channels << doubles(module), side >> halves(module)
+        cells += [(before, (channels, side))] + [((channels, side),) * 2] * (CELLS_PER_MODULE - 1)
+    return cells
+
+
+def frame_counts(last: Shape, classes: int) -> np.ndarray:
+    """Return the counts of the stem (two 3x3 convolutions at stride 2) and the classifier."""
+    half, first = (CHANNELS // 2, IMAGE // 2), (CHANNELS, IMAGE // 4)
+    channels, _ = last
+    head = [(channels + 1) * classes, channels * classes]
+    return counts_of(conv((3, IMAGE), half, 3, relu=False), conv(half, first, 3)) + head
