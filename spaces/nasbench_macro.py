@@ -22,7 +22,7 @@ from flax import nnx
 
 from jaxnas.errors import UserError
 from jaxnas.network.module_op import ModuleOp
-from jaxnas.network.network import HEAD, Config, Cost, Network, Ops, Path, Place
+from jaxnas.network.network import HEAD, Config, Cost, Network, Ops, Path, Walk
 from jaxnas.network.ops import ConvNorm, Head
 from jaxnas.spaces.blocks.architecture import ArchitectureModule
 from jaxnas.spaces.blocks.conv_norm import ConvNormReLU
@@ -125,7 +125,7 @@ class MacroNetwork(Network):
     def length(self) -> int:
         return LAYERS
 
-    def places(self) -> dict[Path, Ops]:
+    def ops(self) -> dict[Path, Ops]:
         config, width = self.config, self.config.channels
         places: dict[Path, Ops] = {}
         if config.stem:
@@ -139,20 +139,20 @@ class MacroNetwork(Network):
             places["last",] = ConvNorm(width, self.last, 1, config.layout, relu=False, norm=False)
         return {**places, HEAD: Head(self.last or width, config.classes, config.layout, config.bn)}
 
-    def features(self, at: Place, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
+    def wire(self, apply: Walk, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
         """Return the outputs of the stages and what the head gets."""
         if self.config.stem:
-            x = at(("stem",), x)
+            x = apply(("stem",), x)
         features = []
         for layers in self._equal_layers():
             if len(layers) > 1:
                 blocks = arch[layers.start : layers.stop]
-                x = at.each([("layers", layer) for layer in layers], lambda at, x, block: at(x, block), x, blocks)
+                x = apply.each([("layers", layer) for layer in layers], lambda at, x, block: apply(x, block), x, blocks)
             else:
-                x = at(("layers", layers.start), x, arch[layers.start])
+                x = apply(("layers", layers.start), x, arch[layers.start])
             if layers.stop in (*FIRST[1:], LAYERS):
                 features.append(x)
-        return [*features, at(("last",), x)] if self.last else features
+        return [*features, apply(("last",), x)] if self.last else features
 
     def _equal_layers(self) -> list[range]:
         """Return the runs of layers with the same blocks to choose from."""

@@ -96,7 +96,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxnas import data, scorers, spaces
 from jaxnas.spaces.cell_network import Cell
-from jaxnas.runner import Evaluator
+from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.types import Finished
 
 @dataclasses.dataclass(frozen=True)

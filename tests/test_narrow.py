@@ -76,9 +76,9 @@ def two_cells(purpose, width=4, **changes):
     alone = OwnNodes(**fields, kept=kept)
 
     def share(params):
-        sized, own = dict(nnx.to_flat_state(params)), []
+        rescaled, own = dict(nnx.to_flat_state(params)), []
         for path, leaf in nnx.to_flat_state(jax.eval_shape(alone.init, jax.random.key(0))):
-            value = sized[path][...]
+            value = rescaled[path][...]
             for axis, (had, wanted) in enumerate(zip(value.shape, leaf.shape, strict=True)):
                 if had != wanted:
                     source = wide.reductions[(path[1] - 2 + path[2]) if path[0] == "entries" else -1]
@@ -91,16 +91,16 @@ def two_cells(purpose, width=4, **changes):
 
 def test_the_weights_are_those_that_the_own_nodes_draw():
     arch, wide, alone, _ = two_cells("ntk", channels=64)
-    leaves = dict(nnx.to_flat_state(wide.sized(wide.init(jax.random.key(0)), jnp.asarray(arch))))
+    leaves = dict(nnx.to_flat_state(wide.rescale_to_fan_in(wide.init(jax.random.key(0)), jnp.asarray(arch))))
     assert wide.config.init == "kaiming"
     for path in (("entries", 1, 1), HEAD):
         kernel = np.asarray(leaves[*path, "kernel"][...])
-        fan = alone.features_out if path == HEAD else alone.places()[path].in_channels
+        fan = alone.features_out if path == HEAD else alone.ops()[path].in_channels
         assert abs(kernel.std() / (2 / fan) ** 0.5 - 1) < 4 / (2 * kernel.size) ** 0.5
     arch, wide, alone, _ = two_cells("regression", width=64)
-    leaves = dict(nnx.to_flat_state(wide.sized(wide.init(jax.random.key(0)), jnp.asarray(arch))))
+    leaves = dict(nnx.to_flat_state(wide.rescale_to_fan_in(wide.init(jax.random.key(0)), jnp.asarray(arch))))
     assert wide.config.init == "pytorch"
-    halved = ("entries", 2, 0, "parts/0/convs/0/kernel"), alone.places()["entries", 2, 0].in_channels
+    halved = ("entries", 2, 0, "parts/0/convs/0/kernel"), alone.ops()["entries", 2, 0].in_channels
     for path, fan in (halved, ((*HEAD, "kernel"), alone.features_out)):
         assert 0.98 < abs(leaves[path][...]).max() * fan**0.5 <= 1
 
@@ -123,7 +123,7 @@ def test_the_ntk_is_that_of_the_own_nodes():
         measure = jax.jit(lambda p, x: scorers.NTK().measure(network, p, jnp.asarray(arch), x, jax.random.key(0)))
         return measure(weights, x)
 
-    expected = gram(alone, share(wide.sized(params, jnp.asarray(arch))))
+    expected = gram(alone, share(wide.rescale_to_fan_in(params, jnp.asarray(arch))))
     np.testing.assert_allclose(gram(wide, params), expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
@@ -141,7 +141,7 @@ def test_the_regression_is_that_of_the_own_channels():
         return float(measure(weights, inputs))
 
     own = OwnHeads(images=8, steps=3, masks=masks)
-    expected = error(alone, own, share(wide.sized(params, jnp.asarray(arch))))
+    expected = error(alone, own, share(wide.rescale_to_fan_in(params, jnp.asarray(arch))))
     np.testing.assert_allclose(error(wide, scorer, params), expected, rtol=1e-4)
 
 

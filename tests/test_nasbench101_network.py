@@ -89,7 +89,7 @@ def test_ntk_is_that_of_the_stand_alone_module(bn):
     params, x = drawn(network), images(5, 6, 6, 3)
     measure = scorers.NTK(bn=bn, images=5).measure
     own = jax.jit(lambda params: measure(network, params, jnp.asarray(arch), x, jax.random.key(0)))(params)
-    module = stand_alone(network, network.sized(params, jnp.asarray(arch)), arch)
+    module = stand_alone(network, network.rescale_to_fan_in(params, jnp.asarray(arch)), arch)
     apply, weights = pure(frozen(module, x) if bn == "frozen" else module)
     theirs = jax.jit(lambda weights: ntk_gram(apply, weights, x, independent=bn == "frozen"))(weights)
     np.testing.assert_allclose(own, theirs, rtol=0, atol=2e-5 * np.abs(theirs).max())
@@ -99,7 +99,7 @@ def test_weights_are_those_of_the_own_fan_in():
     arch = cells(3)[1]
     network = SPACE.network("ntk", 3, channels=16, cells=1, stages=1)
     params = network.init(jax.random.key(0))
-    before, after = (dict(nnx.to_flat_state(p)) for p in (params, network.sized(params, jnp.asarray(arch))))
+    before, after = (dict(nnx.to_flat_state(p)) for p in (params, network.rescale_to_fan_in(params, jnp.asarray(arch))))
     for v, channels in enumerate(vertex_channels(arch, 16).tolist()):
         path = ("stacks", 0, 0, "vertices", v, "conv3x3-bn-relu", "kernel")
         expected = before[path][...] * (6 / max(channels, 1)) ** 0.5

@@ -48,9 +48,9 @@ def params(network):
 @pytest.mark.parametrize("arch", ARCHS[:1], ids=SPACE.decode)
 def test_logits_and_ntk_are_those_of_the_narrow_network(network, params, arch):
     alone, share = narrow(network, arch)
-    own = share(network.sized(params, jnp.asarray(arch)))
+    own = share(network.rescale_to_fan_in(params, jnp.asarray(arch)))
     expected = apply(alone, own, jnp.asarray(arch), IMAGES)
-    actual = apply(network, network.sized(params, jnp.asarray(arch)), jnp.asarray(arch), IMAGES)
+    actual = apply(network, network.rescale_to_fan_in(params, jnp.asarray(arch)), jnp.asarray(arch), IMAGES)
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
     scorer = scorers.NTK(bn=network.config.bn)
 
@@ -64,7 +64,7 @@ def test_logits_and_ntk_are_those_of_the_narrow_network(network, params, arch):
 def test_steps_of_gradient_descent_are_those_of_the_narrow_network():
     network = SPACE.network("regression", **CHANGES)
     arch = jnp.asarray(ARCHS[0])
-    params = network.sized(network.init(jax.random.key(1)), arch)
+    params = network.rescale_to_fan_in(network.init(jax.random.key(1)), arch)
     alone, share = narrow(network, ARCHS[0])
     own = share(params)
 
@@ -83,7 +83,7 @@ def test_steps_of_gradient_descent_are_those_of_the_narrow_network():
 
 def test_weights_are_those_that_the_narrow_network_draws():
     network = SPACE.network("ntk", image=(8, 8, 3))
-    leaves = dict(nnx.to_flat_state(network.sized(network.init(jax.random.key(0)), jnp.asarray(ARCHS[0]))))
+    leaves = dict(nnx.to_flat_state(network.rescale_to_fan_in(network.init(jax.random.key(0)), jnp.asarray(ARCHS[0]))))
     assert network.config.init == "kaiming"
     for path, width, taps in (
         (("layers", 0, "1<-0"), 4, 9),

@@ -70,7 +70,7 @@ def moved(network, params, arch, space, purpose, where):
     `where(number, place, name, source)` is the path, and the name there, of an op of cell `number`.
     """
     module = space.build(arch, rngs=nnx.Rngs(0), purpose=purpose)
-    shared = network.module(network.sized(params, jnp.asarray(arch)))
+    shared = network.module(network.rescale_to_fan_in(params, jnp.asarray(arch)))
     ops, sources, outputs = (part[0] for part in space.split(arch[None]))
 
     def put(target, values):
@@ -132,7 +132,7 @@ def test_the_network_of_a_genotype_is_its_module(space, purpose):
         return ("cells", number, place), f"{name}_on_node" if kept else name
 
     module = moved(network, params, arch, space, purpose, where)
-    weights = network.sized(params, jnp.asarray(arch))
+    weights = network.rescale_to_fan_in(params, jnp.asarray(arch))
     logits = jax.jit(lambda p, a, x: network.apply(p, a, x))(weights, jnp.array(arch), x)
     np.testing.assert_allclose(nnx.jit(lambda m, x: m(x))(module, x), logits, rtol=0, atol=1e-4)
     taps = jax.jit(lambda p, a, x: network.taps(p, a, x)[0])(weights, jnp.array(arch), x)

@@ -34,7 +34,7 @@ SCORES = """
 import dataclasses, sys
 from jaxnas import data, devices, spaces
 on = devices.available(int(sys.argv[2]) or None)
-from jaxnas.runner import Evaluator
+from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.scorers import NTK, Regression
 from jaxnas.spaces.cell_network import Cell
 space = spaces.get("nasbench201")

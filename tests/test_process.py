@@ -61,7 +61,7 @@ OPTIONS = [
 ]
 MISTAKES = """
 import sys
-from jaxnas.commands import main
+from jaxnas.cli.main import main
 for words in {words}:
     assert main(words) == 2
 """
@@ -232,7 +232,7 @@ def test_a_command_listens_before_it_imports_jax():
 
 
 def test_usage_needs_no_jax():
-    code = "import sys\nfrom jaxnas.commands import main\nmain(['--help'])\nassert 'jax' not in sys.modules"
+    code = "import sys\nfrom jaxnas.cli.main import main\nmain(['--help'])\nassert 'jax' not in sys.modules"
     assert (
         "Exit codes" in subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     )

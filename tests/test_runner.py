@@ -149,8 +149,8 @@ def test_what_was_dropped_is_drawn_again(archs, whole, monkeypatch, held):
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="counts Linux's memory maps")
 def test_programs_that_were_not_used_lately_are_given_up_and_come_back(monkeypatch, compiles):
-    monkeypatch.setattr(evaluator, "MAPS", 1)
-    monkeypatch.setattr(evaluator, "FEW", 1)
+    monkeypatch.setattr(evaluator, "MAX_MEMORY_MAPS", 1)
+    monkeypatch.setattr(evaluator, "MIN_KEPT_PROGRAMS", 1)
     space = spaces.get("transnas101_macro")
     archs = np.stack([space.encode(string) for string in ("64-4111-basic", "64-2411-basic")])
     measure = Evaluator(

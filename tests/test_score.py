@@ -35,7 +35,7 @@ MANY = ["--archs", "random:150", "--batch-size", "1", *REGIONS]
 PROGRAM = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may start its background jobs without one
-from jaxnas.commands import script
+from jaxnas.cli.main import script
 script("score")
 """
 

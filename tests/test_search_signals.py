@@ -288,7 +288,7 @@ class Taps:
 
     tap_widths = (4, 8, 16)
 
-    def sized(self, params, arch):
+    def rescale_to_fan_in(self, params, arch):
         return params
 
     def tap_masks(self, arch):

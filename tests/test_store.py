@@ -23,7 +23,7 @@ MANIFEST = {
 WRITER = """
 import sys
 from tests_support import MANIFEST, frame
-from jaxnas.store import Store
+from jaxnas.tables.store import Store
 store = Store.open(sys.argv[1], MANIFEST)
 index = 0
 while True:
@@ -34,7 +34,7 @@ while True:
 OPENER = """
 import sys
 from tests_support import MANIFEST, frame
-from jaxnas.store import Store
+from jaxnas.tables.store import Store
 print("ready", flush=True)
 input()
 store = Store.open(sys.argv[1], MANIFEST)

@@ -231,7 +231,7 @@ def test_network_of_cells_has_the_benchmarks_params():
 def test_network_of_a_skeleton_has_the_benchmarks_params(string, arch):
     (walk,) = MACRO.groups(np.array([arch]), "benchmark")
     network = macro_network("benchmark", walk, tuple(plain_modules(np.array(arch), len(walk))))
-    ops = [op["conv"] if isinstance(op, dict) else op for op in network.places().values()]
+    ops = [op["conv"] if isinstance(op, dict) else op for op in network.ops().values()]
     assert sum(op.num_params for op in ops) == MACRO.params(np.array([arch]))
 
 

@@ -31,7 +31,7 @@ AXIS = "archs"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setup:
+class RunSettings:
     """On what, how often and where a scorer is run; `Evaluator` says what each of these is."""
 
     source: Source
@@ -45,7 +45,7 @@ class Setup:
 """Parameters, inputs and key of each repeat."""
 
 
-class Program:
+class CompiledScorer:
     """One scorer on one network, compiled once.
 
     Args:
@@ -58,7 +58,7 @@ class Program:
       batch: architectures per device in a call; halved where the device runs out of memory.
     """
 
-    def __init__(self, network: Network, scorer: Measured, setup: Setup, draws: InputCache):
+    def __init__(self, network: Network, scorer: Measured, setup: RunSettings, draws: InputCache):
         self.network, self.scorer, self.setup, self._draws = network, scorer, setup, draws
         self.batch = setup.batch or batch_size(scorer, network, setup.devices[0], setup.mode)
         self._mesh = Mesh(np.array(list(dict.fromkeys(setup.devices))), (AXIS,))

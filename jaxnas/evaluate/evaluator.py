@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from jaxnas.data import Source
-from jaxnas.evaluate.compiled import Mode, Program, Setup
+from jaxnas.evaluate.compiled import CompiledScorer, Mode, RunSettings
 from jaxnas.evaluate.devices import Devices, memory_maps, shared
 from jaxnas.evaluate.input_cache import InputCache
 from jaxnas.pinned import under_pinned
@@ -15,8 +15,8 @@ from jaxnas.scorers import Count, Measured, Regression
 from jaxnas.spaces import Space
 from jaxnas.types import Finished, Status
 
-MAPS = 20_000  # memory maps of the process beyond which programs are given up; Linux gives it 65,530
-FEW = 5  # programs of an evaluator that are kept nevertheless: the maps may be others'
+MAX_MEMORY_MAPS = 20_000  # memory maps of the process beyond which programs are given up; Linux gives it 65,530
+MIN_KEPT_PROGRAMS = 5  # programs of an evaluator that are kept nevertheless: the maps may be others'
 
 
 class Evaluator:
@@ -56,8 +56,8 @@ class Evaluator:
         mode = mode or ("loop" if on[0].platform == "cpu" else "dispatch")
         self.space = space
         self.scorer = scorer.on(space.task) if isinstance(scorer, Regression) else scorer
-        self.setup = Setup(source=source, repeats=repeats, seed=seed, batch=batch, devices=on, mode=mode)
-        self._programs: dict[Hashable, Program] = {}  # in the order of use
+        self.setup = RunSettings(source=source, repeats=repeats, seed=seed, batch=batch, devices=on, mode=mode)
+        self._programs: dict[Hashable, CompiledScorer] = {}  # in the order of use
         self._draws = InputCache()
         self._on: dict[Hashable, Devices] = {}  # where each group runs
         self._load = dict.fromkeys(on, 0.0)  # FLOPs that each device was given beside others
@@ -113,7 +113,7 @@ class Evaluator:
         for program in self._programs.values():
             program.redraw(scorer, seed)
 
-    def program(self, group: Hashable = None) -> Program:
+    def program(self, group: Hashable = None) -> CompiledScorer:
         """Return the program of a group of architectures (see `Space.groups`), on the devices where it runs.
 
         It is compiled when it is first used. On a CPU a compiled program has hundreds or thousands of memory maps:
@@ -125,15 +125,15 @@ class Evaluator:
             program.release()
             program = None
         if program is None:
-            while len(self._programs) >= FEW and memory_maps() > MAPS:
+            while len(self._programs) >= MIN_KEPT_PROGRAMS and memory_maps() > MAX_MEMORY_MAPS:
                 self._programs.pop(next(iter(self._programs))).release()
             program = self._new(group, devices)
         self._programs[group] = program
         return program
 
-    def _new(self, group: Hashable, devices: Devices) -> Program:
+    def _new(self, group: Hashable, devices: Devices) -> CompiledScorer:
         network = self.space.network(self.scorer.purpose, group, **self.scorer.config())
-        return Program(network, self.scorer, replace(self.setup, devices=devices), self._draws)
+        return CompiledScorer(network, self.scorer, replace(self.setup, devices=devices), self._draws)
 
     def _devices(self, group: Hashable, archs: np.ndarray, *, alone: bool) -> Devices:
         """Return the devices for `archs` `[N, A]` of a group: where it ran before, unless twice as many would help.

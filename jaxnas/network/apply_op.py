@@ -12,7 +12,7 @@ from jaxnas.network.op import Moments, Op, Params, Saved
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def run(
+def apply_op(
     ops: tuple[Op, ...],
     index: jax.Array,
     params: tuple[Params, ...],
@@ -84,4 +84,4 @@ def _run_backward(ops, residuals, cotangents):
     return None, None, dx, dprobe
 
 
-run.defvjp(_run_forward, _run_backward)
+apply_op.defvjp(_run_forward, _run_backward)

@@ -23,8 +23,8 @@ from jaxnas.network.ops import Head
 from jaxnas.network.walks import HEAD as HEAD
 from jaxnas.network.walks import Ops as Ops
 from jaxnas.network.walks import Path as Path
-from jaxnas.network.walks import Place as Place
-from jaxnas.network.walks import Run, Trace, each_op
+from jaxnas.network.walks import ShapeWalk, SharedWalk, each_op
+from jaxnas.network.walks import Walk as Walk
 from jaxnas.network.weights import Draw, Weights, blank, drawn_at, nested, rescaled
 from jaxnas.network.weights import Init as Init
 
@@ -101,17 +101,17 @@ class Network(ABC):
         """Numbers in an architecture."""
 
     @abstractmethod
-    def places(self) -> dict[Path, Ops]:
+    def ops(self) -> dict[Path, Ops]:
         """Return what can stand where; `("head",)` is the head. The order is that in which weights are drawn."""
 
     @abstractmethod
-    def features(self, at: Place, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
+    def wire(self, apply: Walk, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
         """Take `x`, in the config's layout, through the places; return the taps, the last of which the head gets.
 
         `arch` holds one number or, in the supernet, one mask for each choice.
         """
 
-    def number(self, path: Path) -> int:
+    def choice_index(self, path: Path) -> int:
         """Return which number of an architecture the choice at `path` follows: the last one of the path."""
         assert isinstance(path[-1], int)
         return path[-1]
@@ -124,7 +124,7 @@ class Network(ABC):
         """Return which channels `[C]` of each tap `arch` has, the others being zeros; None if it has all."""
         return None
 
-    def sized(self, params: nnx.State, arch: jax.Array) -> nnx.State:
+    def rescale_to_fan_in(self, params: nnx.State, arch: jax.Array) -> nnx.State:
         """Return the parameters as `arch` would draw them, whose ops have fewer inputs; scores begin with these."""
         return params if self.config.init == "kaiming_fan_out" else rescaled(params, self.input_shares(arch))
 
@@ -136,12 +136,12 @@ class Network(ABC):
         """Return the NNX module with these parameters."""
         return nnx.merge(_graphdef(self), params)
 
-    def run(self, module: "SharedNetwork", arch: jax.Array, **how: Any) -> Run:
-        """Return the way of one architecture through the places; `how` as for `walks.Run`."""
-        return Run(self.places(), self.config.layout, module.weights, arch, **how)
+    def walk(self, module: "SharedNetwork", arch: jax.Array, **how: Any) -> SharedWalk:
+        """Return the way of one architecture through the places; `how` as for `walks.SharedWalk`."""
+        return SharedWalk(self.ops(), self.config.layout, module.weights, arch, **how)
 
     def apply(self, params: nnx.State, arch: jax.Array, x: jax.Array, probe: jax.Array | None = None) -> jax.Array:
-        """Return the logits `[B, classes]` of images `[B, H, W, C]`; for `probe` see `layers.run`."""
+        """Return the logits `[B, classes]` of images `[B, H, W, C]`; for `probe` see `apply_op`."""
         return self.module(params)(x, arch, probe)
 
     def taps(
@@ -152,9 +152,9 @@ class Network(ABC):
         Variances are unbiased, for running averages; `running` moments replace the batch's (evaluation; places with a
         choice always use the batch's).
         """
-        at = self.run(self.module(params), arch, running=running)
-        features = self.features(at, arch, from_nhwc(x, self.config.layout))
-        return [to_nhwc(f, self.config.layout) for f in features], at.moments
+        walk = self.walk(self.module(params), arch, running=running)
+        features = self.wire(walk, arch, from_nhwc(x, self.config.layout))
+        return [to_nhwc(f, self.config.layout) for f in features], walk.moments
 
     def patterns(self, params: nnx.State, arch: jax.Array, x: jax.Array) -> tuple[list[jax.Array], jax.Array]:
         """Return the signs `[U, B]` of what ReLUs read, each tensor once, and whether the network is finite `[]`.
@@ -164,19 +164,19 @@ class Network(ABC):
         one spoils the moments of its batch.
         """
         layout, module = self.config.layout, self.module(params)
-        at = self.run(module, arch, records=True)
-        last = self.features(at, arch, from_nhwc(x, layout))[-1]
-        head, by = self.places()[HEAD], moments(last, layout)
+        walk = self.walk(module, arch, records=True)
+        last = self.wire(walk, arch, from_nhwc(x, layout))[-1]
+        head, by = self.ops()[HEAD], moments(last, layout)
         assert isinstance(head, Head)
         _, active = head.activations(module.weights(HEAD), last, by)
-        signs = [(tensor > 0) & used for tensor, used in at.read.values()] + [active > 0]
-        firsts = [jnp.where(used, _first(tensor, layout), 0) for tensor, used in at.read.values()]
+        signs = [(tensor > 0) & used for tensor, used in walk.read.values()] + [active > 0]
+        firsts = [jnp.where(used, _first(tensor, layout), 0) for tensor, used in walk.read.values()]
         finite = jnp.isfinite(jnp.concatenate([*firsts, _first(active, layout), *by])).all()
-        return [jnp.moveaxis(s, layout.batch, -1).reshape(-1, x.shape[0]) for s in signs] + at.signs, finite
+        return [jnp.moveaxis(s, layout.batch, -1).reshape(-1, x.shape[0]) for s in signs] + walk.signs, finite
 
     def activations(self, images: int) -> int:
         """Return the floats that a forward pass of `images` images keeps for the backward pass: two for each choice."""
-        inputs, places = self.flow.inputs, self.places()
+        inputs, places = self.flow.inputs, self.ops()
         return 2 * images * sum(math.prod(shape) for path, shape in inputs.items() if isinstance(places[path], dict))
 
     def costs(self, archs: np.ndarray) -> np.ndarray:
@@ -204,12 +204,12 @@ class Network(ABC):
 
     def _cost(self, count: Callable[[Path, Op], int]) -> Cost:
         """Return the sum of `count` over the places, by the numbers of the arch that their choices follow."""
-        places = self.places()
+        places = self.ops()
         fixed = sum(count(path, ops) for path, ops in places.items() if isinstance(ops, Op))
         choices = {path: ops for path, ops in places.items() if isinstance(ops, dict)}
         per_choice = np.zeros((self.length, max(map(len, choices.values()), default=0)), np.int64)
         for path, ops in choices.items():
-            per_choice[self.number(path), : len(ops)] += [count(path, op) for op in ops.values()]
+            per_choice[self.choice_index(path), : len(ops)] += [count(path, op) for op in ops.values()]
         return Cost(fixed, per_choice)
 
 
@@ -219,7 +219,7 @@ class SharedNetwork(nnx.Module):
     def __init__(self, network: Network, *, rngs: nnx.Rngs | None = None):
         """Draw the weights; without `rngs` they are zeros."""
         self.network = network
-        places = network.places()
+        places = network.ops()
         size = sum(op.num_params for ops in places.values() for op in each_op(ops))
         draw = blank if rngs is None else Draw(network.config.init, rngs.params(), size)
         for name, tree in nested(drawn_at(places, draw)).items():
@@ -227,9 +227,9 @@ class SharedNetwork(nnx.Module):
 
     def __call__(self, x: jax.Array, arch: jax.Array, probe: jax.Array | None = None) -> jax.Array:
         """Return the logits `[B, classes]` of images `[B, H, W, C]`."""
-        at = self.network.run(self, arch, probe=probe)
-        features = self.network.features(at, arch, from_nhwc(x, self.network.config.layout))
-        return at(HEAD, features[-1])
+        walk = self.network.walk(self, arch, probe=probe)
+        features = self.network.wire(walk, arch, from_nhwc(x, self.network.config.layout))
+        return walk(HEAD, features[-1])
 
     def weights(self, path: Path) -> Any:
         """Return the parameters at `path`: of its op, or of each op by name."""
@@ -259,10 +259,10 @@ def _graphdef(network: Network) -> nnx.GraphDef:
 @functools.lru_cache(maxsize=64)
 def _flow(network: Network) -> Flow:
     config = network.config
-    trace = Trace(network.places(), config.layout)
+    trace = ShapeWalk(network.ops(), config.layout)
 
     def through(arch: jax.Array, x: jax.Array) -> list[jax.Array]:
-        return [to_nhwc(f, config.layout) for f in network.features(trace, arch, from_nhwc(x, config.layout))]
+        return [to_nhwc(f, config.layout) for f in network.wire(trace, arch, from_nhwc(x, config.layout))]
 
     arch = jax.ShapeDtypeStruct((network.length,), jnp.int32)
     shapes = jax.eval_shape(through, arch, jax.ShapeDtypeStruct((1, *config.image), jnp.float32))

@@ -1,4 +1,4 @@
-"""The places of a network, and ways through them: one that notes shapes, one that runs an architecture.
+"""Walks through the wiring of a network: `ShapeWalk` notes shapes, `SharedWalk` runs an architecture on shared weights.
 
 What stands at a place is one of
 
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from jaxnas.kernels.dispatch import choose
 from jaxnas.kernels.layout import Layout
-from jaxnas.network.apply_op import run
+from jaxnas.network.apply_op import apply_op
 from jaxnas.network.module_op import ModuleOp
 from jaxnas.network.op import Moments, Op, Params
 from jaxnas.network.ops import Zero
@@ -27,40 +27,40 @@ Ops = Op | dict[str, Op]
 """One op, or several to choose from, by name and in the order of their indices."""
 HEAD: Path = ("head",)
 Body = Callable[[Callable[[jax.Array, jax.Array], jax.Array], Any, Any], Any]
-"""`(at, carry, x) -> carry`, see `Place.each`."""
+"""`(run_op, carry, x) -> carry`, see `Walk.each`."""
 
 
-class Place(ABC):
-    """What a network's `features` runs its places with."""
+class Walk(ABC):
+    """Goes along a network's wiring: what `Network.wire` calls at each place."""
 
     @abstractmethod
     def __call__(self, path: Path, x: jax.Array, choice: jax.Array | None = None) -> jax.Array:
         """Return the output of the op at `path`, or of that or those which `choice` (index or mask) names."""
 
     def each(self, paths: Sequence[Path], body: Body, carry: Any, xs: Any) -> Any:
-        """Return the last of `carry = body(at, carry, x)`, for the places at `paths` and the slices `x` of `xs`.
+        """Return the last of `carry = body(run_op, carry, x)`, for the places at `paths` and the slices `x` of `xs`.
 
-        The places have the same choice of ops, which `at(y, choice)` runs; a network compiles them once, as a loop.
+        The places have the same choice of ops, which `run_op(y, choice)` runs; a network compiles them once, as a loop.
         """
         for i, path in enumerate(paths):
             carry = body(functools.partial(self, path), carry, jax.tree.map(lambda x, i=i: x[i], xs))
         return carry
 
 
-class Trace(Place):
+class ShapeWalk(Walk):
     """Notes the shapes that enter the places."""
 
-    def __init__(self, places: Mapping[Path, Ops], layout: Layout):
-        self.places, self.layout = places, layout
+    def __init__(self, ops: Mapping[Path, Ops], layout: Layout):
+        self.ops, self.layout = ops, layout
         self.inputs: dict[Path, tuple[int, int, int]] = {}
 
     def __call__(self, path: Path, x: jax.Array, choice: jax.Array | None = None) -> jax.Array:
-        layout, op = self.layout, next(each_op(self.places[path]))
+        layout, op = self.layout, next(each_op(self.ops[path]))
         self.inputs[path] = x.shape[layout.height], x.shape[layout.width], x.shape[layout.channel]
         return jnp.zeros(op.out_shape(x.shape))
 
 
-class Run(Place):
+class SharedWalk(Walk):
     """Runs the places for one architecture.
 
     Attributes:
@@ -72,7 +72,7 @@ class Run(Place):
 
     def __init__(
         self,
-        places: Mapping[Path, Ops],
+        ops: Mapping[Path, Ops],
         layout: Layout,
         weights: Callable[[Path], Any],
         arch: jax.Array,
@@ -81,7 +81,7 @@ class Run(Place):
         running: Mapping[str, Moments] | None = None,
         records: bool = False,
     ):
-        self.places, self.layout, self.weights = places, layout, weights
+        self.ops, self.layout, self.weights = ops, layout, weights
         self.probe, self.running, self.records = probe, running, records
         self.first = (arch.ravel()[0] < -1).astype(jnp.int32)  # a 0 that XLA cannot foresee: see `dispatch.alone`
         self.moments: dict[str, Moments] = {}
@@ -89,7 +89,7 @@ class Run(Place):
         self.signs: list[jax.Array] = []
 
     def __call__(self, path: Path, x: jax.Array, choice: jax.Array | None = None) -> jax.Array:
-        ops, weights = self.places[path], self.weights(path)
+        ops, weights = self.ops[path], self.weights(path)
         if self.records:
             self._record(x, ops, choice, weights)
         if isinstance(ops, Op):
@@ -98,7 +98,7 @@ class Run(Place):
         return self._chosen(ops, weights, x, choice)
 
     def each(self, paths: Sequence[Path], body: Body, carry: Any, xs: Any) -> Any:
-        ops = self.places[paths[0]]
+        ops = self.ops[paths[0]]
         assert isinstance(ops, dict)
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(self.weights, paths))
         outside = self.signs
@@ -107,12 +107,12 @@ class Run(Place):
             weights, x = turn
             self.signs = []
 
-            def at(y: jax.Array, choice: jax.Array) -> jax.Array:
+            def run_op(y: jax.Array, choice: jax.Array) -> jax.Array:
                 if self.records:
                     self._record_modules(y, ops, choice, weights)
                 return self._chosen(ops, weights, y, choice)
 
-            return body(at, carry, x), self.signs
+            return body(run_op, carry, x), self.signs
 
         carry, inside = jax.lax.scan(step, carry, (stacked, xs))
         self.signs = outside + [signs.reshape(-1, signs.shape[-1]) for signs in inside]
@@ -121,17 +121,17 @@ class Run(Place):
     def _chosen(self, ops: dict[str, Op], weights: Mapping[str, Params], x: jax.Array, choice: jax.Array) -> jax.Array:
         every = tuple(weights.get(name, {}) for name in ops)
         if choice.ndim == 0:
-            return run(tuple(ops.values()), choice, every, x, self.probe)[0]
+            return apply_op(tuple(ops.values()), choice, every, x, self.probe)[0]
         return self._mean(tuple(ops.values()), choice > 0, every, x)
 
     def _single(self, name: str, op: Op, weights: Params, x: jax.Array) -> jax.Array:
         if not getattr(op, "norm", False):
-            return run((op,), self.first, (weights,), x, self.probe)[0]
+            return apply_op((op,), self.first, (weights,), x, self.probe)[0]
         if self.running is not None:
             y, saved = op.forward(weights, x, self.running[name])
             self.moments[name] = saved.moments
             return y
-        y, seen = run((op,), self.first, (weights,), x, self.probe)
+        y, seen = apply_op((op,), self.first, (weights,), x, self.probe)
         assert seen is not None
         count = y.size // y.shape[self.layout.channel]
         self.moments[name] = Moments(seen.mean, seen.variance * (count / (count - 1)))
@@ -143,7 +143,7 @@ class Run(Place):
         total = jnp.zeros(zero.out_shape(x.shape), x.dtype)
         for op, own, on in zip(ops, weights, active, strict=True):
             if not isinstance(op, Zero):
-                total += on * run((zero, op), on.astype(jnp.int32), ({}, own), x, self.probe)[0]
+                total += on * apply_op((zero, op), on.astype(jnp.int32), ({}, own), x, self.probe)[0]
         return total / jnp.maximum(active.sum(), 1)
 
     def _record(self, x: jax.Array, ops: Ops, choice: jax.Array | None, weights: Any) -> None:

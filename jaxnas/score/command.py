@@ -1,10 +1,5 @@
 """`python -m jaxnas.score`: score a list of architectures, or a whole space, into a directory of Parquet parts."""
 
-if __name__ == "__main__":  # before the imports, which take seconds
-    from jaxnas.cli.main import script
-
-    script("score")
-
 import sys
 import time
 from collections.abc import Sequence

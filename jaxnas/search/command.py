@@ -1,10 +1,5 @@
 """`python -m jaxnas.search`: find a good architecture of a space, without training any or by what an oracle says."""
 
-if __name__ == "__main__":  # before the imports, which take seconds
-    from jaxnas.cli.main import script
-
-    script("search")
-
 import json
 import math
 import re

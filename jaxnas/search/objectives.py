@@ -18,7 +18,7 @@ from jaxnas.search.oracle import Function, Table
 from jaxnas.search.prior import CachedPrior
 from jaxnas.spaces import Space, name_of
 
-LARGE = 128  # architectures at a time, where nothing says otherwise
+MAX_ARCHS_AT_ONCE = 128  # architectures at a time, where nothing says otherwise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +136,7 @@ def _by_oracle(options: ObjectiveOptions, space: Space, source: Source) -> Objec
         prior = CachedPrior(space, _scorers(scored, space, chosen, source, None), Goal(signs))
         settings["prior"] = scored.settings(chosen, source)
     table = oracle if isinstance(oracle, Table) else None
-    return Objectives(oracle.space, goal, LARGE, settings, lambda most: oracle, prior, function, table)
+    return Objectives(oracle.space, goal, MAX_ARCHS_AT_ONCE, settings, lambda most: oracle, prior, function, table)
 
 
 def _scorers(
@@ -147,7 +147,7 @@ def _scorers(
 
 
 def _batch(chosen: Mapping[str, Measured | Count]) -> int:
-    return min([LARGE, *(loop_batch(scorer) for scorer in chosen.values() if isinstance(scorer, Measured))])
+    return min([MAX_ARCHS_AT_ONCE, *(loop_batch(scorer) for scorer in chosen.values() if isinstance(scorer, Measured))])
 
 
 def _names(listed: str | None) -> list[str]:

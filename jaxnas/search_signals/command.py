@@ -5,11 +5,6 @@ through one compiled program. The best of hundreds of tasks on the same few accu
 it on other architectures.
 """
 
-if __name__ == "__main__":  # before the imports, which take seconds
-    from jaxnas.cli.main import script
-
-    script("search-signals")
-
 import hashlib
 import json
 import math

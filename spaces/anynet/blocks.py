@@ -12,7 +12,7 @@ import numpy as np
 
 NORM_FLOPS = 5  # per element
 
-Place = Literal["in", "mid", "out"]
+BlockWidth = Literal["in", "mid", "out"]
 Width = Any  # an int, or an int array [N] for N architectures at once
 
 
@@ -29,8 +29,8 @@ class BlockConv:
     """
 
     size: int
-    inputs: Place
-    outputs: Place
+    inputs: BlockWidth
+    outputs: BlockWidth
     strided: bool = False
     grouped: bool = False
 

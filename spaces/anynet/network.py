@@ -19,7 +19,7 @@ from flax import nnx
 from jaxnas.kernels.conv import grouped_conv2d
 from jaxnas.kernels.layout import NHWC, THIN
 from jaxnas.network.module_op import ModuleOp
-from jaxnas.network.network import HEAD, Config, Network, Ops, Path, Place
+from jaxnas.network.network import HEAD, Config, Network, Ops, Path, Walk
 from jaxnas.network.op import Op, Params, Saved, normalise, through_norm
 from jaxnas.network.ops import ConvNorm
 from jaxnas.spaces.anynet.blocks import CIFAR_STEM, FRAMES, Block, Frame, Stem
@@ -88,7 +88,7 @@ class AnyNetwork(Network):
     def length(self) -> int:
         return 1  # none of them matters here
 
-    def places(self) -> dict[Path, Ops]:
+    def ops(self) -> dict[Path, Ops]:
         config, inputs, places = self.config, self.config.image[2], dict[Path, Ops]()
         for i, (size, halves, stride) in enumerate(self.stem.convs):
             outputs = self.stem_width * halves // 2
@@ -102,16 +102,16 @@ class AnyNetwork(Network):
         make = MakeClassifier(inputs, config.classes)
         return {**places, HEAD: ModuleOp(make, inputs, config.classes, NHWC, bn=config.bn, own_init=False)}
 
-    def features(self, at: Place, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
+    def wire(self, apply: Walk, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
         """Return the outputs of the last three stages before their last ReLU."""
         for i in range(len(self.stem.convs)):
-            x = at(("stem", i), x)
+            x = apply(("stem", i), x)
         if self.stem.pool:
             x = nnx.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))  # the ReLU after it could as well be before it
-        places, features = self.places(), []
+        places, features = self.ops(), []
         for number, stage in enumerate(self.stages):
             for depth in range(stage.depth):
-                x = self._through(at, ("stages", number, depth), places, x)
+                x = self._through(apply, ("stages", number, depth), places, x)
             features.append(x)
         return features[-TAPS:]
 
@@ -135,14 +135,14 @@ class AnyNetwork(Network):
             ops["shortcut"] = ConvNorm(inputs, stage.width, 1, NHWC, stage.stride, bn=self.config.bn)
         return ops
 
-    def _through(self, at: Place, block: Path, places: dict[Path, Ops], x: jax.Array) -> jax.Array:
+    def _through(self, apply: Walk, block: Path, places: dict[Path, Ops], x: jax.Array) -> jax.Array:
         y = x
         for i in range(len(self.block.convs)):
-            y = at((*block, f"conv{i}"), y)
+            y = apply((*block, f"conv{i}"), y)
         if not self.block.residual:
             return y
         shortcut = (*block, "shortcut")
-        return y + (at(shortcut, x) if shortcut in places else jax.nn.relu(x))
+        return y + (apply(shortcut, x) if shortcut in places else jax.nn.relu(x))
 
 
 def benchmark(frame: Frame, block: Block, stride: int, width: int, stages: tuple[StageSize, ...]) -> AnyNetwork:

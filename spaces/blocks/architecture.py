@@ -7,7 +7,7 @@ from flax import nnx
 
 from jaxnas.kernels.layout import from_nhwc, to_nhwc
 from jaxnas.network.module_op import ModuleOp
-from jaxnas.network.network import HEAD, Network, Path, Place
+from jaxnas.network.network import HEAD, Network, Path, Walk
 from jaxnas.network.op import Op, Params
 from jaxnas.network.ops import ConvNorm, Head, Identity, Zero
 from jaxnas.spaces.blocks.plain import ConvBatchNorm, Skip, with_head
@@ -27,10 +27,10 @@ class ArchitectureModule(nnx.Module):
     def __init__(self, network: Network, params: nnx.State, arch: np.ndarray):
         self.network, self.arch = network, tuple(map(int, arch))
         modules, shared = {}, network.module(params)
-        for path, ops in network.places().items():
+        for path, ops in network.ops().items():
             weights = shared.weights(path)
             if isinstance(ops, dict):
-                name, op = list(ops.items())[self.arch[network.number(path)]]
+                name, op = list(ops.items())[self.arch[network.choice_index(path)]]
                 modules[_name(path)] = _module(op, weights.get(name, {}))
             else:
                 modules[_name(path)] = _module(ops, weights)
@@ -38,7 +38,7 @@ class ArchitectureModule(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         layout = self.network.config.layout
-        features = self.network.features(_Modules(self), jnp.asarray(self.arch), from_nhwc(x, layout))
+        features = self.network.wire(ModuleWalk(self), jnp.asarray(self.arch), from_nhwc(x, layout))
         return self.modules[_name(HEAD)](to_nhwc(features[-1], layout))
 
 
@@ -53,7 +53,7 @@ class Nothing(nnx.Module):
         return jnp.zeros((batch, -(-height // self.stride), -(-width // self.stride), self.channels), x.dtype)
 
 
-class _Modules(Place):
+class ModuleWalk(Walk):
     """Runs the modules."""
 
     def __init__(self, own: ArchitectureModule):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxnas.kernels.pool import mean_pool2x2
-from jaxnas.network.network import HEAD, Config, Network, Ops, Path, Place
+from jaxnas.network.network import HEAD, Config, Network, Ops, Path, Walk
 from jaxnas.network.op import Op
 from jaxnas.network.ops import ConvNorm, Head
 
@@ -40,7 +40,7 @@ class CellNetwork(Network):
     def length(self) -> int:
         return len(self.cell.edges)
 
-    def places(self) -> dict[Path, Ops]:
+    def ops(self) -> dict[Path, Ops]:
         config, edges = self.config, range(len(self.cell.edges))
         places: dict[Path, Ops] = {("stem",): stem_op(config)} if config.stem else {}
         for stage in range(config.stages):
@@ -52,24 +52,24 @@ class CellNetwork(Network):
                 places["reductions", stage - 1, name] = op
         return {**places, HEAD: head_op(config)}
 
-    def features(self, at: Place, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
+    def wire(self, apply: Walk, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
         """Return the stages' outputs."""
         if self.config.stem:
-            x = at(("stem",), x)
+            x = apply(("stem",), x)
         features = []
         for stage in range(self.config.stages):
             if stage:
-                main = at(("reductions", stage - 1, "conv_b"), at(("reductions", stage - 1, "conv_a"), x))
-                x = main + at(("reductions", stage - 1, "shortcut"), mean_pool2x2(x, self.config.layout))
+                main = apply(("reductions", stage - 1, "conv_b"), apply(("reductions", stage - 1, "conv_a"), x))
+                x = main + apply(("reductions", stage - 1, "shortcut"), mean_pool2x2(x, self.config.layout))
             for cell in range(self.config.cells):
-                x = self._cell(at, arch, x, stage, cell)
+                x = self._cell(apply, arch, x, stage, cell)
             features.append(x)
         return features
 
-    def _cell(self, at: Place, arch: jax.Array, x: jax.Array, stage: int, cell: int) -> jax.Array:
+    def _cell(self, apply: Walk, arch: jax.Array, x: jax.Array, stage: int, cell: int) -> jax.Array:
         nodes: list[Any] = [x]
         for edge, (target, source) in enumerate(self.cell.edges):
-            y = at(("stages", stage, cell, edge), nodes[source], arch[edge])
+            y = apply(("stages", stage, cell, edge), nodes[source], arch[edge])
             if target == len(nodes):
                 nodes.append(y)
             else:

@@ -4,7 +4,8 @@ A vertex's channels follow from the edges. With k vertices feeding the output, o
 C mod k of them get C // k + 1 and the others C // k; any other vertex gets what the widest vertex that it feeds has. So
 within a cell channels differ by at most one, and k alone decides the shapes: every vertex is computed on the larger
 number, and where it has one channel less, the last one is kept at zero. A zero neither adds to a value nor receives a
-gradient, so values, gradients and NTK are those of the smaller network, from weights of its own fan-in (`sized`).
+gradient, so values, gradients and NTK are those of the smaller network, from weights of its own fan-in
+(`rescale_to_fan_in`).
 """
 
 import itertools
@@ -15,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnas.kernels.pool import max_pool2x2
-from jaxnas.network.network import HEAD, Config, Network, Ops, Path, Place
+from jaxnas.network.network import HEAD, Config, Network, Ops, Path, Walk
 from jaxnas.network.op import Op
 from jaxnas.network.ops import ConvNorm, Zero
 from jaxnas.spaces.nasbench101.dag import EDGES, INTERIOR, VERTICES
@@ -82,7 +83,7 @@ class NASBench101Network(Network):
         """The vertices between input and output."""
         return range(1, OUTPUT if self.feeders else 1)
 
-    def places(self) -> dict[Path, Ops]:
+    def ops(self) -> dict[Path, Ops]:
         config, before = self.config, self.config.image[2]
         places: dict[Path, Ops] = {RELU: Rectifier(config.layout)}
         if config.stem:
@@ -98,7 +99,7 @@ class NASBench101Network(Network):
                 before = after
         return {**places, HEAD: PoolHead(before, config.classes, config.layout)}
 
-    def number(self, path: Path) -> int:
+    def choice_index(self, path: Path) -> int:
         *_, kind, index = path
         assert isinstance(index, int)
         return {"projections": edge(0, index + 1), "output": edge(0, OUTPUT), "vertices": len(EDGES) + index}[str(kind)]
@@ -112,33 +113,33 @@ class NASBench101Network(Network):
                 shares["stacks", stack, cell, "vertices", v - 1, op] = own[v - 1]
         return shares
 
-    def features(self, at: Place, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
+    def wire(self, apply: Walk, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
         """Return the stacks' outputs, before the pooling."""
         config = self.config
         if config.stem:
-            x = at(RELU, at(("stem",), x))
+            x = apply(RELU, apply(("stem",), x))
         features = []
         for stack in range(config.stages):
             if stack:
                 x = max_pool2x2(x, config.layout)
             for cell in range(config.cells):
-                x = self._cell(at, arch, x, ("stacks", stack, cell))
+                x = self._cell(apply, arch, x, ("stacks", stack, cell))
             features.append(x)
         return features
 
-    def _cell(self, at: Place, arch: jax.Array, x: jax.Array, path: Path) -> jax.Array:
+    def _cell(self, apply: Walk, arch: jax.Array, x: jax.Array, path: Path) -> jax.Array:
         width = self.config.width(int(path[1]))
-        output = at(RELU, at((*path, "output", 0), x, arch[edge(0, OUTPUT)]))
+        output = apply(RELU, apply((*path, "output", 0), x, arch[edge(0, OUTPUT)]))
         if not self.feeders:
             return output
         values: list[jax.Array] = []
         for v, channels in zip(self.vertices, vertex_channels(arch, width), strict=True):
-            projected = at((*path, "projections", v - 1), x, arch[edge(0, v)])
-            total = at(RELU, self._first(projected, channels))
+            projected = apply((*path, "projections", v - 1), x, arch[edge(0, v)])
+            total = apply(RELU, self._first(projected, channels))
             for u, value in enumerate(values, start=1):
                 total += arch[edge(u, v)] * self._first(value, channels)
-            y = at((*path, "vertices", v - 1), total, arch[len(EDGES) + v - 1] % (ABSENT + 1))
-            values.append(at(RELU, self._first(y, channels)))
+            y = apply((*path, "vertices", v - 1), total, arch[len(EDGES) + v - 1] % (ABSENT + 1))
+            values.append(apply(RELU, self._first(y, channels)))
         return output + self._concatenated(arch, values, width)
 
     def _first(self, x: jax.Array, channels: jax.Array) -> jax.Array:

@@ -4,7 +4,7 @@ The network has the widest architecture's weights. Behind every operation a mask
 architecture the first channels of each layer, so that all 32,768 are one compiled program; every one costs what the
 widest does. Channels that are left out are zero and get no gradient: logits, batch moments and NTK are exactly those of
 the narrow network, and so are steps of gradient descent from weights that are scaled to its own number of inputs, as it
-would draw them itself (`sized`).
+would draw them itself (`rescale_to_fan_in`).
 """
 
 import functools
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnas.kernels.pool import mean_pool2x2
-from jaxnas.network.network import HEAD, Config, Network, Ops, Path, Place
+from jaxnas.network.network import HEAD, Config, Network, Ops, Path, Walk
 from jaxnas.network.ops import ConvNorm, Head, Identity
 
 LAYERS, CHOICES = 5, 8  # layer 0: stem and cell; 1 and 3: reductions; 2 and 4: cells
@@ -39,7 +39,7 @@ class SizeNetwork(Network):
     def length(self) -> int:
         return LAYERS
 
-    def places(self) -> dict[Path, Ops]:
+    def ops(self) -> dict[Path, Ops]:
         config, widths = self.config, self.widths or (self.config.channels,) * LAYERS
         conv = functools.partial(ConvNorm, layout=config.layout, bn=config.bn)
         places: dict[Path, Ops] = {("stem",): conv(config.image[2], widths[0], 3, relu=False)}
@@ -58,14 +58,14 @@ class SizeNetwork(Network):
                 places["layers", layer, "3<-0"] = conv(before, after, 1)
         return {**places, HEAD: Head(widths[-1], config.classes, config.layout, config.bn)}
 
-    def features(self, at: Place, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
+    def wire(self, apply: Walk, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
         """Return the outputs of the cells."""
-        x, features = self._masked(at(("stem",), x), arch[0]), []
+        x, features = self._masked(apply(("stem",), x), arch[0]), []
         for layer in range(LAYERS):
             if layer % 2:
-                x = self._reduction(at, layer, arch, x)
+                x = self._reduction(apply, layer, arch, x)
             else:
-                x = self._cell(at, layer, arch, x)
+                x = self._cell(apply, layer, arch, x)
                 features.append(x)
         return features
 
@@ -73,7 +73,7 @@ class SizeNetwork(Network):
         if self.widths:
             return {}
         shares = [self._mask(choice).mean() for choice in arch]
-        paths = [path for path in self.places() if path != ("stem",)]
+        paths = [path for path in self.ops() if path != ("stem",)]
         named = {path: (*path, "nor_conv_1x1") if path[-1] == "3<-0" else path for path in paths}
         return {named[path]: shares[_input_layer(path)] for path in paths}
 
@@ -95,20 +95,20 @@ class SizeNetwork(Network):
     def _mask(self, choice: jax.Array) -> jax.Array:
         return jnp.arange(self.config.channels) < (choice + 1) * self.config.channels // CHOICES
 
-    def _reduction(self, at: Place, layer: int, arch: jax.Array, x: jax.Array) -> jax.Array:
+    def _reduction(self, apply: Walk, layer: int, arch: jax.Array, x: jax.Array) -> jax.Array:
         path = ("layers", layer)
-        main = at((*path, "conv_b"), self._masked(at((*path, "conv_a"), x), arch[layer]))
-        return self._masked(main + at((*path, "shortcut"), mean_pool2x2(x, self.config.layout)), arch[layer])
+        main = apply((*path, "conv_b"), self._masked(apply((*path, "conv_a"), x), arch[layer]))
+        return self._masked(main + apply((*path, "shortcut"), mean_pool2x2(x, self.config.layout)), arch[layer])
 
-    def _cell(self, at: Place, layer: int, arch: jax.Array, x: jax.Array) -> jax.Array:
+    def _cell(self, apply: Walk, layer: int, arch: jax.Array, x: jax.Array) -> jax.Array:
         def edge(name: str, x: jax.Array) -> jax.Array:
-            return at(("layers", layer, name), x)
+            return apply(("layers", layer, name), x)
 
         first = self._masked(edge("1<-0", x), arch[layer])
         second = self._masked(edge("2<-0", x) + edge("2<-1", first), arch[layer])
         if not self.widths:
             changes = (arch[layer] != arch[max(layer - 1, 0)]).astype(jnp.int32)
-            skip = at(("layers", layer, "3<-0"), x, changes)
+            skip = apply(("layers", layer, "3<-0"), x, changes)
         else:
             skip = x if self.widths[layer] == self.widths[max(layer - 1, 0)] else edge("3<-0", x)
         return self._masked(skip + edge("3<-1", first) + edge("3<-2", second), arch[layer])

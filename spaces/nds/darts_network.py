@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnas.network.network import Path, Place
+from jaxnas.network.network import Path, Walk
 from jaxnas.network.op import Op
 from jaxnas.spaces.blocks.modules import cell_op
 from jaxnas.spaces.nds.network import INPUTS, CellShape, TwoCellNetwork, halved
@@ -32,7 +32,7 @@ class SupernetNetwork(TwoCellNetwork):
         ops = [{name: cell_op(name, shape.channels, self.config, stride) for name in self.names} for stride in (1, 2)]
         return {**dict.fromkeys(first, ops[1]), **dict.fromkeys(rest, ops[0])}
 
-    def cell(self, at: Place, cell: int, reduction: bool, arch: jax.Array, entries: list[jax.Array]) -> jax.Array:
+    def cell(self, apply: Walk, cell: int, reduction: bool, arch: jax.Array, entries: list[jax.Array]) -> jax.Array:
         masks = arch.reshape(2, len(self.edges), *arch.shape[1:])[int(reduction)]
         first, rest = self._halving(reduction)
         inputs, shape = jnp.stack(entries), entries[0].shape
@@ -47,7 +47,7 @@ class SupernetNetwork(TwoCellNetwork):
 
             wiring = np.array([self.edges[e] for e in edges])
             paths: list[Path] = [("cells", cell, e) for e in edges]
-            return at.each(paths, turn, nodes, (wiring[:, 0], wiring[:, 1], masks[np.array(edges)]))
+            return apply.each(paths, turn, nodes, (wiring[:, 0], wiring[:, 1], masks[np.array(edges)]))
 
         nodes = along(first, inputs, nodes) if reduction else nodes.at[:INPUTS].set(inputs)
         return self.concat(along(rest, None, nodes)[INPUTS:])

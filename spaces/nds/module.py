@@ -42,7 +42,7 @@ class TwoCellModule(nnx.Module):
             for shape in shapes
         )
         features = counts[shapes[-1].reduction] * shapes[-1].channels
-        self.norm = norm(features, rngs) if network.normed else None
+        self.norm = norm(features, rngs) if network.norm_before_head else None
         self.classifier = nnx.Linear(features, network.config.classes, kernel_init=INITS[init], rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnas.kernels.layout import Layout
-from jaxnas.network.network import HEAD, Config, Init, Network, Ops, Path, Place
+from jaxnas.network.network import HEAD, Config, Init, Network, Ops, Path, Walk
 from jaxnas.network.op import Op
 from jaxnas.network.ops import ConvNorm, Head
 from jaxnas.spaces.blocks.modules import Classifier, cell_op, cropped_op, module_op
@@ -83,7 +83,7 @@ class TwoCellNetwork(Network):
       nodes: of a cell, without its inputs.
       frame: what is around the cells.
       reductions: whether each cell is a reduction cell.
-      normed: batch normalisation and ReLU stand before the classifier.
+      norm_before_head: batch normalisation and ReLU stand before the classifier.
       before_taps: cells before which a tap is; the last tap is the output of the last cell.
       config: sizes and modes; `channels` is the width, `cells` the depth.
     """
@@ -92,7 +92,7 @@ class TwoCellNetwork(Network):
     nodes: int
     frame: Frame
     reductions: tuple[bool, ...]
-    normed: bool
+    norm_before_head: bool
     before_taps: tuple[int, ...]
     config: Config
 
@@ -116,7 +116,7 @@ class TwoCellNetwork(Network):
         """Channels that the head gets."""
         return self.nodes * self.shapes[-1].channels
 
-    def places(self) -> dict[Path, Ops]:
+    def ops(self) -> dict[Path, Ops]:
         places: dict[Path, Ops] = {("stem", i): op for i, op in enumerate(stem_ops(self.frame, self.config))}
         shapes = self.shapes
         for cell, shape in enumerate(shapes):
@@ -127,18 +127,18 @@ class TwoCellNetwork(Network):
                 places["cells", cell, place] = ops
         head = Head(self.features_out, self.config.classes, self.config.layout, self.config.bn)
         plain = Classifier(self.features_out, self.config.classes, self.config.layout)
-        return {**places, HEAD: head if self.normed else plain}
+        return {**places, HEAD: head if self.norm_before_head else plain}
 
-    def features(self, at: Place, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
+    def wire(self, apply: Walk, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
         before, last, tapped = x, x, []
         for i in range(len(self.frame.stem)):
-            before, last = last, at(("stem", i), last)
+            before, last = last, apply(("stem", i), last)
         if len(self.frame.stem) == 1:
             before = last
         for cell, shape in enumerate(self.shapes):
             tapped += [last] * self.before_taps.count(cell)
-            entries = [at(("entries", cell, i), entry) for i, entry in enumerate((before, last))]
-            before, last = last, self.cell(at, cell, shape.reduction, arch, entries)
+            entries = [apply(("entries", cell, i), entry) for i, entry in enumerate((before, last))]
+            before, last = last, self.cell(apply, cell, shape.reduction, arch, entries)
         return [*tapped, last]
 
     @abstractmethod
@@ -146,7 +146,7 @@ class TwoCellNetwork(Network):
         """Return what can stand at the places of a cell, those with the same ops one after another."""
 
     @abstractmethod
-    def cell(self, at: Place, cell: int, reduction: bool, arch: jax.Array, entries: list[jax.Array]) -> jax.Array:
+    def cell(self, apply: Walk, cell: int, reduction: bool, arch: jax.Array, entries: list[jax.Array]) -> jax.Array:
         """Return the output of a cell."""
 
     def costs(self, archs: np.ndarray) -> np.ndarray:
@@ -179,15 +179,15 @@ class GenotypeNetwork(TwoCellNetwork):
     cell's inputs, where it halves the image, than on nodes.
 
     Attributes:
-      loose: the output of a cell is made of those nodes which the architecture's last numbers name, the others being
-        zeros; otherwise of all. The ops that read it have the weights that they would draw for those nodes alone.
+      loose_ends: the output of a cell is made of the nodes that the architecture's last numbers name, the others being
+        zeros; otherwise of all nodes. The ops that read it have the weights that they would draw for those nodes alone.
     """
 
-    loose: bool
+    loose_ends: bool
 
     @property
     def length(self) -> int:
-        return 2 + (10 if self.loose else 8) * self.nodes
+        return 2 + (10 if self.loose_ends else 8) * self.nodes
 
     def cell_places(self, shape: CellShape) -> dict[int, dict[str, Op]]:
         config, stride = self.config, 1 + shape.reduction
@@ -196,7 +196,7 @@ class GenotypeNetwork(TwoCellNetwork):
             ops |= {f"{name}_on_node": cropped_op(name, shape.channels, config) for name in self.names}
         return dict.fromkeys(range(2 * self.nodes), ops)
 
-    def cell(self, at: Place, cell: int, reduction: bool, arch: jax.Array, entries: list[jax.Array]) -> jax.Array:
+    def cell(self, apply: Walk, cell: int, reduction: bool, arch: jax.Array, entries: list[jax.Array]) -> jax.Array:
         places, layout = 2 * self.nodes, self.config.layout
         pairs = arch[2 : 2 + 4 * places].reshape(2, places, 2)[int(reduction)]
         blank = jnp.zeros((self.nodes, *entries[0].shape), entries[0].dtype)
@@ -208,15 +208,15 @@ class GenotypeNetwork(TwoCellNetwork):
             return nodes.at[target].add(pad_after(y, entries[0].shape, layout))
 
         paths: list[Path] = [("cells", cell, place) for place in range(places)]
-        nodes = at.each(paths, turn, jnp.concatenate([jnp.stack(entries), blank]), (pairs, targets))[INPUTS:]
+        nodes = apply.each(paths, turn, jnp.concatenate([jnp.stack(entries), blank]), (pairs, targets))[INPUTS:]
         if reduction:
             nodes = jax.lax.slice(nodes, [0] * 5, [len(nodes), *halved(entries[0].shape, layout)])
-        if self.loose:
+        if self.loose_ends:
             nodes *= self._outputs(arch)[int(reduction)].reshape(-1, 1, 1, 1, 1).astype(nodes.dtype)
         return self.concat(nodes)
 
     def input_shares(self, arch: jax.Array) -> Mapping[Path, jax.Array]:
-        if not self.loose:
+        if not self.loose_ends:
             return {}
         of_cell = self._outputs(arch).mean(-1)
         given = [of_cell[int(reduction)] for reduction in self.reductions]
@@ -226,7 +226,7 @@ class GenotypeNetwork(TwoCellNetwork):
         return shares
 
     def tap_masks(self, arch: jax.Array) -> Sequence[jax.Array] | None:
-        if not self.loose:
+        if not self.loose_ends:
             return None
         outputs, shapes = self._outputs(arch), self.shapes
         of_cells = [jnp.repeat(outputs[int(shape.reduction)], shape.channels) for shape in shapes]
@@ -260,7 +260,7 @@ def common(names: tuple[str, ...], nodes: int, name: str, group: Group, **change
         "nodes": nodes,
         "frame": frame,
         "reductions": (False, True) if thin else tuple(reductions(group.depth)),
-        "normed": thin,
+        "norm_before_head": thin,
         "before_taps": () if thin else (group.depth // 3, 2 * group.depth // 3),
         "config": replace(config, **changes),
     }

@@ -214,7 +214,7 @@ class TwoCells(Space):
         if group is None:
             (group,) = self.groups(self.encode(self.example)[None], purpose)
         assert isinstance(group, Group)
-        return GenotypeNetwork(**common(self.ops, self.nodes, setting, group, **changes), loose=self.loose_ends)
+        return GenotypeNetwork(**common(self.ops, self.nodes, setting, group, **changes), loose_ends=self.loose_ends)
 
     def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> TwoCellModule:
         """Return one architecture as an ordinary Flax NNX module, with weights of its own drawn from `rngs`."""

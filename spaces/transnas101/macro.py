@@ -119,10 +119,10 @@ class MacroSpace(Space):
 
     def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> ArchitectureModule:
         """Return one architecture as an ordinary Flax NNX module, with weights of its own drawn from `rngs`."""
-        (walk,) = self.groups(self.array(arch)[None], purpose)
+        (shape_changes,) = self.groups(self.array(arch)[None], purpose)
         modules = MACRO[purpose].modules(self.array(arch))
-        slots = plain_modules(modules, len(str(walk))).tolist()
-        network = macro_network(purpose, str(walk), tuple(slots), **classes_of(self, purpose))
+        slots = plain_modules(modules, len(str(shape_changes))).tolist()
+        network = macro_network(purpose, str(shape_changes), tuple(slots), **classes_of(self, purpose))
         return ArchitectureModule(network, network.init(rngs.params()), modules)
 
     def params(self, archs: np.ndarray) -> np.ndarray:

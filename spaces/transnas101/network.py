@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnas.network.module_op import ModuleOp
-from jaxnas.network.network import HEAD, Config, Init, Network, Ops, Path, Place
+from jaxnas.network.network import HEAD, Config, Init, Network, Ops, Path, Walk
 from jaxnas.network.op import Op
 from jaxnas.network.ops import ConvNorm, Head, Identity, Zero
 from jaxnas.spaces.blocks.classifier import MakeClassifier
@@ -43,7 +43,7 @@ class Setting(NamedTuple):
       init: of the weights.
       colours: channels of the image.
       halving: whether modules 3 and 4 halve the image.
-      normed: batch normalisation and ReLU stand before the classifier, as in TE-NAS's networks.
+      norm_before_head: batch normalisation and ReLU stand before the classifier, as in TE-NAS's networks.
     """
 
     frame: Frame
@@ -51,7 +51,7 @@ class Setting(NamedTuple):
     init: Init = "kaiming"
     colours: int = 3
     halving: bool = True
-    normed: bool = False
+    norm_before_head: bool = False
 
     def config(self, **changes: Any) -> Config:
         """Return the `Config` with `changes`."""
@@ -72,8 +72,10 @@ MICRO: Mapping[str, Setting] = {
 }
 MACRO: Mapping[str, Setting] = {
     **MICRO,
-    "ntk": Setting(CIFAR, 3, normed=True),
-    "regions": Setting(Frame(image=3, classes=10, stem=(), stride=1), 1, colours=1, halving=False, normed=True),
+    "ntk": Setting(CIFAR, 3, norm_before_head=True),
+    "regions": Setting(
+        Frame(image=3, classes=10, stem=(), stride=1), 1, colours=1, halving=False, norm_before_head=True
+    ),
 }
 
 
@@ -122,7 +124,7 @@ class MicroNetwork(Network):
     def length(self) -> int:
         return len(EDGES)
 
-    def places(self) -> dict[Path, Ops]:
+    def ops(self) -> dict[Path, Ops]:
         config, width = self.config, self.config.channels
         places: dict[Path, Ops] = {("stem", i): op for i, op in enumerate(stem_ops(self.frame, config))}
         for cell, module in self._cells():
@@ -132,20 +134,20 @@ class MicroNetwork(Network):
                 places["cells", cell, edge] = edge_ops(width, width, config) if source else entering
         return {**places, HEAD: classifier(width, config, relu=False)}
 
-    def features(self, at: Place, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
+    def wire(self, apply: Walk, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
         """Return the last outputs of cells of each size, without that of the stem."""
         for i in range(len(self.frame.stem)):
-            x = at(("stem", i), x)
+            x = apply(("stem", i), x)
         features: list[jax.Array] = []
         for cell, module in self._cells():
             if halves(module):
                 features.append(x)
-            x = self._through_cell(at, cell, arch, x)
+            x = self._through_cell(apply, cell, arch, x)
         return [*features[1:], x]
 
-    def _through_cell(self, at: Place, cell: int, arch: jax.Array, x: jax.Array) -> jax.Array:
+    def _through_cell(self, apply: Walk, cell: int, arch: jax.Array, x: jax.Array) -> jax.Array:
         """Take `x` along a cell's edges; those with the same ops are compiled once."""
-        places = self.places()
+        places = self.ops()
         entering = [edge for edge, (_, source) in enumerate(EDGES) if source == 0]
         inner = [edge for edge in range(len(EDGES)) if edge not in entering]
         ops = places["cells", cell, entering[0]]
@@ -159,7 +161,7 @@ class MicroNetwork(Network):
 
             targets, sources = np.array([EDGES[edge] for edge in edges]).T
             paths: list[Path] = [("cells", cell, edge) for edge in edges]
-            return at.each(paths, turn, nodes, (targets, sources, arch[np.array(edges)]))
+            return apply.each(paths, turn, nodes, (targets, sources, arch[np.array(edges)]))
 
         if ops != places["cells", cell, inner[0]]:
             return along(inner, along(entering, nodes, x))[-1]
@@ -178,13 +180,13 @@ class MacroNetwork(Network):
     An architecture is the row of its modules `[6]`. Between blocks flow sums before their ReLU.
 
     Attributes:
-      walk: the modules that change the shape, in order.
+      shape_changes: the modules that change the shape, in order.
       slots: room for plain modules before the first of them, after each one.
       setting: for which purpose.
       config: sizes and modes.
     """
 
-    walk: str
+    shape_changes: str
     slots: tuple[int, ...]
     setting: Setting
     config: Config
@@ -193,15 +195,15 @@ class MacroNetwork(Network):
     def length(self) -> int:
         return MOST_MODULES
 
-    def number(self, path: Path) -> int:
+    def choice_index(self, path: Path) -> int:
         """Return which module a place belongs to, in a network with room for no more modules than there are."""
         _, name, conv = path
         return int(name) + sum(self.slots[: int(name)]) + int(conv) // PLAIN_CONVS
 
-    def places(self) -> dict[Path, Ops]:
+    def ops(self) -> dict[Path, Ops]:
         config, width = self.config, self.config.channels
         places: dict[Path, Ops] = {("stem", i): op for i, op in enumerate(stem_ops(self.setting.frame, config))}
-        for stage, module in enumerate(["1", *self.walk]):
+        for stage, module in enumerate(["1", *self.shape_changes]):
             if stage:
                 before, width = width, width << doubles(module)
                 stride = 1 + (halves(module) and self.setting.halving)
@@ -210,23 +212,23 @@ class MacroNetwork(Network):
             choice: dict[str, Op] = {"none": Zero(width, config.layout), "conv": self._conv(width, width)}
             places |= dict.fromkeys(self._plain_paths(stage), choice)
         head = Head(width, config.classes, config.layout, config.bn)
-        return {**places, HEAD: head if self.setting.normed else classifier(width, config, relu=True)}
+        return {**places, HEAD: head if self.setting.norm_before_head else classifier(width, config, relu=True)}
 
-    def features(self, at: Place, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
+    def wire(self, apply: Walk, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
         """Return the last three of the outputs of the stem and before each change of shape, and at the end."""
         for i in range(len(self.setting.frame.stem)):
-            x = at(("stem", i), x)
+            x = apply(("stem", i), x)
         counts, features = self._plain_modules(arch), [x]
         for stage in range(len(self.slots)):
             if stage:
-                x = self._through_change(at, stage - 1, x)
-            x = self._through_plain(at, stage, counts[stage], x)
+                x = self._through_change(apply, stage - 1, x)
+            x = self._through_plain(apply, stage, counts[stage], x)
             features.append(x)
         return features[-TAPS:]
 
     def costs(self, archs: np.ndarray) -> np.ndarray:
         """Return the FLOPs `[N]` of the plain modules: the others are those of all architectures."""
-        places, inputs = self.places(), self.flow.inputs
+        places, inputs = self.ops(), self.flow.inputs
         flops = np.zeros(len(self.slots), np.int64)
         for path, ops in places.items():
             if isinstance(ops, dict):
@@ -235,7 +237,7 @@ class MacroNetwork(Network):
         return self._plain_modules(np.asarray(archs)) @ flops
 
     def _plain_modules(self, archs: Any) -> Any:
-        return plain_modules(self.setting.modules(archs), len(self.walk))
+        return plain_modules(self.setting.modules(archs), len(self.shape_changes))
 
     def _conv(self, before: int, after: int, size: int = 3, stride: int = 1) -> ConvNorm:
         return ConvNorm(before, after, size, self.config.layout, stride, bn=self.config.bn)
@@ -247,16 +249,16 @@ class MacroNetwork(Network):
             ops["shortcut"] = self._conv(before, after, 1, stride)
         return ops | {f"conv{i}": self._conv(after, after) for i in range(1, PLAIN_CONVS)}
 
-    def _through_change(self, at: Place, number: int, x: jax.Array) -> jax.Array:
-        y = at(("changes", number, "conv1"), at(("changes", number, "conv0"), x))
+    def _through_change(self, apply: Walk, number: int, x: jax.Array) -> jax.Array:
+        y = apply(("changes", number, "conv1"), apply(("changes", number, "conv0"), x))
         shortcut: Path = ("changes", number, "shortcut")
-        x = y + (at(shortcut, x) if shortcut in self.places() else jax.nn.relu(x))
-        return jax.nn.relu(x) + at(("changes", number, "conv3"), at(("changes", number, "conv2"), x))
+        x = y + (apply(shortcut, x) if shortcut in self.ops() else jax.nn.relu(x))
+        return jax.nn.relu(x) + apply(("changes", number, "conv3"), apply(("changes", number, "conv2"), x))
 
     def _plain_paths(self, stage: int) -> list[Path]:
         return [("plain", str(stage), conv) for conv in range(PLAIN_CONVS * self.slots[stage])]
 
-    def _through_plain(self, at: Place, stage: int, count: jax.Array, x: jax.Array) -> jax.Array:
+    def _through_plain(self, apply: Walk, stage: int, count: jax.Array, x: jax.Array) -> jax.Array:
         """Take `x` through so many plain modules."""
         paths = self._plain_paths(stage)
         if not paths:
@@ -270,7 +272,7 @@ class MacroNetwork(Network):
 
         present = jnp.arange(len(paths)) // PLAIN_CONVS < count
         seconds = np.arange(len(paths)) % 2 == 1
-        return at.each(paths, turn, (x, x), (present.astype(jnp.int32), seconds))[0]
+        return apply.each(paths, turn, (x, x), (present.astype(jnp.int32), seconds))[0]
 
 
 def micro_network(purpose: str, **changes: Any) -> MicroNetwork:
@@ -279,15 +281,17 @@ def micro_network(purpose: str, **changes: Any) -> MicroNetwork:
     return MicroNetwork(setting.frame, setting.config(**changes))
 
 
-def macro_network(purpose: str, walk: str, slots: tuple[int, ...] | None = None, **changes: Any) -> MacroNetwork:
-    """Return the network for `purpose` of the skeletons that are `walk` without their plain modules.
+def macro_network(
+    purpose: str, shape_changes: str, slots: tuple[int, ...] | None = None, **changes: Any
+) -> MacroNetwork:
+    """Return the network for `purpose` of the skeletons that are `shape_changes` without their plain modules.
 
     Args:
       slots: room for plain modules; without it for as many as a skeleton of the space can have, everywhere.
       changes: to its `Config`.
     """
-    slots = (MOST_MODULES - len(walk),) * (len(walk) + 1) if slots is None else slots
-    return MacroNetwork(walk, slots, MACRO[purpose], MACRO[purpose].config(**changes))
+    slots = (MOST_MODULES - len(shape_changes),) * (len(shape_changes) + 1) if slots is None else slots
+    return MacroNetwork(shape_changes, slots, MACRO[purpose], MACRO[purpose].config(**changes))
 
 
 def plain_modules(archs: Any, changes: int) -> Any:

@@ -18,7 +18,7 @@ from jaxnas.spaces.graphs import INPUT, GraphCode
 NOISE, STATE, GRAPH = 32, 32, 32  # sizes of the noise, of a node's and of a graph's state
 HALF = STATE // 2  # of a node's state, for each direction
 GATES = 3 * HALF
-SURE = 20.0  # logit of what is given: the first node's class, and its edge into the second
+GIVEN_LOGIT = 20.0  # logit of what is given: the first node's class, and its edge into the second
 THRESHOLD = 0.5  # logit above which the graph network sees an edge
 
 
@@ -88,7 +88,11 @@ class Generator(nnx.Module):
     """
 
     def __init__(self, code: GraphCode, *, layers: int, first_edge: bool, rngs: nnx.Rngs) -> None:
-        self.nodes, self.classes, self.first_edge = code.nodes, len(code.classes), SURE if first_edge else -SURE
+        self.nodes, self.classes, self.first_edge = (
+            code.nodes,
+            len(code.classes),
+            GIVEN_LOGIT if first_edge else -GIVEN_LOGIT,
+        )
         both = STATE + GRAPH
         self.embed = _mlp(self.classes, STATE, STATE, rngs)
         self.start = _mlp(STATE + NOISE, both, STATE, rngs)
@@ -113,7 +117,7 @@ class Generator(nnx.Module):
         _, (ops, into) = jax.lax.scan(step, (states, none), jnp.arange(1, self.nodes))
         targets, sources = np.tril_indices(self.nodes, -1)
         edges = into[targets - 1, sources].at[0].set(self.first_edge)
-        return Logits(jnp.concatenate([SURE * start[None], ops]), edges)
+        return Logits(jnp.concatenate([GIVEN_LOGIT * start[None], ops]), edges)
 
     def _add(self, states: jax.Array, edges: jax.Array, noise: jax.Array, place: jax.Array):
         """Add the node at `place`; return the graph with it, the logits of its class and those of edges into it."""

@@ -25,7 +25,7 @@ from jaxnas.user_cache import user_cache
 
 BATCH, RATE, BETAS = 32, 2e-4, (0.5, 0.999)
 DIFFERENT = 20_000  # architectures to draw; more graphs than these are repeats
-FEW = 16  # architectures by which spaces are told apart
+FINGERPRINT_ARCHS = 16  # architectures by which spaces are told apart
 FORMAT = 1  # of the generator: raise it when its weights change their meaning
 
 Module = TypeVar("Module", bound=nnx.Module)
@@ -62,7 +62,7 @@ def code_of(space: Space) -> GraphCode:
 
 def pretrained(space: Space, how: Pretraining) -> Pretrained:
     """Return the generator of a space's graphs, from the user's cache directory if it was trained before."""
-    few = training_set(space, FEW, how.seed)
+    few = training_set(space, FINGERPRINT_ARCHS, how.seed)
     start = untrained(code_of(space), few, how)
     path = _cache(space, few, how)
     if path is not None and path.is_file():

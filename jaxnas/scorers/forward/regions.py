@@ -90,7 +90,7 @@ class Regions:
 
     def measure(self, network: Network, params: Any, arch: jax.Array, inputs: jax.Array, key: jax.Array) -> jax.Array:
         """Return the packed patterns `[W, batches, samples]` of one architecture; the first bit says: not finite."""
-        params = network.sized(params, arch)
+        params = network.rescale_to_fan_in(params, arch)
 
         def words(x: jax.Array) -> jax.Array:
             signs, finite = network.patterns(params, arch, x)

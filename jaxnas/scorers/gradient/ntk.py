@@ -114,7 +114,7 @@ class NTK:
 
     def measure(self, network: Network, params: Any, arch: jax.Array, inputs: jax.Array, key: jax.Array) -> jax.Array:
         """Return the NTK `[B, B]` of one architecture."""
-        params = network.sized(params, arch)
+        params = network.rescale_to_fan_in(params, arch)
         if self.bn == "batch":
             return ntk_gram(lambda p, x: network.apply(p, arch, x), params, inputs)
         probe = jnp.zeros((inputs.shape[0],) * 2, inputs.dtype)

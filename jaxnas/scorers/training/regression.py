@@ -68,7 +68,7 @@ def init_heads(key: jax.Array, widths: Sequence[int], channels: Sequence[int]) -
     return [head(k, w, c) for k, w, c in zip(jax.random.split(key, len(widths)), widths, channels, strict=True)]
 
 
-def fitted(head: Params, mask: jax.Array) -> Params:
+def rescale_head(head: Params, mask: jax.Array) -> Params:
     """Return a head for the channels of `mask` `[C]`, the others being zeros: as it would be drawn for these alone."""
     factor = jnp.sqrt(mask.size / mask.sum())
     return {**head, "kernel": head["kernel"] * (mask * factor)[:, None], "offset": head["offset"] * factor}
@@ -211,13 +211,13 @@ class Regression:
         self.check_taps(network)
         heads = self._heads(inputs, head_key, network.tap_widths)
         if (masks := network.tap_masks(arch)) is not None:
-            heads = [fitted(*each) for each in zip(heads, masks, strict=True)]
+            heads = [rescale_head(*each) for each in zip(heads, masks, strict=True)]
         problem = self._problem(inputs, noise_key)
 
         def taps(params: Any, x: jax.Array, running: Any) -> tuple[Sequence[jax.Array], Any]:
             return network.taps(params, arch, x, running)
 
-        return fit(taps, network.sized(params, arch), heads, problem, steps=self.steps, version=self.preset)
+        return fit(taps, network.rescale_to_fan_in(params, arch), heads, problem, steps=self.steps, version=self.preset)
 
     def on(self, task: str) -> "Regression":
         """Return the score with `task`, if it names none."""

@@ -31,7 +31,7 @@ from jaxnas.search.goal import Found, Scores, best_value, join
 from jaxnas.search.method import Method, Task, as_text, keys
 from jaxnas.spaces import Space
 
-FEW = 10  # of a tournament, and of a brood
+TOURNAMENT_ARCHS = 10  # of a tournament, and of a brood
 
 
 class Round(NamedTuple):
@@ -162,7 +162,7 @@ class Evolve:
 
 def make(task: Task, options: EvolveOptions) -> Method:
     """Return the method for `task`, or raise a `UserError` about the first number that is not possible."""
-    few = min(FEW, options.population)
+    few = min(TOURNAMENT_ARCHS, options.population)
     numbers = {name: few if number is None else number for name, number in asdict(options).items()}
     most = {
         "population": (task.space.size, f"the size of {task.space.name}"),
