@@ -302,3 +302,10 @@ def compare(
 
 def _defined(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+def mean_ranks(values: np.ndarray) -> np.ndarray:
+    """Return ascending ranks `[N]` from 0; equal values share the mean of theirs."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (last - (counts + 1) / 2)[inverse]

@@ -14,12 +14,12 @@ from flax import nnx
 
 from jaxnas.errors import UserError, unknown
 from jaxnas.network.network import Network
+from jaxnas.network.recipe import Recipe
 from jaxnas.spaces.datasets import Dataset
 from jaxnas.spaces.graphs import GraphCode
 from jaxnas.spaces.prunable import Supernet
 from jaxnas.spaces.strings import STRINGS, encode_rows, no_column
 
-SCORES = ("ntk", "regions", "regression", "sequence")  # purposes that are scores
 LISTABLE = 10**6  # architectures up to which a space may be written out
 
 
@@ -29,14 +29,13 @@ class Space(ABC):
     Attributes:
       name: as given on the command line: `SPACE`, or `SPACE:DATASET` for another data set than the first.
       datasets: what the benchmark has networks for, by name, the default first; none where there is no choice.
-      dataset: the one whose networks are counted and built (purpose `benchmark`). Scores do not depend on it.
+      dataset: the one whose networks are counted and built (form `benchmark`). Scores do not depend on it.
       convention: whose way of counting `params` and `flops` follow, and on what they were checked.
       example: the string of an architecture, for messages.
       string_columns: where a table has the strings of its architectures, the first that is there; the benchmark's last.
       supernet: what pruning needs; None where an architecture is not a choice of ops on edges.
       graph_code: what generative models and graph networks need; None where an architecture is no graph of ops.
-      task: GenNAS's stored task of the regression.
-      refusals: why the space has no network for a purpose, where there is more to say.
+      refusals: why the space has no network for a form, where there is more to say.
     """
 
     name: str
@@ -45,7 +44,6 @@ class Space(ABC):
     convention: str
     example: str
     string_columns: tuple[str, ...] = STRINGS
-    task: ClassVar[str] = "nb101"
     refusals: ClassVar[Mapping[str, str]] = {"sequence": "its networks read images, not sequences"}
 
     @property
@@ -161,29 +159,39 @@ class Space(ABC):
         """Return `[N, A]` with less to compute, and the same output and gradients."""
         return archs
 
-    def groups(self, archs: np.ndarray, purpose: str) -> list[Hashable]:
+    def groups(self, archs: np.ndarray, form: str) -> list[Hashable]:
         """Return for each of `archs` `[N, A]` the group whose network it runs on: architectures of one size."""
         return [None] * len(archs)
 
-    def check_purpose(self, purpose: str, known: Collection[str]) -> None:
-        """Raise a `UserError` unless `purpose` is one of `known`: those that the space has networks for."""
-        if purpose not in known:
-            why = f" ({self.refusals[purpose]})" if purpose in self.refusals else ""
-            names = ", ".join(sorted(known))
-            scores = ",".join(name for name in SCORES if name in known)
-            hint = f"; say --scorers {scores}" if purpose in SCORES and scores else ""
-            raise UserError(f"{self.name} has no network for {purpose!r}{why}; it has networks for {names}{hint}")
+    @property
+    @abstractmethod
+    def forms(self) -> Collection[str]:
+        """The forms of network that the space has, see `Recipe`."""
+
+    def networks(self, archs: np.ndarray, recipe: Recipe) -> list[tuple[Network, np.ndarray]]:
+        """Return the networks that `archs` `[N, A]` run on, each with the rows that do."""
+        rows: dict[Hashable, list[int]] = {}
+        for row, group in enumerate(self.groups(archs, recipe.form)):
+            rows.setdefault(group, []).append(row)
+        return [(self.network(recipe.form, group, **recipe.changes()), np.array(own)) for group, own in rows.items()]
+
+    def check_form(self, form: str) -> None:
+        """Raise a `UserError` unless the space has a network of this form."""
+        if form not in self.forms:
+            why = f" ({self.refusals[form]})" if form in self.refusals else ""
+            names = ", ".join(sorted(self.forms))
+            raise UserError(f"{self.name} has no network for {form!r}{why}; it has networks for {names}")
 
     @abstractmethod
-    def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> Network:
-        """Return the network of a group for `purpose`, with `changes` to its `Config` such as `bn` or `init`.
+    def network(self, form: str = "benchmark", group: Hashable = None, **changes) -> Network:
+        """Return the network of a group for `form`, with `changes` to its `Config` such as `bn` or `init`.
 
         Raises:
           UserError: the space has no such network; the message lists those that it has.
         """
 
     @abstractmethod
-    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> nnx.Module:
+    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, form: str = "benchmark") -> nnx.Module:
         """Return one architecture as an ordinary Flax NNX module, to train, export or inspect."""
 
     @abstractmethod

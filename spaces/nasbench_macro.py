@@ -4,15 +4,15 @@ An architecture is `[8]`, the string its digits; lists of them (`[1, 2, 0, 1, 1,
 3 and 3 layers double the channels and halve the image in their first layer. #params and FLOPs are those of the network
 for CIFAR-10; FLOPs are the multiply-adds of convolutions and classifier.
 
-The published scores do not define this space's networks; those here follow their recipes on other spaces. `ntk`: three
-channels. `regions`: all layers on one channel of 3x3 inputs, none changes the shape. `regression`: the full network
+The published scores do not define this space's networks; those here follow their recipes on other spaces. `thin`: three
+channels. `patches`: all layers on one channel of 3x3 inputs, none changes the shape. `taps`: the full network
 up to its last stage; the taps are the outputs of the stages (16x16, 8x8 and 4x4), and unlike in GenNAS's networks, all
 normalisations use the batch's moments in evaluation, too.
 """
 
 import functools
 import itertools
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -147,7 +147,9 @@ class MacroNetwork(Network):
         for layers in self._equal_layers():
             if len(layers) > 1:
                 blocks = arch[layers.start : layers.stop]
-                x = apply.each([("layers", layer) for layer in layers], lambda at, x, block: apply(x, block), x, blocks)
+                x = apply.each(
+                    [("layers", layer) for layer in layers], lambda run_op, x, block: run_op(x, block), x, blocks
+                )
             else:
                 x = apply(("layers", layers.start), x, arch[layers.start])
             if layers.stop in (*FIRST[1:], LAYERS):
@@ -167,9 +169,9 @@ class MacroNetwork(Network):
 
 NETWORKS: Mapping[str, MacroNetwork] = {
     "benchmark": MacroNetwork(Config(channels=32, cells=1), last=32 * LAST_CONV),
-    "ntk": MacroNetwork(Config(channels=3, cells=1), last=3 * LAST_CONV),
-    "regions": MacroNetwork(Config(channels=1, cells=1, stages=1, stem=False, image=(3, 3, 1))),
-    "regression": MacroNetwork(Config(channels=32, cells=1, init="pytorch")),
+    "thin": MacroNetwork(Config(channels=3, cells=1), last=3 * LAST_CONV),
+    "patches": MacroNetwork(Config(channels=1, cells=1, stages=1, stem=False, image=(3, 3, 1))),
+    "taps": MacroNetwork(Config(channels=32, cells=1, init="pytorch")),
 }
 
 
@@ -220,19 +222,23 @@ class NASBenchMacro(RowSpace):
             rest[:] = np.take_along_axis(rest, np.argsort(rest == 0, axis=1, kind="stable"), 1)
         return archs
 
-    def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> MacroNetwork:
-        """Return the network for `purpose`, with `changes` to its `Config` such as `bn`, `init` or `channels`."""
-        self.check_purpose(purpose, NETWORKS)
-        network = NETWORKS[purpose]
+    @property
+    def forms(self) -> Collection[str]:
+        return NETWORKS
+
+    def network(self, form: str = "benchmark", group: Hashable = None, **changes) -> MacroNetwork:
+        """Return the network for `form`, with `changes` to its `Config` such as `bn`, `init` or `channels`."""
+        self.check_form(form)
+        network = NETWORKS[form]
         return replace(network, config=replace(network.config, **changes))
 
-    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> ArchitectureModule:
+    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, form: str = "benchmark") -> ArchitectureModule:
         """Return one architecture as an ordinary Flax NNX module, to train, export or inspect.
 
         Its weights are those that the shared network draws from `rngs`.
         """
         arch = self.array(arch)
-        network = self.network(purpose)
+        network = self.network(form)
         return ArchitectureModule(network, network.init(rngs.params()), arch)
 
     def params(self, archs: np.ndarray) -> np.ndarray:

@@ -93,11 +93,11 @@ def cell_space(
         zero=kinds.index(Zero) if Zero in kinds else -1,
         identity=kinds.index(Identity) if Identity in kinds else -1,
         parametric=tuple(i for i, kind in enumerate(kinds) if kind is ModuleOp),
-        networks={
+        configs={
             "benchmark": full,
-            "ntk": Config(channels=3, cells=1, classes=classes),
-            "regions": thin,
-            "regression": Config(channels=channels, cells=cells, classes=classes, init="pytorch"),
+            "thin": Config(channels=3, cells=1, classes=classes),
+            "patches": thin,
+            "taps": Config(channels=channels, cells=cells, classes=classes, init="pytorch"),
         },
         encode_string=lambda string: _split(string, len(pairs), names),
         decode_string="|".join,

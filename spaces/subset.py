@@ -1,6 +1,6 @@
 """Some architectures of a space as a space of their own: those that a table of measurements knows."""
 
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 
 import jax
 import numpy as np
@@ -84,14 +84,18 @@ class Subspace(Space):
     def without_dead_ends(self, archs: np.ndarray) -> np.ndarray:
         return self.space.without_dead_ends(archs)
 
-    def groups(self, archs: np.ndarray, purpose: str) -> list[Hashable]:
-        return self.space.groups(archs, purpose)
+    def groups(self, archs: np.ndarray, form: str) -> list[Hashable]:
+        return self.space.groups(archs, form)
 
-    def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> Network:
-        return self.space.network(purpose, group, **changes)
+    @property
+    def forms(self) -> Collection[str]:
+        return self.space.forms
 
-    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> nnx.Module:
-        return self.space.build(arch, rngs=rngs, purpose=purpose)
+    def network(self, form: str = "benchmark", group: Hashable = None, **changes) -> Network:
+        return self.space.network(form, group, **changes)
+
+    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, form: str = "benchmark") -> nnx.Module:
+        return self.space.build(arch, rngs=rngs, form=form)
 
     def params(self, archs: np.ndarray) -> np.ndarray:
         return self.space.params(archs)

@@ -61,7 +61,7 @@ def plain(space, shared, arch, x):
 
 @SMALL_ARCHS
 def test_taps_are_those_of_plain_layers_and_the_built_module_has_the_weights(space, arch):
-    network = space.network("regression", tuple(arch))
+    network = space.network("taps", tuple(arch))
     params = network.init(jax.random.key(0))
     x = np.random.default_rng(0).standard_normal((2, 32, 32, 3), np.float32)
     taps = jax.jit(lambda params, x: network.taps(params, jnp.array(arch), x)[0])(params, x)
@@ -69,7 +69,7 @@ def test_taps_are_those_of_plain_layers_and_the_built_module_has_the_weights(spa
     assert [tap.shape[1] for tap in taps] == [32, 16, 8]
     for actual, wanted in zip(taps, expected, strict=True):
         np.testing.assert_allclose(actual, wanted, rtol=0, atol=2e-5 * np.abs(wanted).max())
-    module = space.build(np.array(arch), rngs=nnx.Rngs(3), purpose="regression")
+    module = space.build(np.array(arch), rngs=nnx.Rngs(3), form="taps")
     params = network.init(nnx.Rngs(3).params())
     logits = jax.jit(lambda params, x: network.apply(params, jnp.array(arch), x))(params, x)
     actual = nnx.jit(lambda module, x: module(x))(module, x)
@@ -78,7 +78,7 @@ def test_taps_are_those_of_plain_layers_and_the_built_module_has_the_weights(spa
 
 @SMALL_ARCHS
 def test_weights_are_drawn_by_fan_out(space, arch):
-    shapes = space.network("regression", tuple(arch)).init(jax.random.key(0))
+    shapes = space.network("taps", tuple(arch)).init(jax.random.key(0))
     kernel = np.asarray(shapes["stages"][2][0]["conv1"]["kernel"][...])
     assert kernel.std() == pytest.approx((2 / (9 * kernel.shape[3])) ** 0.5, rel=0.1)
 
@@ -106,10 +106,12 @@ def test_regression_runs_and_batch_mates_do_not_change_it(compiles):
 
 
 def test_what_cannot_run_says_why():
-    with pytest.raises(UserError, match=r"no network for 'ntk' \(.*; say --scorers regression"):
-        RESNET.network("ntk", tuple(SMALL[0][1]))
+    with pytest.raises(UserError, match=r"no network for 'thin' \(.*; it has networks for benchmark, taps"):
+        RESNET.network("thin", tuple(SMALL[0][1]))
+    with pytest.raises(UserError, match=r"resnet has no ntk: .*; say --scorers regression"):
+        Evaluator(RESNET, scorers.NTK(), data.load("synthetic")).check()
     with pytest.raises(UserError, match="every architecture has a network of its own"):
-        RESNET.network("regression")
+        RESNET.network("taps")
     short = np.array([[16, 1, 16, 1, 16, 1, 16, -1, -1], [16, 1, 16, 1, 16, -1, -1, -1, -1]])
     evaluator = Evaluator(RESNET, scorers.Regression(), data.load("synthetic"))
     with pytest.raises(UserError, match=r"needs 3 stages, \{.*\[16,16,16\].* has 2; leave it out"):

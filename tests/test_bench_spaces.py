@@ -138,6 +138,6 @@ def test_bad_input_is_one_clear_line(capsys, argv, message):
 
 def _by_group(space, archs):
     groups: dict = {}
-    for arch, group in zip(archs, space.groups(archs, "regression"), strict=True):
+    for arch, group in zip(archs, space.groups(archs, "taps"), strict=True):
         groups.setdefault(group, []).append(arch)
     return groups

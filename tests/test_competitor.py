@@ -85,7 +85,7 @@ def test_one_hot_mask_is_the_index_form(arch: list[int], images: Any) -> None:
     flat = recipe.inputs.golden_weights(recipe.inputs.classifier_shapes(3, 1), seed=0)
     grams = []
     for form in (arch, np.eye(5, dtype=int)[arch]):
-        module = classifier(form, "ntk")
+        module = classifier(form, "thin")
         competitor.load_weights(module, flat)
         grams.append(competitor.ntk_gram(module, images))
     np.testing.assert_allclose(grams[0], grams[1], rtol=1e-12)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxnas import data, spaces
+from jaxnas.data import images
 from jaxnas.data.image_files import Records
 from jaxnas.errors import UserError
 from jaxnas.evaluate.evaluator import Evaluator
@@ -63,7 +64,7 @@ def test_record_describes_the_data(source):
 
 
 def test_plain_synthetic_is_the_default_kind():
-    assert data.load("synthetic") == data.load(f"synthetic:{data.DEFAULT_SYNTHETIC}")
+    assert data.load("synthetic") == data.load(f"synthetic:{images.DEFAULT_SYNTHETIC}")
 
 
 @pytest.mark.parametrize("spec", SYNTHETIC)
@@ -146,8 +147,8 @@ def test_a_file_is_standardised_by_its_own_moments_whatever_it_is_called(npz):
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "cifar10_corrupted", "cifar"])
 def test_only_cifar_itself_has_the_published_moments(monkeypatch, name):
     records = Records(f"tfds:{name}:train", 20, lambda at: [{"image": image} for image in photos()[at]])
-    monkeypatch.setattr(data, "open_tfds", lambda *_: records)
-    published = data.load(f"tfds:{name}").mean == data.CIFAR_MEAN
+    monkeypatch.setattr(images, "open_tfds", lambda *_: records)
+    published = data.load(f"tfds:{name}").mean == images.CIFAR_MEAN
     assert published == (name in ("cifar10", "cifar100"))
 
 
@@ -318,7 +319,7 @@ def test_tfds_images_are_real_and_need_no_tensorflow(shared_data):
         "assert images.shape == (64, 32, 32, 3) and abs(images.mean()) < 0.5 and 0.7 < images.std() < 1.4\n"
         "assert source.patches(np.random.default_rng(0), 10).shape == (10, 3, 3, 1)\n"
         "assert 'tensorflow' not in sys.modules, 'TensorFlow was imported'\n"
-        "print(source.name, source.description, source.mean == data.CIFAR_MEAN)"
+        "print(source.name, source.description, source.mean == data.images.CIFAR_MEAN)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxnas import data
 from jaxnas.data import labelled
+from jaxnas.data.images import CIFAR_MEAN
 from jaxnas.errors import UserError
 
 
@@ -73,7 +73,7 @@ def test_splits_are_disjoint_and_follow_the_seed():
 def test_tfds_has_the_labels_of_its_images(shared_data):
     found = labelled.load("tfds:cifar10:test", side=16, data_dir=str(shared_data / "tfds"))
     assert found.images.shape == (3000, 16, 16, 3)
-    assert (found.name, found.classes, found.mean) == ("tfds:cifar10:test", 10, data.CIFAR_MEAN)
+    assert (found.name, found.classes, found.mean) == ("tfds:cifar10:test", 10, CIFAR_MEAN)
     assert np.bincount(found.labels).min() > 250
     means = np.stack([found.images[found.labels == k].mean(0) for k in range(10)]).reshape(10, -1)
     blue = found.images[..., 2].astype(float) - found.images[..., 0]

@@ -13,7 +13,7 @@ import pytest
 
 from jaxnas.kernels import conv as convolutions
 from jaxnas.kernels.layout import CHWN, NHWC, from_nhwc, to_nhwc
-from jaxnas.network.apply_op import run
+from jaxnas.network.apply_op import apply_op
 from jaxnas.network.op import EPSILON, Moments, moments
 from jaxnas.network.ops import AvgPool, ConvNorm, Head, Identity, Zero
 
@@ -192,7 +192,7 @@ def test_run_and_its_gradient_are_those_of_the_op_chosen(many):
     x, g = from_nhwc(images(), CHWN), from_nhwc(expected("conv3x3", "batch")[1], CHWN)
 
     def one(k):
-        (y, seen), pull = jax.vjp(lambda p, x: run(ops, k, p, x), params, x)
+        (y, seen), pull = jax.vjp(lambda p, x: apply_op(ops, k, p, x), params, x)
         return to_nhwc(y, CHWN), *pull((g, jax.tree.map(jnp.zeros_like, seen)))
 
     ys, dparams, dx = jax.jit(lambda ks: many(one, ks))(jnp.arange(len(CHOICES)))
@@ -205,7 +205,7 @@ def test_run_and_its_gradient_are_those_of_the_op_chosen(many):
 
 def test_run_returns_the_moments_of_the_op_chosen():
     (op,), params = (operation("conv3x3"),), parameters("conv3x3")
-    seen = run((op,), 0, (params,), images())[1]
+    seen = apply_op((op,), 0, (params,), images())[1]
     assert_trees_close(seen, moments(op.forward(params, images())[1].linear, NHWC))
 
 
@@ -216,8 +216,8 @@ def test_the_cotangents_of_a_shared_probe_add_up_to_the_ntk():
     x, g = images(), normal((BATCH, SIDE, SIDE, WIDTH), 1)
 
     def output(params, probe, k):
-        y, _ = run(first, k, params[0], from_nhwc(x, CHWN), probe)
-        y, _ = run((operation("conv3x3", CHWN, "frozen"),), 0, params[1], y, probe)
+        y, _ = apply_op(first, k, params[0], from_nhwc(x, CHWN), probe)
+        y, _ = apply_op((operation("conv3x3", CHWN, "frozen"),), 0, params[1], y, probe)
         return (to_nhwc(y, CHWN) * g).sum()
 
     def own(k):

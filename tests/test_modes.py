@@ -21,13 +21,13 @@ from jaxnas.types import Status
 ROOT = Path(__file__).parents[1]
 NASBENCH = spaces.get("nasbench201")
 NETWORKS = {
-    "ntk": Config(channels=3, cells=1, stages=1),
-    "regions": NASBENCH.networks["regions"],
-    "regression": Config(channels=8, cells=1, stages=1, affine_cells=False, init="pytorch"),
+    "thin": Config(channels=3, cells=1, stages=1),
+    "patches": NASBENCH.configs["patches"],
+    "taps": Config(channels=8, cells=1, stages=1, affine_cells=False, init="pytorch"),
 }
 TRIANGLE = Cell(((1, 0), (2, 0), (2, 1)), NASBENCH.cell.ops, NASBENCH.ops)
-SPACE = dataclasses.replace(NASBENCH, name="triangle", cell=TRIANGLE, networks=NETWORKS)
-TWO_STAGES = dataclasses.replace(SPACE, networks={"ntk": Config(channels=3, cells=1, stages=2)})
+SPACE = dataclasses.replace(NASBENCH, name="triangle", cell=TRIANGLE, configs=NETWORKS)
+TWO_STAGES = dataclasses.replace(SPACE, configs={"thin": Config(channels=3, cells=1, stages=2)})
 SOURCE = data.load("synthetic")
 ARCHS = SPACE.enumerate()[::3]  # 42; some disconnected, some with dead ends
 SUPERNETS = np.stack([np.ones((3, 5), int), np.tile([0, 1, 0, 1, 1], (3, 1)), SPACE.to_mask(ARCHS[-1])])
@@ -95,17 +95,17 @@ jax.config.update("jax_num_cpu_devices", 8)  # all of them are the first one, in
 import jax.numpy as jnp
 import numpy as np
 from jaxnas import data, scorers, spaces
-from jaxnas.spaces.cell_network import Cell
+from jaxnas.network.recipe import Recipe
+from jaxnas.spaces.cell.network import Cell
 from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.types import Finished
 
 @dataclasses.dataclass(frozen=True)
-class Toy:
+class Toy(scorers.Scorer):
     name = "toy"
-    purpose = "regions"
+    recipe = Recipe("patches")
     counts_dead_ends = False
     shared_weights = True
-    config = lambda self: {}
     floats = lambda self, network: 1
     draw = lambda self, source, rng: source.images(rng, 2)
 
@@ -120,9 +120,9 @@ space, source = spaces.get("nasbench201"), data.load("synthetic")
 assert len(jax.devices()) == 8
 """
 NO_BIT = """
-networks = {**space.networks, "ntk": dataclasses.replace(space.networks["ntk"], stages=1)}
+networks = {**space.configs, "thin": dataclasses.replace(space.configs["thin"], stages=1)}
 triangle = Cell(((1, 0), (2, 0), (2, 1)), space.cell.ops, space.ops)
-space = dataclasses.replace(space, name="triangle", cell=triangle, networks=networks)
+space = dataclasses.replace(space, name="triangle", cell=triangle, configs=networks)
 archs = space.sample(jax.random.key(5), 28)
 for scorer in (Toy(), scorers.Regions(batches=1, samples=100), scorers.NTK(images=3)):
     results = []
@@ -144,11 +144,11 @@ class Groups:
     def __getattr__(self, name):
         return getattr(space, name)
 
-    def groups(self, archs, purpose):
+    def groups(self, archs, form):
         return [("many", "few", tuple(arch), tuple(arch), tuple(arch))[arch[0]] for arch in archs]
 
-    def network(self, purpose, group, **changes):
-        return space.network(purpose, **changes)
+    def network(self, form, group, **changes):
+        return space.network(form, **changes)
 
 archs = np.unique(space.without_dead_ends(space.sample(jax.random.key(5), 90)), axis=0)
 archs = archs[~space.is_disconnected(archs)]

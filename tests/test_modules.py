@@ -17,7 +17,7 @@ from jaxnas import data, spaces
 from jaxnas.errors import UserError
 from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.kernels.layout import CHWN, NHWC, from_nhwc
-from jaxnas.network.apply_op import run
+from jaxnas.network.apply_op import apply_op
 from jaxnas.network.module_op import ModuleOp
 from jaxnas.network.ops import ConvNorm, Zero
 from jaxnas.score.command import main as score
@@ -72,7 +72,7 @@ def test_a_module_is_differentiated_as_the_same_op_by_hand(layout, bn):
         def through(op, params, x, g):
             def output(index, params, x, probe=None):
                 ops = (Zero(WIDTH, layout), op)
-                return run(ops, index, ({}, params), x, probe)[0]
+                return apply_op(ops, index, ({}, params), x, probe)[0]
 
             index = jnp.asarray(1)
             y, pull = jax.vjp(functools.partial(output, index), params, x)
@@ -115,7 +115,7 @@ def test_scores_see_the_same_images_whatever_the_full_networks_are():
     small, large = (pooled(own.identity, image=(side, side, 1)) for side in (16, 32))
     archs = small.enumerate()
     assert (large.flops(archs) > 3.9 * small.flops(archs)).all()
-    assert {small.network(purpose).config.image for purpose in ("ntk", "regression")} == {(32, 32, 3)}
+    assert {small.network(form).config.image for form in ("thin", "taps")} == {(32, 32, 3)}
 
 
 def test_the_example_is_short():
@@ -155,7 +155,7 @@ def small(example):
     blocks = runpy.run_path(str(EXAMPLES / "own_space.py"))
     ops = {"none": own.zero, "skip": own.identity, "separable": blocks["SeparableConv"], "gate": blocks["Gate"]}
     space = own.cell_space("small", edges=((1, 0), (2, 0), (2, 1)), channels=4, cells=1, ops=ops)
-    return replace(space, networks={name: replace(network, stages=1) for name, network in space.networks.items()})
+    return replace(space, configs={name: replace(network, stages=1) for name, network in space.configs.items()})
 
 
 @pytest.mark.parametrize(("scorer", "masks"), [(NTK(images=4), False), (Regions(samples=50), True)])
@@ -172,9 +172,9 @@ def test_every_architecture_is_scored(small, scorer, masks, compiles):
 
 
 def test_the_stand_alone_module_has_the_same_logits(small):
-    network, arch = small.network("ntk"), np.array([2, 0, 3])
+    network, arch = small.network("thin"), np.array([2, 0, 3])
     params, x = network.init(nnx.Rngs(5).params()), normal(4, 32, 32, 3)
-    module = small.build("separable|none|gate", rngs=nnx.Rngs(5), purpose="ntk")
+    module = small.build("separable|none|gate", rngs=nnx.Rngs(5), form="thin")
     expected = jax.jit(network.apply)(params, jnp.asarray(arch), x)
     np.testing.assert_allclose(nnx.jit(lambda m, x: m(x))(module, x), expected, rtol=0, atol=1e-4)
 

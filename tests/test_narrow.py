@@ -61,15 +61,15 @@ class OwnHeads(Regression):
         ]
 
 
-def two_cells(purpose, width=4, **changes):
+def two_cells(form, width=4, **changes):
     """Return an architecture, its wide network, that of its own, and what takes its share of the weights."""
     archs = SPACE.sample(jax.random.key(3), 20)
     archs[:, :2] = width, 3
     normal, reduction = SPACE.split(archs)[2].sum(-1).T
     arch = archs[np.flatnonzero((normal != reduction) & (normal < SPACE.nodes))[0]]
-    if purpose == "regression":
+    if form == "taps":
         changes |= SMALL
-    wide = SPACE.network(purpose, SPACE.groups(arch[None], purpose)[0], **changes)
+    wide = SPACE.network(form, SPACE.groups(arch[None], form)[0], **changes)
     outputs = SPACE.split(arch[None])[2][0]
     kept = tuple(tuple(np.flatnonzero(cell).tolist()) for cell in outputs)
     fields = {name: getattr(wide, name) for name in wide.__dataclass_fields__}
@@ -155,5 +155,5 @@ def test_every_architecture_of_one_size_is_one_program(compiled_programs):
         before = compiled_programs()
         assert np.isfinite(measure(archs[1:]).value).all()
         assert compiled_programs() == before
-    assert SPACE.groups(archs, "ntk") == [(1, 2)] * len(archs)
+    assert SPACE.groups(archs, "thin") == [(1, 2)] * len(archs)
     assert set(spaces.get("amoeba").groups(spaces.get("amoeba").sample(jax.random.key(0), 50), "ntk")) == {(1, 2)}

@@ -73,7 +73,7 @@ def frozen(module, x):
 @pytest.mark.parametrize("feeders", CELLS)
 def test_logits_are_those_of_the_stand_alone_module(feeders):
     """Eleven channels: no number of vertices but one shares them equally."""
-    network = SPACE.network("ntk", feeders, channels=11, stages=1 if feeders else 2, image=(4, 4, 3))
+    network = SPACE.network("thin", feeders, channels=11, stages=1 if feeders else 2, image=(4, 4, 3))
     params, x = drawn(network), images(6, 4, 4, 3)
     apply = jax.jit(lambda arch: network.apply(params, arch, x))
     for arch in cells(feeders):
@@ -85,7 +85,7 @@ def test_logits_are_those_of_the_stand_alone_module(feeders):
 def test_ntk_is_that_of_the_stand_alone_module(bn):
     arch = cells(3)[1]
     assert vertex_channels(arch, 16).tolist() == [6, 6, 5, 5, 0]
-    network = SPACE.network("regression", 3, cells=1, stages=1, image=(6, 6, 3), bn=bn)
+    network = SPACE.network("taps", 3, cells=1, stages=1, image=(6, 6, 3), bn=bn)
     params, x = drawn(network), images(5, 6, 6, 3)
     measure = scorers.NTK(bn=bn, images=5).measure
     own = jax.jit(lambda params: measure(network, params, jnp.asarray(arch), x, jax.random.key(0)))(params)
@@ -97,7 +97,7 @@ def test_ntk_is_that_of_the_stand_alone_module(bn):
 
 def test_weights_are_those_of_the_own_fan_in():
     arch = cells(3)[1]
-    network = SPACE.network("ntk", 3, channels=16, cells=1, stages=1)
+    network = SPACE.network("thin", 3, channels=16, cells=1, stages=1)
     params = network.init(jax.random.key(0))
     before, after = (dict(nnx.to_flat_state(p)) for p in (params, network.rescale_to_fan_in(params, jnp.asarray(arch))))
     for v, channels in enumerate(vertex_channels(arch, 16).tolist()):
@@ -110,7 +110,7 @@ def test_weights_are_those_of_the_own_fan_in():
 
 def test_patterns_distinguish_the_same_inputs_as_the_modules_relus():
     """Four channels for three vertices, and one that feeds them: 2, 2, 1, 1; inputs on a line, not all in a region."""
-    network, arch = SPACE.network("regions", 3), cells(3)[1]
+    network, arch = SPACE.network("patches", 3), cells(3)[1]
     params, x = drawn(network), images(300, 1, 1, 1) * images(1, 3, 3, 1)
     own = np.concatenate(jax.jit(lambda arch: network.patterns(params, arch, x)[0])(arch)).T
     every = np.concatenate(find_relus(*pure(stand_alone(network, params, arch)), x), -1)
@@ -158,13 +158,13 @@ def test_costs_count_what_is_chosen():
 
 
 def test_regression_taps_are_the_stacks_outputs():
-    assert SPACE.network("regression", 3).flow.taps == ((32, 32, 16), (16, 16, 32), (8, 8, 64))
+    assert SPACE.network("taps", 3).flow.taps == ((32, 32, 16), (16, 16, 32), (8, 8, 64))
 
 
-@pytest.mark.parametrize(("group", "purpose"), [(None, "ntk"), (5, "ntk"), (2, "nkt")])
-def test_networks_that_there_are_not(group, purpose):
-    with pytest.raises(UserError, match="give 0 to 4" if purpose == "ntk" else "ntk"):
-        SPACE.network(purpose, group)
+@pytest.mark.parametrize(("group", "form"), [(None, "thin"), (5, "thin"), (2, "nkt")])
+def test_networks_that_there_are_not(group, form):
+    with pytest.raises(UserError, match="give 0 to 4" if form == "thin" else "thin"):
+        SPACE.network(form, group)
 
 
 # --- scores ----------------------------------------------------------------------------------------------------------
@@ -173,9 +173,9 @@ def test_networks_that_there_are_not(group, purpose):
 class Small(NASBench101):
     """With networks that compile fast."""
 
-    def network(self, purpose="benchmark", group=None, **changes):
-        size = {"ntk": {"stages": 1}, "regression": {"channels": 8, "cells": 1}}.get(purpose, {})
-        return super().network(purpose, group, **size, **changes)
+    def network(self, form="benchmark", group=None, **changes):
+        size = {"thin": {"stages": 1}, "taps": {"channels": 8, "cells": 1}}.get(form, {})
+        return super().network(form, group, **size, **changes)
 
 
 @pytest.mark.parametrize(

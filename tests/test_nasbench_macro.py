@@ -37,10 +37,10 @@ class Thin:
     def __getattr__(self, name):
         return getattr(SPACE, name)
 
-    def network(self, purpose, group=None, **changes):
-        channels = min(4, SPACE.network(purpose).config.channels)
-        stages = 3 if purpose == "regression" else 1
-        return SPACE.network(purpose, group, **changes, stages=stages, channels=channels)
+    def network(self, form, group=None, **changes):
+        channels = min(4, SPACE.network(form).config.channels)
+        stages = 3 if form == "taps" else 1
+        return SPACE.network(form, group, **changes, stages=stages, channels=channels)
 
 
 @pytest.mark.parametrize(("string", "params", "flops"), ROWS)
@@ -95,13 +95,13 @@ def test_bad_strings_are_one_clear_line(string, words):
     with pytest.raises(UserError) as error:
         SPACE.encode(string)
     assert words in str(error.value) and "0 (identity), 1 (mb3_k3), 2 (mb6_k5)" in str(error.value)
-    with pytest.raises(UserError, match="no network for 'nkt'; it has networks for benchmark, ntk"):
+    with pytest.raises(UserError, match="no network for 'nkt'; it has networks for benchmark, patches"):
         SPACE.network("nkt")
 
 
 @pytest.mark.parametrize("changes", [{}, {"stages": 1}], ids=["three stages", "one"])
 def test_the_built_module_is_the_network_with_that_index(changes):
-    network = SPACE.network("ntk", **changes)
+    network = SPACE.network("thin", **changes)
     params = network.init(jax.random.key(5))
     x = np.random.default_rng(0).standard_normal((4, 32, 32, 3), np.float32)
     module = ArchitectureModule(network, params, EVERY_BLOCK)
@@ -117,7 +117,7 @@ def test_built_modules_have_the_benchmarks_parameters():
 
 
 def test_taps_are_the_outputs_of_the_stages():
-    assert SPACE.network("regression").flow.taps == ((16, 16, 64), (8, 8, 128), (4, 4, 256))
+    assert SPACE.network("taps").flow.taps == ((16, 16, 64), (8, 8, 128), (4, 4, 256))
 
 
 @pytest.mark.parametrize("scorer", SMALL, ids=lambda scorer: f"{scorer.name}-{getattr(scorer, 'bn', '')}")

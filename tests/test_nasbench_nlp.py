@@ -260,8 +260,8 @@ def test_networks_have_room_for_the_cells_of_their_group(sample):
     rooms = [SPACE.network(group=group).linears for group in SPACE.groups(archs, "sequence")]
     assert (linears <= rooms).all()
     assert max(rooms) <= MAX_LINEARS
-    with pytest.raises(UserError, match=r"has no network for 'regions' \(its cells read sequences"):
-        SPACE.network("regions")
+    with pytest.raises(UserError, match=r"has no network for 'patches' \(its cells read sequences"):
+        SPACE.network("patches")
 
 
 # --- the network -----------------------------------------------------------------------------------------------------
@@ -588,15 +588,15 @@ def test_cells_are_scored_in_batches_of_one_program(compiles):
     def program(batch):
         scorer = Sequences(samples=2, steps=2)
         how = {"source": data.load("synthetic"), "repeats": 2, "seed": 0, "devices": jax.devices()[:1], "mode": "loop"}
-        return CompiledScorer(network, scorer, RunSettings(**how, batch=batch), InputCache())
+        return CompiledScorer(network, [scorer], RunSettings(**how, batch=batch), InputCache())
 
     archs = SPACE.sample(jax.random.key(5), 5)
     large = program(4)
-    first, second = large.launch(archs)()
+    (first,), (second,) = large.launch(archs)()
     assert np.isfinite(first).all() and (first != second).all()
     with compiles(0):
-        np.testing.assert_array_equal(large.launch(archs[::-1])()[0], first[::-1])
-    np.testing.assert_array_equal(program(2).launch(archs)()[0], first)
+        np.testing.assert_array_equal(large.launch(archs[::-1])()[0][0], first[::-1])
+    np.testing.assert_array_equal(program(2).launch(archs)()[0][0], first)
 
 
 def test_sequences_are_for_recurrent_networks():

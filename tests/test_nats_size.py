@@ -119,5 +119,5 @@ def test_samples_are_different_and_neighbours_differ_in_one_width():
 
 
 def test_there_is_no_network_for_regions():
-    with pytest.raises(UserError, match=r"no network for 'regions' \(they are counted in networks of one channel"):
-        SPACE.network("regions")
+    with pytest.raises(UserError, match=r"no network for 'patches' \(they are counted in networks of one channel"):
+        SPACE.network("patches")

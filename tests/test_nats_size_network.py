@@ -22,8 +22,8 @@ apply = jax.jit(SizeNetwork.apply, static_argnums=0)
 
 def narrow(network, arch):
     """Return the network of one architecture, and the function that takes its share of the wide network's weights."""
-    purpose = "ntk" if network.config.init == "kaiming" else "regression"
-    alone = SPACE.network(purpose, tuple(int(2 * (k + 1)) for k in arch), bn=network.config.bn, **CHANGES)
+    form = "thin" if network.config.init == "kaiming" else "taps"
+    alone = SPACE.network(form, tuple(int(2 * (k + 1)) for k in arch), bn=network.config.bn, **CHANGES)
 
     def share(params):
         wide, own = dict(nnx.to_flat_state(params)), []
@@ -37,7 +37,7 @@ def narrow(network, arch):
 
 @pytest.fixture(scope="module", params=["batch", "frozen"])
 def network(request):
-    return SPACE.network("ntk", bn=request.param, **CHANGES)
+    return SPACE.network("thin", bn=request.param, **CHANGES)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_logits_and_ntk_are_those_of_the_narrow_network(network, params, arch):
 
 
 def test_steps_of_gradient_descent_are_those_of_the_narrow_network():
-    network = SPACE.network("regression", **CHANGES)
+    network = SPACE.network("taps", **CHANGES)
     arch = jnp.asarray(ARCHS[0])
     params = network.rescale_to_fan_in(network.init(jax.random.key(1)), arch)
     alone, share = narrow(network, ARCHS[0])
@@ -82,7 +82,7 @@ def test_steps_of_gradient_descent_are_those_of_the_narrow_network():
 
 
 def test_weights_are_those_that_the_narrow_network_draws():
-    network = SPACE.network("ntk", image=(8, 8, 3))
+    network = SPACE.network("thin", image=(8, 8, 3))
     leaves = dict(nnx.to_flat_state(network.rescale_to_fan_in(network.init(jax.random.key(0)), jnp.asarray(ARCHS[0]))))
     assert network.config.init == "kaiming"
     for path, width, taps in (
@@ -101,7 +101,7 @@ def test_weights_are_those_that_the_narrow_network_draws():
 @pytest.mark.parametrize("changes", [{"channels": 12}, {"cells": 2}])
 def test_sizes_that_it_cannot_have_are_refused(changes):
     with pytest.raises(UserError, match="a multiple of 8 channels, of which the widths are eighths, and one cell"):
-        SPACE.network("regression", **changes)
+        SPACE.network("taps", **changes)
 
 
 @pytest.mark.parametrize("string", ["8:16:32:48:64", "64:64:8:8:8"])
@@ -112,8 +112,8 @@ def test_the_built_module_has_as_many_parameters_as_the_formula_says(string):
 
 
 def test_the_built_module_is_the_narrow_network():
-    module = SPACE.build(ARCHS[0], rngs=nnx.Rngs(2), purpose="ntk")
-    alone = SPACE.network("ntk", tuple(int(k + 1) for k in ARCHS[0]))
+    module = SPACE.build(ARCHS[0], rngs=nnx.Rngs(2), form="thin")
+    alone = SPACE.network("thin", tuple(int(k + 1) for k in ARCHS[0]))
     params = alone.init(nnx.Rngs(2).params())
     x = np.random.default_rng(1).standard_normal((2, 32, 32, 3), np.float32)
     expected = apply(alone, params, jnp.asarray(ARCHS[0]), x)
@@ -127,8 +127,8 @@ class Thin:
     def __getattr__(self, name):
         return getattr(SPACE, name)
 
-    def network(self, purpose, group=None, **changes):
-        return SPACE.network(purpose, group, channels=8, **changes)
+    def network(self, form, group=None, **changes):
+        return SPACE.network(form, group, channels=8, **changes)
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def test_published_networks_of_darts():
     assert arch[0, :2].tolist() == [-1, -1]
     assert spaces.get("darts:cifar10").params(arch) == 3_349_342  # 36 channels, 20 cells: 3.3 M in the paper
     assert DARTS.params(arch) == 4_718_752  # 48 channels, 14 cells: 4.7 M in the paper
-    assert DARTS.groups(arch, "regression")[0][:2] == (36, 20)
+    assert DARTS.groups(arch, "taps")[0][:2] == (36, 20)
     assert SPACES["darts_fix_w_d"].groups(arch, "benchmark")[0][:2] == (32, 22)
 
 

@@ -41,21 +41,21 @@ def count(params):
 def test_the_module_has_the_published_number_of_parameters(name):
     imagenet, cifar = spaces.get(name), spaces.get(f"{name}:cifar10")
     arch = sized(imagenet, 32, 3)[0]
-    for space, purpose, counted in (
+    for space, form, counted in (
         (imagenet, "benchmark", imagenet),
         (imagenet, "regression", cifar),
         (cifar, "benchmark", cifar),
     ):
 
-        def build(space: Space = space, purpose: str = purpose) -> nnx.Module:
-            return space.build(arch, rngs=nnx.Rngs(0), purpose=purpose)
+        def build(space: Space = space, form: str = form) -> nnx.Module:
+            return space.build(arch, rngs=nnx.Rngs(0), form=form)
 
         module = nnx.eval_shape(build)
         assert count(nnx.state(module, nnx.Param)) == counted.params(arch[None])[0]
 
 
 def test_the_supernet_has_the_weights_of_te_nas():
-    network = DARTS.network("ntk", MASKS)
+    network = DARTS.network("thin", MASKS)
     params = jax.eval_shape(network.init, jax.random.key(0))
     weights = {path: leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params) if is_weight(path)}
     assert sum(math.prod(leaf.shape) for leaf in weights.values()) == 5138
@@ -64,12 +64,12 @@ def test_the_supernet_has_the_weights_of_te_nas():
 # --- one genotype ----------------------------------------------------------------------------------------------------
 
 
-def moved(network, params, arch, space, purpose, where):
+def moved(network, params, arch, space, form, where):
     """Return the module of `arch` with its share of the network's weights.
 
     `where(number, place, name, source)` is the path, and the name there, of an op of cell `number`.
     """
-    module = space.build(arch, rngs=nnx.Rngs(0), purpose=purpose)
+    module = space.build(arch, rngs=nnx.Rngs(0), form=form)
     shared = network.module(network.rescale_to_fan_in(params, jnp.asarray(arch)))
     ops, sources, outputs = (part[0] for part in space.split(arch[None]))
 
@@ -117,13 +117,13 @@ SMALL_ENAS = replace(spaces.get("enas"), ops=("skip_connect", "sep_conv_3x3"), n
 
 
 @pytest.mark.parametrize(
-    ("space", "purpose"),
-    [(spaces.get("nasnet"), "ntk"), (SMALL_DARTS, "regression"), (SMALL_ENAS, "regression")],
+    ("space", "form"),
+    [(spaces.get("nasnet"), "thin"), (SMALL_DARTS, "taps"), (SMALL_ENAS, "taps")],
     ids=lambda value: getattr(value, "name", value),
 )
-def test_the_network_of_a_genotype_is_its_module(space, purpose):
+def test_the_network_of_a_genotype_is_its_module(space, form):
     (arch,) = sized(space, 4, 4, seed=1)
-    network = space.network(purpose, space.groups(arch[None], purpose)[0], image=(8, 8, 3))
+    network = space.network(form, space.groups(arch[None], form)[0], image=(8, 8, 3))
     params = jax.jit(network.init)(jax.random.key(0))
     x = np.random.default_rng(0).standard_normal((4, 8, 8, 3), np.float32)
 
@@ -131,16 +131,14 @@ def test_the_network_of_a_genotype_is_its_module(space, purpose):
         kept = network.reductions[number] and source >= INPUTS
         return ("cells", number, place), f"{name}_on_node" if kept else name
 
-    module = moved(network, params, arch, space, purpose, where)
+    module = moved(network, params, arch, space, form, where)
     weights = network.rescale_to_fan_in(params, jnp.asarray(arch))
     logits = jax.jit(lambda p, a, x: network.apply(p, a, x))(weights, jnp.array(arch), x)
     np.testing.assert_allclose(nnx.jit(lambda m, x: m(x))(module, x), logits, rtol=0, atol=1e-4)
     taps = jax.jit(lambda p, a, x: network.taps(p, a, x)[0])(weights, jnp.array(arch), x)
     outputs = nnx.jit(lambda m, x: m.taps(x))(module, x)
     given = space.split(arch[None])[2][0]
-    assert purpose == "ntk" or (
-        network.before_taps == (1, 2) and any(e.halve for s in network.shapes for e in s.entries)
-    )
+    assert form == "thin" or (network.before_taps == (1, 2) and any(e.halve for s in network.shapes for e in s.entries))
     for cell, tap in zip((*network.before_taps, len(outputs)), taps, strict=True):
         shape = network.shapes[cell - 1]
         own = np.repeat(given[int(shape.reduction)], shape.channels)
@@ -150,7 +148,7 @@ def test_the_network_of_a_genotype_is_its_module(space, purpose):
 
 def test_taps_are_where_gennas_has_them():
     (arch,) = sized(DARTS, 4, 6)
-    network = DARTS.network("regression", DARTS.groups(arch[None], "regression")[0])
+    network = DARTS.network("taps", DARTS.groups(arch[None], "taps")[0])
     assert network.flow.taps == ((32, 32, 16), (16, 16, 32), (8, 8, 64))
 
 
@@ -174,7 +172,7 @@ def test_masks_are_scored_in_one_program(compiled_programs):
 @pytest.fixture(scope="module")
 def supernet():
     """Return DARTS's supernet on small images, its parameters, images, and its logits by mask."""
-    network = DARTS.network("ntk", MASKS, image=(8, 8, 3))
+    network = DARTS.network("thin", MASKS, image=(8, 8, 3))
     params = jax.jit(network.init)(jax.random.key(0))
     x = np.random.default_rng(0).standard_normal((4, 8, 8, 3), np.float32)
     taps = jax.jit(lambda mask: network.taps(params, mask, x)[0][-1])

@@ -37,7 +37,7 @@ def assert_same_logits(actual, expected):
     np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCE * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("network", [SPACE.network("ntk"), SPACE.network("benchmark", cells=1)], ids=["ntk", "wide"])
+@pytest.mark.parametrize("network", [SPACE.network("thin"), SPACE.network("benchmark", cells=1)], ids=["ntk", "wide"])
 def test_index_mask_stand_alone_module_and_reference_agree(network, reference, flat_weights):
     params, x = network.init(jax.random.key(0)), images(4, 32, 32, 3)
     flat = flat_weights(params)
@@ -60,10 +60,10 @@ def test_the_benchmark_network_equals_the_reference(reference, golden_inputs, ne
 
 
 def test_build_gives_the_networks_weights_to_any_architecture():
-    network, x = SPACE.network("ntk"), images(4, 32, 32, 3)
+    network, x = SPACE.network("thin"), images(4, 32, 32, 3)
     params = network.init(nnx.Rngs(5).params())
     string = SPACE.decode(ARCHS[0])
-    module = nnx.jit(lambda rngs: SPACE.build(string, rngs=rngs, purpose="ntk"))(nnx.Rngs(5))
+    module = nnx.jit(lambda rngs: SPACE.build(string, rngs=rngs, form="thin"))(nnx.Rngs(5))
     assert_same_logits(nnx.jit(lambda module, x: module(x))(module, x), apply(network, params, jnp.array(ARCHS[0]), x))
     for edge, kind in ((0, "nor_conv_3x3"), (2, "nor_conv_1x1")):
         own = module.blocks[1].edges[edge].conv.kernel[...]
@@ -74,13 +74,13 @@ def test_build_gives_the_networks_weights_to_any_architecture():
 
 
 def test_the_supernet_has_as_many_ntk_weights_as_te_nas():
-    leaves = jax.tree_util.tree_leaves_with_path(shapes(SPACE.network("ntk")))
+    leaves = jax.tree_util.tree_leaves_with_path(shapes(SPACE.network("thin")))
     assert sum(math.prod(leaf.shape) for path, leaf in leaves if is_weight(path)) == 14_364
 
 
 def test_parameter_counts_are_those_of_the_shapes():
-    for purpose in ("ntk", "benchmark", "regions"):
-        network = SPACE.network(purpose)
+    for form in ("thin", "benchmark", "patches"):
+        network = SPACE.network(form)
         cost = network.params_cost()
         total = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes(network)))
         assert total == cost.fixed + cost.per_choice.sum()
@@ -95,7 +95,7 @@ def same_rows(rows):
 @pytest.mark.parametrize("arch", [*ARCHS, [1] * 6, MASK, SUPERNET], ids=["mixed", "dead", "skips", "mask", "supernet"])
 def test_patterns_distinguish_the_same_inputs_as_all_relus_together(arch, reference, flat_weights):
     """Signs that several ReLUs share are kept once: 36 bits instead of the 117 of the supernet."""
-    network = SPACE.network("regions")
+    network = SPACE.network("patches")
     params, x = network.init(jax.random.key(3)), images(300, 3, 3, 1)
     own = np.concatenate(patterns(network, params, jnp.array(arch), x)[0])
     every = reference.patterns(flat_weights(params), np.array(arch), x)
@@ -108,7 +108,7 @@ def test_patterns_distinguish_the_same_inputs_as_all_relus_together(arch, refere
 
 
 def test_a_key_decides_the_weights():
-    network = SPACE.network("ntk")
+    network = SPACE.network("thin")
     first, again, other = (jax.tree.leaves(network.init(jax.random.key(seed))) for seed in (0, 0, 1))
     for one, same in zip(first, again, strict=True):
         np.testing.assert_array_equal(one, same)
@@ -120,7 +120,7 @@ def test_a_key_decides_the_weights():
 
 @pytest.mark.parametrize("init", ["kaiming", "pytorch"])
 def test_initial_weights_have_the_stated_spread(init, flat_weights):
-    flat = flat_weights(SPACE.network("ntk", init=init).init(jax.random.key(0)))
+    flat = flat_weights(SPACE.network("thin", init=init).init(jax.random.key(0)))
     assert set(flat) >= {"stem/conv/kernel", "stages/2/conv3x3/kernel", "classifier/kernel", "norm/scale"}
     for name, values in flat.items():
         if name.endswith("/scale"):

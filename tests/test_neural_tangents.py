@@ -28,7 +28,7 @@ def recipe():
 
 @pytest.fixture(scope="module")
 def own_gram(nested_weights):
-    network = spaces.get("nasbench201").network("ntk", bn="frozen")
+    network = spaces.get("nasbench201").network("thin", bn="frozen")
     like = network.init(jax.random.key(0))
 
     def gram(flat, arch, images):

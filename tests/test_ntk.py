@@ -16,6 +16,7 @@ from flax import nnx
 
 from jaxnas import spaces
 from jaxnas.network.network import Config
+from jaxnas.network.recipe import Recipe
 from jaxnas.scorers.gradient.ntk import NTK, ntk, ntk_gram
 from jaxnas.spaces.cell.network import CellNetwork
 from jaxnas.types import Status
@@ -35,7 +36,7 @@ def is_mask(arch):
 def set_up(bn, golden_inputs, nested_weights):
     """Return the network, weights and images of the golden values."""
     settings = GOLDEN["settings"]["ntk"]
-    network = SPACE.network("ntk", bn=bn)
+    network = SPACE.network("thin", bn=bn)
     shapes = golden_inputs.classifier_shapes(settings["channels"], settings["cells"])
     flat = golden_inputs.golden_weights(shapes, settings["weights_seed"])
     images = golden_inputs.golden_inputs({"images": settings["images"]}, settings["inputs_seed"])["images"]
@@ -149,8 +150,8 @@ def test_finish_gives_every_architecture_its_own_status():
 
 
 def test_presets_choose_initialisation_and_repeats():
-    assert NTK().config() == {"bn": "frozen", "init": "kaiming"}
-    assert NTK(bn="batch", preset="as_shipped").config() == {"bn": "batch", "init": "pytorch"}
+    assert NTK().recipe == Recipe("thin", bn="frozen", init="kaiming")
+    assert NTK(bn="batch", preset="as_shipped").recipe == Recipe("thin", bn="batch", init="pytorch")
     assert not NTK().shared_weights
     assert NTK(preset="as_shipped").shared_weights
 

@@ -36,11 +36,11 @@ from jaxnas import data, devices, spaces
 on = devices.available(int(sys.argv[2]) or None)
 from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.scorers import NTK, Regression
-from jaxnas.spaces.cell_network import Cell
+from jaxnas.spaces.cell.network import Cell
 space = spaces.get("nasbench201")
 cell = Cell(((1, 0), (2, 0), (2, 1)), space.cell.ops, space.ops)
-networks = {name: dataclasses.replace(config, cells=1, stages=1) for name, config in space.networks.items()}
-space = dataclasses.replace(space, name="triangle", cell=cell, networks=networks)
+networks = {name: dataclasses.replace(config, cells=1, stages=1) for name, config in space.configs.items()}
+space = dataclasses.replace(space, name="triangle", cell=cell, configs=networks)
 archs = space.enumerate()[60:125:8]
 for scorer in (Regression(steps=5, images=8, task=sys.argv[1]), NTK(bn="batch", images=6)):
     scores = Evaluator(space, scorer, data.load("synthetic"), devices=on)(archs)

@@ -12,7 +12,7 @@ from flax import linen, nnx
 
 from jaxnas import data, spaces
 from jaxnas.errors import UserError
-from jaxnas.scorers.forward import regions
+from jaxnas.scorers import regions
 from jaxnas.scorers.forward.regions import Regions, relu_signs
 from jaxnas.types import Status
 
@@ -26,7 +26,7 @@ def counted(golden_inputs, nested_weights):
     shapes = golden_inputs.classifier_shapes(setting["channels"], setting["cells"], stages=1)
     flat = golden_inputs.golden_weights(shapes, setting["weights_seed"])
     patches = golden_inputs.golden_inputs({"patches": setting["patches"]}, setting["inputs_seed"])["patches"]
-    network = spaces.get("nasbench201").network("regions")
+    network = spaces.get("nasbench201").network("patches")
     params = nested_weights(flat, network.init(jax.random.key(0)))
     scorer, key = Regions(), jax.random.key(0)
 
@@ -117,7 +117,7 @@ def test_options_are_checked(options):
 def test_a_network_that_is_not_finite_has_no_regions(factor):
     """Every pattern of NaN is the same: that would be one region, and `ok`."""
     space, scorer = spaces.get("nasbench201"), Regions(batches=1, samples=300)
-    network = space.network("regions", **scorer.config())
+    network = space.network("patches", **scorer.recipe.changes())
     params = network.init(jax.random.key(0))
     spoilt = jax.tree.map(lambda leaf: leaf * factor if leaf.ndim > 1 else leaf, params)
     inputs = scorer.draw(data.load("synthetic"), np.random.default_rng(0))

@@ -12,7 +12,7 @@ from jaxnas import data, spaces
 from jaxnas.cli.options import Options
 from jaxnas.errors import UserError
 from jaxnas.evaluate.evaluator import Evaluator
-from jaxnas.scorers.training import regression
+from jaxnas.scorers import regression
 from jaxnas.scorers.training.regression import Problem, Regression, fit, init_heads
 from jaxnas.scorers.training.targets import load_task
 from jaxnas.types import Status
@@ -36,7 +36,7 @@ def golden_fit(golden_inputs, nested_weights):
     images, maps, noise = golden_inputs.golden_regression(
         setting["inputs_seed"], batch=setting["batch"], steps=setting["steps"], targets=targets
     )
-    network = spaces.get("nasbench201").network("regression", channels=setting["channels"], cells=setting["cells"])
+    network = spaces.get("nasbench201").network("taps", channels=setting["channels"], cells=setting["cells"])
     params = nested_weights(flat, network.init(jax.random.key(0)))
     problem = Problem(jnp.asarray(images), [jnp.asarray(m) for m in maps], lambda step: jnp.asarray(noise)[step])
 
@@ -69,7 +69,7 @@ def test_reference(reference, golden_inputs, nested_weights):
     flat = golden_inputs.golden_weights(shapes, 1)
     images, maps, noise = golden_inputs.golden_regression(2, batch=4, steps=3, targets=(6, 5, 4))
     arch = np.array([3, 1, 2, 4, 0, 3])
-    network = spaces.get("nasbench201").network("regression", channels=4, cells=1)
+    network = spaces.get("nasbench201").network("taps", channels=4, cells=1)
     params = nested_weights(flat, network.init(jax.random.key(0)))
     problem = Problem(jnp.asarray(images), [jnp.asarray(m) for m in maps], lambda step: jnp.asarray(noise)[step])
     for version, weights in (("initial", (1, 1, 1)), ("head", (0.25, 0.5, 1))):

@@ -4,6 +4,7 @@ import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +14,10 @@ import pytest
 from jaxnas import data, scorers, spaces
 from jaxnas.errors import UserError
 from jaxnas.evaluate import evaluator, input_cache
-from jaxnas.evaluate.compiled import batch_size, deal, loop_batch
+from jaxnas.evaluate.compiled import batch_size, deal
 from jaxnas.evaluate.devices import memory_maps
 from jaxnas.evaluate.evaluator import Evaluator, count, summarise
+from jaxnas.network.recipe import Recipe
 from jaxnas.types import Finished, Status
 
 SPACE = spaces.get("nasbench201")
@@ -24,16 +26,13 @@ LOST = SPACE.encode("|none~0|+|none~0|none~1|+|none~0|skip_connect~1|skip_connec
 
 
 @dataclass(frozen=True)
-class Toy:
+class Toy(scorers.Scorer):
     """A scorer that compiles fast and depends on all that a scorer gets."""
 
     shared_weights: bool = False
     name: str = "toy"
-    purpose: str = "regions"
+    recipe: ClassVar[Recipe] = Recipe("patches")
     counts_dead_ends: bool = True
-
-    def config(self):
-        return {}
 
     def floats(self, network):
         return 1
@@ -129,11 +128,11 @@ class Groups:
     def __getattr__(self, name):
         return getattr(SPACE, name)
 
-    def groups(self, archs, purpose):
+    def groups(self, archs, form):
         return archs[:, 0].tolist()
 
-    def network(self, purpose, group, **changes):
-        return SPACE.network(purpose, **changes)
+    def network(self, form, group, **changes):
+        return SPACE.network(form, **changes)
 
 
 @pytest.mark.parametrize("held", [0, input_cache.MAX_HELD_BYTES])
@@ -176,7 +175,7 @@ def test_repeats_draw_new_weights_unless_shared(archs):
 def test_as_shipped_shares_weights_and_paper_does_not():
     paper, shipped = (scorers.NTK(preset=preset) for preset in ("paper", "as_shipped"))
     assert (paper.shared_weights, shipped.shared_weights) == (False, True)
-    assert (paper.config()["init"], shipped.config()["init"]) == ("kaiming", "pytorch")
+    assert (paper.recipe.changes()["init"], shipped.recipe.changes()["init"]) == ("kaiming", "pytorch")
 
 
 def test_seed_and_scorer_name_decide_the_draws(archs, whole):
@@ -224,14 +223,15 @@ def test_summarise_one_repeat():
 
 def test_counts(archs):
     for name, expected in (("params", SPACE.params(archs)), ("flops", SPACE.flops(archs))):
-        scores = count(SPACE, scorers.Count(name), archs)
+        scores = count(SPACE, scorers.DEFAULTS[name], archs)
         np.testing.assert_array_equal(scores.value, expected[None])
         assert (scores.status == Status.ok).all()  # a disconnected network has parameters, too
 
 
 def test_batch_follows_the_cost_in_a_loop():
     ntk, exact = scorers.NTK(), scorers.NTK(bn="batch")
-    assert loop_batch(ntk) == loop_batch(scorers.Regions()) > loop_batch(exact) > loop_batch(scorers.Regression()) > 1
+    sizes = [scorer.archs_per_call for scorer in (ntk, scorers.Regions(), exact, scorers.Regression())]
+    assert sizes[0] == sizes[1] > sizes[2] > sizes[3] > 1
 
 
 @pytest.mark.parametrize(("gigabytes", "fewest", "most"), [(0.001, 2, 2), (4, 3, 511), (10**6, 512, 512)])
@@ -242,10 +242,10 @@ def test_batch_follows_the_free_memory_at_once(gigabytes, fewest, most):
             return {"bytes_limit": int(gigabytes * 1e9) + 1000, "bytes_in_use": 1000}
 
     scorer = scorers.NTK()
-    size = batch_size(scorer, SPACE.network("ntk"), Device(), "dispatch")
+    size = batch_size(scorer, SPACE.network("thin"), Device(), "dispatch")
     assert fewest <= size <= most
     exact = scorers.NTK(bn="batch")
-    assert batch_size(exact, SPACE.network("ntk"), Device(), "dispatch") <= size
+    assert batch_size(exact, SPACE.network("thin"), Device(), "dispatch") <= size
 
 
 @pytest.mark.parametrize("devices", [1, 2, 3, 8])

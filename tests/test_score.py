@@ -18,6 +18,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from jaxnas import scorers, spaces
+from jaxnas.network.recipe import Recipe
 from jaxnas.score.command import main
 from jaxnas.score.table import PROGRAMS, Work
 from jaxnas.scorers.training.targets import load_task, to_record
@@ -101,8 +102,7 @@ def toys(monkeypatch):
     for scorer in (scorers.NTK, scorers.Regions):
         monkeypatch.setattr(scorer, "measure", measure)
         monkeypatch.setattr(scorer, "draw", lambda self, source, rng: source.images(rng, 2))
-        monkeypatch.setattr(scorer, "config", lambda self: {})
-    monkeypatch.setattr(scorers.NTK, "purpose", "regions")
+        monkeypatch.setattr(scorer, "recipe", Recipe("patches"))
     monkeypatch.setattr(scorers.NTK, "finish", kappa)
     monkeypatch.setattr(
         scorers.Regions, "finish", lambda self, raw: Finished(np.round(4 * raw), np.full(len(raw), Status.ok), {})
@@ -410,7 +410,7 @@ def test_more_shards_than_parts(toys, score, capsys, tmp_path):
         (("--archs", "random:²"), "'²' is not a number"),
         (("--archs", f"random:{'9' * 5000}"), "is not a number"),
         (("--shard", f"0/{'9' * 5000}"), "is not i/N"),
-        (("--scorers", "sequence"), "no network for 'sequence' (its networks read images"),
+        (("--scorers", "sequence"), "nasbench201 has no sequence: its networks read images"),
         (
             ("--scorers", "regression", "--regression.task", "nlp"),
             "task nlp has 2 taps, the networks of this space have 3",

@@ -8,7 +8,7 @@ import pytest
 
 from jaxnas import scorers, spaces
 from jaxnas.errors import UserError
-from jaxnas.scorers.counts import mean_ranks
+from jaxnas.ranks import mean_ranks
 from jaxnas.types import Finished, Status
 
 NAN = float("nan")
@@ -106,7 +106,7 @@ def test_counts_are_those_of_the_benchmark():
     space = spaces.get("nasbench201")
     archs = np.array([[3] * 6, [0] * 6, [1] * 6])
     assert space.params(archs).tolist() == [1531546, 73306, 73306]  # published: 1.531546 and .073306 M
-    counts = scorers.Count("params").finish(space.params(archs))
+    counts = scorers.Params().finish(space.params(archs))
     assert counts.value.dtype == np.float64
     assert counts.value.tolist() == [1531546, 73306, 73306]
     assert (counts.status == Status.ok).all() and counts.info == {}

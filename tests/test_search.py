@@ -54,7 +54,8 @@ class MadeUp:
 
     calls = 0
 
-    def __init__(self, space, scorer, source, *, repeats, seed, batch, devices=None):
+    def __init__(self, space, scorer, source, *, together=(), repeats, seed, batch, devices=None):
+        self.name = scorer.name
         self.draw = np.random.default_rng([seed, len(scorer.name)]).uniform(
             1, 9, (repeats, len(space.edges), len(space.ops))
         )
@@ -69,13 +70,13 @@ class MadeUp:
         lost = np.broadcast_to(SPACE.is_disconnected(archs), value.shape)
         return Finished(np.where(lost, np.nan, value), np.where(lost, Status.disconnected, Status.ok), {})
 
-    def launch(self, archs):
-        return lambda: self(archs)
+    def launch_each(self, archs):
+        return {self.name: lambda: self(archs)}
 
 
 def made_up(seed=0):
     """Return an `evaluate` for both scores."""
-    return evaluate_with(SPACE, {n: MadeUp(SPACE, s, None, repeats=2, seed=seed, batch=1) for n, s in SMALL.items()})
+    return evaluate_with(SPACE, {}, [MadeUp(SPACE, s, None, repeats=2, seed=seed, batch=1) for s in SMALL.values()])
 
 
 def random_method(budget=300, signs=SIGNS, batch=128):
@@ -138,7 +139,7 @@ def test_prune_by_one_score_alone(name):
     """Made-up scores add up over the edges, so the op with the best contribution stays."""
     scorer = MadeUp(SPACE, SMALL[name], None, repeats=1, seed=3, batch=1)
     method = Prune(SPACE)
-    found = method.result(run(method, evaluate_with(SPACE, {name: scorer}), Nothing()))
+    found = method.result(run(method, evaluate_with(SPACE, {}, [scorer]), Nothing()))
     each = SIGNS[name] * scorer.draw[0, :, 1:]
     assert found.arch.tolist() == (1 + each.argmax(-1)).tolist()
 
@@ -176,9 +177,7 @@ def test_random_passes_over_missing_scores():
     values = {"ntk": [np.nan, 5.0, 9.0], "regions": [9.0, 2.0, 1.0]}
     state = method.step(method.init(), scores_of(values))
     assert method.result(state).arch.tolist() == state.archs[1].tolist()
-    assert method.table(state) == [
-        {"round": "1", "samples": "3", "complete": "2", "best ntk": "5", "best regions": "2"}
-    ]
+    assert method.table(state) == [{"round": "1", "scored": "3", "best ntk": "5", "best regions": "2"}]
     nothing = method.step(method.init(), scores_of({"ntk": [np.nan] * 3, "regions": [1.0] * 3}))
     assert method.table(nothing)[0]["best ntk"] == "-"
     with pytest.raises(UserError, match="more --budget"):
@@ -436,7 +435,9 @@ def measured():
 
 def test_only_the_first_round_compiles(measured, compiled_programs):
     method, before, compiled = Prune(SPACE), compiled_programs(), []
-    state = run(method, evaluate_with(SPACE, measured), Nothing(), lambda _: compiled.append(compiled_programs()))
+    state = run(
+        method, evaluate_with(SPACE, {}, measured.values()), Nothing(), lambda _: compiled.append(compiled_programs())
+    )
     assert compiled[0] > before
     assert compiled == compiled[:1] * 4
     found = method.result(state)
@@ -450,7 +451,7 @@ def test_as_a_program(measured, tmp_path):
     done = subprocess.run([sys.executable, "-m", "jaxnas.search", *words], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     found, method = json.loads(done.stdout), Prune(SPACE)
-    state = run(method, evaluate_with(SPACE, {"regions": measured["regions"]}), Nothing())
+    state = run(method, evaluate_with(SPACE, {}, [measured["regions"]]), Nothing())
     assert found["arch"] == SPACE.decode(method.result(state).arch)
     assert found["rounds"] == method.report(state)
     assert found["scores"]["regions"] == method.result(state).scores["regions"].value.mean()

@@ -17,6 +17,7 @@ import jaxnas.search_signals.command as program
 from jaxnas import data, spaces
 from jaxnas.errors import UserError
 from jaxnas.evaluate.evaluator import Evaluator
+from jaxnas.network.recipe import Recipe
 from jaxnas.scorers import Regression
 from jaxnas.scorers.training.any_task import AnyTask
 from jaxnas.scorers.training.signal_genome import CHANNELS, LEVELS, NOISE_LEVELS, is_undefined, mutate, random_task
@@ -572,7 +573,7 @@ def test_other_settings_are_refused(fast, capsys, tmp_path, table):
 
 def test_measured(capsys, tmp_path, table, compiled_programs, monkeypatch):
     """The real thing, small: one compilation for all tasks, and best.json scores again what it scored."""
-    monkeypatch.setattr(AnyTask, "config", lambda self: {"channels": 4, "cells": 1})
+    monkeypatch.setattr(AnyTask, "recipe", Recipe("taps", channels=4, cells=1))
     counts, trial = [], Log.trial
 
     def counted(self, number, task, evaluate):
@@ -587,7 +588,7 @@ def test_measured(capsys, tmp_path, table, compiled_programs, monkeypatch):
     rows = pl.read_parquet(tmp_path / "run/*.parquet")
     own = np.random.SeedSequence(0, spawn_key=(2, found["number"])).generate_state(1)[0]
     best = Regression(task=str(tmp_path / "run/best.json"), images=2, steps=2)
-    monkeypatch.setattr(Regression, "config", lambda self: {"channels": 4, "cells": 1})
+    monkeypatch.setattr(Regression, "recipe", Recipe("taps", channels=4, cells=1))
     names = json.loads((tmp_path / "run/manifest.json").read_text())["architectures"]
     again = Evaluator(SPACE, best, data.load("synthetic"), seed=int(own))(np.stack([SPACE.encode(n) for n in names]))
     np.testing.assert_allclose(again.value[0], rows["regression"][found["number"]].to_numpy(), rtol=1e-3)

@@ -334,7 +334,7 @@ def test_the_data_set_is_part_of_the_name():
     assert spaces.get("nasbench201:cifar10") == SPACE
     assert spaces.get("nasbench201:cifar100").name == "nasbench201:cifar100"
     assert spaces.name_of("nasbench201:cifar10") == "nasbench201"
-    assert spaces.get("nasbench201:cifar100").network("ntk") == SPACE.network("ntk")  # scores do not follow it
+    assert spaces.get("nasbench201:cifar100").network("thin") == SPACE.network("thin")  # scores do not follow it
     assert "CIFAR-100 (32x32x3, 100 classes)" in spaces.get("nasbench201:cifar100").counted
     with pytest.raises(UserError, match=r"unknown data set of nasbench201 'cifar1'; did you mean 'cifar10'\?"):
         spaces.get("nasbench201:cifar1")

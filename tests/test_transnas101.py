@@ -203,8 +203,8 @@ class Cells:
     def __getattr__(self, name):
         return getattr(MICRO, name)
 
-    def network(self, purpose, group=None, **changes):
-        return replace(MICRO.network(purpose, group, channels=8, **changes), skeleton="41")
+    def network(self, form, group=None, **changes):
+        return replace(MICRO.network(form, group, channels=8, **changes), skeleton="41")
 
 
 def pixels(network, count):
@@ -236,8 +236,8 @@ def test_network_of_a_skeleton_has_the_benchmarks_params(string, arch):
 
 
 def test_skeletons_that_change_the_shape_alike_share_a_network():
-    assert len(set(MACRO.groups(MACRO.enumerate(), "ntk"))) == 297
-    assert MACRO.groups(np.array([[1, 2, 4, 1, 4, 1], [2, 4, 4, 1, -1, -1]]), "ntk") == ["244", "244"]
+    assert len(set(MACRO.groups(MACRO.enumerate(), "thin"))) == 297
+    assert MACRO.groups(np.array([[1, 2, 4, 1, 4, 1], [2, 4, 4, 1, -1, -1]]), "thin") == ["244", "244"]
     assert plain_modules(np.array([[1, 2, 4, 1, 4, 1], [2, 4, 4, 1, 1, -1]]), 3).tolist() == [
         [1, 0, 1, 1],
         [0, 0, 0, 2],
@@ -245,7 +245,7 @@ def test_skeletons_that_change_the_shape_alike_share_a_network():
 
 
 def test_skeletons_that_differ_in_halvings_have_the_same_regions():
-    assert set(MACRO.groups(MACRO.enumerate(), "regions")) == {"2", "22", "222"}
+    assert set(MACRO.groups(MACRO.enumerate(), "patches")) == {"2", "22", "222"}
     pairs = [["1412", "1412"], ["34123", "14321"], ["444311", "242111"]]
     archs = [np.stack([MACRO.encode(f"64-{skeleton}-basic") for skeleton in pair]) for pair in pairs]
     measure = Evaluator(MACRO, Regions(samples=200, batches=1), data.load("synthetic"), batch=2)
@@ -258,8 +258,8 @@ def test_skeletons_that_differ_in_halvings_have_the_same_regions():
 @pytest.mark.parametrize("skeleton", ["1412", "34123"])
 def test_a_skeleton_alone_is_the_network_of_regions_without_the_absent_modules(skeleton):
     arch = MACRO.encode(f"64-{skeleton}-basic")
-    (walk,) = MACRO.groups(arch[None], "regions")
-    alone, network = MACRO.build(arch, rngs=nnx.Rngs(0), purpose="regions"), MACRO.network("regions", walk)
+    (walk,) = MACRO.groups(arch[None], "patches")
+    alone, network = MACRO.build(arch, rngs=nnx.Rngs(0), form="patches"), MACRO.network("patches", walk)
     x, params = pixels(network, 2), network.init(jax.random.key(0))
     module = ArchitectureModule(alone.network, shared_by(params, alone.network), alone.arch)
     logits = nnx.jit(lambda module, x: module(x))(module, x)
@@ -269,10 +269,10 @@ def test_a_skeleton_alone_is_the_network_of_regions_without_the_absent_modules(s
 @pytest.mark.parametrize(
     ("network", "shapes"),
     [
-        (MICRO.network("regression"), [(16, 16, 32), (8, 8, 64), (4, 4, 128)]),
-        (MACRO.network("regression", "4"), [(32, 32, 16), (32, 32, 16), (16, 16, 32)]),
-        (MACRO.network("regression", "234"), [(32, 32, 32), (16, 16, 32), (8, 8, 64)]),
-        (MACRO.network("regions", "22"), [(3, 3, 1), (3, 3, 2), (3, 3, 4)]),
+        (MICRO.network("taps"), [(16, 16, 32), (8, 8, 64), (4, 4, 128)]),
+        (MACRO.network("taps", "4"), [(32, 32, 16), (32, 32, 16), (16, 16, 32)]),
+        (MACRO.network("taps", "234"), [(32, 32, 32), (16, 16, 32), (8, 8, 64)]),
+        (MACRO.network("patches", "22"), [(3, 3, 1), (3, 3, 2), (3, 3, 4)]),
     ],
 )
 def test_taps(network, shapes):
@@ -280,7 +280,7 @@ def test_taps(network, shapes):
 
 
 def test_network_of_cells_is_its_stand_alone_module():
-    network, arch = Cells().network("regression", image=(16, 16, 3)), MICRO.encode("64-41414-1_02_333")
+    network, arch = Cells().network("taps", image=(16, 16, 3)), MICRO.encode("64-41414-1_02_333")
     x, params = pixels(network, 2), network.init(jax.random.key(0))
     module = ArchitectureModule(network, params, arch)
     logits = nnx.jit(lambda module, x: module(x))(module, x)
@@ -295,8 +295,8 @@ def shared_by(params, network):
 
 def test_absent_modules_leave_outputs_and_ntk_alone():
     arch = MACRO.encode("64-1411-basic")
-    network = MACRO.network("ntk", "4", bn="frozen", image=(8, 8, 3))
-    exact = macro_network("ntk", "4", tuple(plain_modules(arch, 1)), bn="frozen", image=(8, 8, 3))
+    network = MACRO.network("thin", "4", bn="frozen", image=(8, 8, 3))
+    exact = macro_network("thin", "4", tuple(plain_modules(arch, 1)), bn="frozen", image=(8, 8, 3))
     x, params = pixels(network, 3), network.init(jax.random.key(0))
     own = shared_by(params, exact)
     module = ArchitectureModule(exact, own, arch)
@@ -328,9 +328,9 @@ def test_unknown_networks():
         MICRO.network("darts")
     with pytest.raises(UserError, match="'darts'; it has networks for benchmark, ntk, regions, regression"):
         MACRO.network("darts", "4")
-    for purpose, group in (("ntk", None), ("ntk", "214"), ("regions", "24")):
+    for form, group in (("thin", None), ("thin", "214"), ("patches", "24")):
         with pytest.raises(UserError, match="for each change of shape"):
-            MACRO.network(purpose, group)
+            MACRO.network(form, group)
 
 
 def test_an_op_on_zeros_is_more_than_no_op_once_it_has_learned_a_bias(one_tap):

@@ -10,7 +10,7 @@ from jaxnas import spaces
 
 @pytest.fixture
 def network():
-    return spaces.get("nasbench201").network("ntk")
+    return spaces.get("nasbench201").network("thin")
 
 
 def test_interchange_names_and_shapes_are_the_golden_ones(network, flat_weights, golden_inputs):
@@ -26,7 +26,7 @@ def test_weights_come_back(network, flat_weights, nested_weights):
 
 
 def test_regression_weights_drop_what_has_no_effect(flat_weights, nested_weights, golden_inputs):
-    like = spaces.get("nasbench201").network("regression", channels=4, cells=2).init(jax.random.key(0))
+    like = spaces.get("nasbench201").network("taps", channels=4, cells=2).init(jax.random.key(0))
     drawn = golden_inputs.golden_weights(golden_inputs.regression_shapes(4, 2, (8, 8, 8)), seed=0)
     params = nested_weights(drawn, like)
     flat = flat_weights(params)

@@ -168,7 +168,7 @@ def test_every_way_of_writing_is_the_same_architecture(name, way):
 
 
 def of_one_program(space, archs):
-    groups = space.groups(archs, "regions")
+    groups = space.groups(archs, "patches")
     most = max(groups, key=groups.count)
     return np.array([arch for arch, group in zip(archs, groups, strict=True) if group == most])
 

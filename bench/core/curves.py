@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 from unittest import mock
@@ -22,10 +22,11 @@ from bench.scorers.case import SEED, SPACE
 from jaxnas import data
 from jaxnas.errors import UserError
 from jaxnas.evaluate import devices
+from jaxnas.evaluate.compiled import CompiledScorer
 from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.network.network import Network
 from jaxnas.score import command as score
-from jaxnas.scorers import NTK, Measured, Regions
+from jaxnas.scorers import NTK, Regions, Scorer
 from jaxnas.tables.store import Store
 
 FEW = 64  # architectures that a timing has at least: one alone would be over too soon
@@ -33,7 +34,7 @@ TIMED = {  # public functions by what their time is for; see `attributed`
     "weights, inputs": ((Network, "init"), (NTK, "draw"), (Regions, "draw")),
     "eigenvalues": ((NTK, "finish"),),
     "Parquet": ((Store, "write"), (Store, "finish")),
-    "device": ((Evaluator, "launch"),),
+    "device": ((CompiledScorer, "launch"),),
 }
 
 
@@ -53,7 +54,7 @@ class CurveCase:
 
     name: str
     summary: str
-    scorers: Mapping[str, Measured]
+    scorers: Mapping[str, Scorer]
     whole: CommandCase
     sizes: tuple[int, ...] = (10, 30, 100, 300, 1000, 3000, 6461)
     batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -77,7 +78,7 @@ class CurveCase:
                 "settings": {
                     "space": SPACE.name,
                     "seed": SEED,
-                    "scorers": {label: asdict(scorer) for label, scorer in self.scorers.items()},
+                    "scorers": {label: scorer.options() for label, scorer in self.scorers.items()},
                 },
                 "by_archs": harness.in_new_process(by_archs, self),
                 "by_batch": harness.in_new_process(by_batch, self),
@@ -92,7 +93,7 @@ def by_archs(case: CurveCase) -> dict[str, list[dict[str, float]]]:
     """Return for each scorer and number of architectures what a user waits for, from empty caches, in seconds."""
     order, source = representatives(), data.load("synthetic")
 
-    def cold(scorer: Measured, archs: np.ndarray) -> dict[str, float]:
+    def cold(scorer: Scorer, archs: np.ndarray) -> dict[str, float]:
         _, seconds = harness.time_first_call(lambda: Evaluator(SPACE, scorer, source, seed=SEED), archs)
         return {"archs": len(archs), **seconds}
 
@@ -103,7 +104,7 @@ def by_batch(case: CurveCase) -> dict[str, list[dict[str, Any]]]:
     """Return for each scorer and batch size the seconds per architecture, compilation apart."""
     order, source = representatives(), data.load("synthetic")
 
-    def warm(scorer: Measured, batch: int) -> dict[str, Any]:
+    def warm(scorer: Scorer, batch: int) -> dict[str, Any]:
         together = batch * len(devices.shared(jax.local_devices()))
         archs = np.resize(order, (-(-FEW // together) * together, order.shape[1]))
         evaluator = Evaluator(SPACE, scorer, source, seed=SEED, batch=batch)

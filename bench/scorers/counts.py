@@ -51,7 +51,7 @@ def passes(scorer: Images) -> Passes:
 
 def flops(space: CellSpace, scorer: Images, archs: np.ndarray) -> float:
     """Return the floating-point operations per architecture of `archs` `[N, E]`, counted as `FLOPS` says."""
-    network, images = space.network(scorer.purpose, **scorer.config()), passes(scorer)
+    network, images = space.network(scorer.recipe.form, **scorer.recipe.changes()), passes(scorer)
     total = 2 * mean(network.flops_cost(), archs) * (images.forward + 2 * images.backward)
     if isinstance(scorer, NTK):
         total += 2 * scorer.images**2 * mean(network.params_cost(), archs)
@@ -60,7 +60,7 @@ def flops(space: CellSpace, scorer: Images, archs: np.ndarray) -> float:
 
 def moved(space: CellSpace, scorer: Images, archs: np.ndarray) -> float:
     """Return the least bytes per architecture of `archs` `[N, E]` to and from memory, counted as `BYTES` says."""
-    network, images = space.network(scorer.purpose, **scorer.config()), passes(scorer)
+    network, images = space.network(scorer.recipe.form, **scorer.recipe.changes()), passes(scorer)
     activations = mean(activation_cost(network), archs) * (images.forward + images.backward)
     return WORD * (activations + mean(kept_cost(network), archs) * images.kept)
 

@@ -9,7 +9,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from jaxnas.cli import frame
 from jaxnas.errors import UserError
 from jaxnas.evaluate import devices
 from jaxnas.evaluate.evaluator import Evaluator
-from jaxnas.scorers import DEFAULTS, Measured
+from jaxnas.scorers import DEFAULTS, Scorer
 from jaxnas.spaces import SPACES, Space
 
 DATA, KIND = "synthetic", "spaces"
@@ -40,7 +40,7 @@ class Spaces:
 
     spaces: tuple[str, ...] = tuple(SPACES)
     """Search spaces."""
-    scorers: tuple[str, ...] = tuple(name for name, scorer in DEFAULTS.items() if isinstance(scorer, Measured))
+    scorers: tuple[str, ...] = tuple(name for name, scorer in DEFAULTS.items() if isinstance(scorer, Scorer))
     """Scores; a space that has no network for one goes without."""
     archs: int = 1000
     """Random architectures of each space, of which the largest group is timed, or one for each device."""
@@ -57,7 +57,7 @@ def bench(config: Spaces) -> None:
     if min(config.archs, config.rounds) < 1 or config.seconds <= 0:
         raise UserError("--archs and --rounds must be at least 1, --seconds more than 0")
     chosen = {name: spaces.get(name) for name in config.spaces}
-    measured = [s for s in scorers.select(",".join(config.scorers)).values() if isinstance(s, Measured)]
+    measured = [s for s in scorers.select(",".join(config.scorers)).values() if isinstance(s, Scorer)]
     make_folder(config.out.parent)
     results = json.loads(config.out.read_text())["results"] if config.out.exists() else {}
     here = provenance()
@@ -89,10 +89,10 @@ def is_known(found: dict[str, Any] | None, settings: dict[str, Any], here: dict[
     )
 
 
-def settings(config: Spaces, scorer: Measured) -> dict[str, Any]:
+def settings(config: Spaces, scorer: Scorer) -> dict[str, Any]:
     """Return what the figures of a scorer on a space depend on beside the machine."""
     own = {name: getattr(config, name) for name in ("archs", "rounds", "seconds")}
-    return {**own, "seed": SEED, "data": DATA, "scorer": asdict(scorer)}
+    return {**own, "seed": SEED, "data": DATA, "scorer": scorer.options()}
 
 
 def command(config: Spaces, *names: str) -> str:
@@ -101,7 +101,7 @@ def command(config: Spaces, *names: str) -> str:
     return f"python -m bench.spaces{chosen} --archs {config.archs} --rounds {config.rounds} --seconds {config.seconds}"
 
 
-def measure(config: Spaces, name: str, scorer: Measured, archs: np.ndarray) -> dict[str, Any]:
+def measure(config: Spaces, name: str, scorer: Scorer, archs: np.ndarray) -> dict[str, Any]:
     """Return the figures of a scorer on the space called `name`, whose random sample is `archs` `[N, A]`.
 
     Raises:
@@ -119,7 +119,7 @@ def measure(config: Spaces, name: str, scorer: Measured, archs: np.ndarray) -> d
     }
 
 
-def to_time(space: Space, scorer: Measured, archs: np.ndarray) -> tuple[np.ndarray, int]:
+def to_time(space: Space, scorer: Scorer, archs: np.ndarray) -> tuple[np.ndarray, int]:
     """Return the largest group `[M, A]` of `archs` `[N, A]`, or all if it is one alone, and how many groups there are.
 
     Those whose FLOPs are nearest to the mean of `archs` come first, so that a few of them cost about as much as the
@@ -130,26 +130,26 @@ def to_time(space: Space, scorer: Measured, archs: np.ndarray) -> tuple[np.ndarr
     """
     flops = space.flops(archs)
     archs = archs[np.argsort(np.abs(flops - flops.mean()), kind="stable")]
-    groups = space.groups(archs, scorer.purpose)
+    groups = space.groups(archs, scorer.recipe.form)
     counts: Counter[Hashable] = Counter(groups)
     largest, size = counts.most_common(1)[0]
-    space.network(scorer.purpose, largest, **scorer.config())
+    space.network(scorer.recipe.form, largest, **scorer.recipe.changes())
     return archs[[size == 1 or group == largest for group in groups]], len(counts)
 
 
-def groups_in(space: Space, scorer: Measured) -> int | None:
+def groups_in(space: Space, scorer: Scorer) -> int | None:
     """Return how many groups the whole space has; None where it is too large to list."""
     try:
-        return len(set(space.groups(space.enumerate(), scorer.purpose)))
+        return len(set(space.groups(space.enumerate(), scorer.recipe.form)))
     except UserError:
         return None
 
 
-def figures(config: Spaces, name: str, scorer: Measured, archs: np.ndarray) -> dict[str, Any]:
+def figures(config: Spaces, name: str, scorer: Scorer, archs: np.ndarray) -> dict[str, Any]:
     """Return all that is measured in this process, on what `to_time` returned for the space called `name`."""
     about, space, source = provenance(), spaces.get(name), data.load(DATA)
     few = archs[: len(devices.shared(jax.local_devices()))]
-    groups = space.groups(archs, scorer.purpose)
+    groups = space.groups(archs, scorer.recipe.form)
     programs, one_group = len(set(groups[: len(few)])), len(set(groups)) == 1
     score, first = harness.time_first_call(lambda: Evaluator(space, scorer, source, seed=SEED), few)
     size, runs = steady(score, archs if one_group else few, len(few), config)

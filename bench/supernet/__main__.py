@@ -28,6 +28,7 @@ from jaxnas.learn.ridge import fit_predict
 from jaxnas.ranks import (
     KendallTau,
     best_rows,
+    mean_ranks,
     ordering,
     percentiles_of_top,
     sparse_kendall,
@@ -35,7 +36,6 @@ from jaxnas.ranks import (
     surpasses_random,
     top_precision,
 )
-from jaxnas.scorers.counts import mean_ranks
 from jaxnas.spaces.nasbench201.space import NASBENCH201 as SPACE
 from jaxnas.spaces.subset import Subspace
 from jaxnas.supernet.arms import Arm, Landmarks, Plain, Teacher

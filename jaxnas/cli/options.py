@@ -4,7 +4,7 @@ import importlib.metadata
 import platform
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields, make_dataclass
 from typing import Any
 
 import jax
@@ -15,15 +15,26 @@ from jaxnas.data.labelled import Labelled
 from jaxnas.errors import UserError, check_least
 from jaxnas.evaluate import devices
 from jaxnas.evaluate.evaluator import Evaluator
-from jaxnas.scorers import NTK, Measured, Regions, Regression, Scorer, Sequences
+from jaxnas.scorers.protocol import AnyScore, Pass, Scorer, pass_of
+from jaxnas.scorers.registry import DEFAULTS, listed
 from jaxnas.spaces import Space, name_of
 from jaxnas.user_file import fingerprint
 
 PACKAGES = ("jaxnas", "jax", "jaxlib", "flax", "optax", "numpy")  # whose versions a run records
 
 
+SCORERS = {name: scorer for name, scorer in DEFAULTS.items() if isinstance(scorer, Scorer) and fields(scorer)}  # type: ignore[arg-type]
+ScorerOptions = make_dataclass(
+    "ScorerOptions",
+    [(name, type(scorer), field(default_factory=type(scorer))) for name, scorer in SCORERS.items()],
+    frozen=True,
+    kw_only=True,
+)
+"""A group of options for each score that has any, called like it."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(ScorerOptions):  # type: ignore[misc,valid-type]
     """Which space is scored, by what and on which images."""
 
     space: str = "nasbench201"
@@ -31,7 +42,7 @@ class Options:
     set of its benchmark; scores do not depend on it. FILE.py:VARIABLE is a space of your own."""
     scorers: str = "ntk,regions"
     """Comma-separated scores: ntk, regions, te_nas, regression, sequence (recurrent networks), params, flops (the last
-    two are always reported)."""
+    two are always reported), or path/to/file.py:VARIABLE for a score of yours."""
     repeats: int = 1
     """Measurements of each score, each with new inputs and, unless --ntk.preset says otherwise, new weights."""
     seed: int = 0
@@ -50,27 +61,23 @@ class Options:
     by rounding, those of training by more; makers.jsonl in it tells which part was made by what."""
     batch_size: int | None = None
     """Architectures on a device at once; by default chosen from the scorers and the device's free memory."""
-    ntk: NTK = field(default_factory=NTK)
-    regions: Regions = field(default_factory=Regions)
-    regression: Regression = field(default_factory=Regression)
-    sequence: Sequences = field(default_factory=Sequences)
 
-    def select(self, space: Space) -> dict[str, Scorer]:
-        """Return the scorers with their options, or raise a `UserError` if these make no sense."""
+    def select(self, space: Space) -> dict[str, AnyScore]:
+        """Return the scores with their options, or raise a `UserError` if these make no sense."""
         check_least(self, {"repeats": 1})
         if not 0 <= self.seed < 2**32:
             raise UserError(f"--seed is {self.seed}; it must lie in 0 to {2**32 - 1}")
-        regression = self.regression.on(space.task)
-        chosen = scorers.select(self.scorers, (self.ntk, self.regions, regression, self.sequence))
-        for scorer in chosen.values():
-            if isinstance(scorer, Measured):
-                scorer.check()
+        chosen = scorers.select(self.scorers, [getattr(self, name) for name in SCORERS])
+        chosen = {name: score.on(space) if isinstance(score, Scorer) else score for name, score in chosen.items()}
+        for score in chosen.values():
+            if isinstance(score, Scorer):
+                score.check()
         return chosen
 
     def evaluators(
-        self, space: Space, chosen: Mapping[str, Scorer], source: Source, *, most: int | None = None
-    ) -> dict[str, Evaluator]:
-        """Return an evaluator for each measured scorer, on the devices that were asked for.
+        self, space: Space, chosen: Mapping[str, AnyScore], source: Source, *, most: int | None = None
+    ) -> list[Evaluator]:
+        """Return an evaluator for each pass that a measured score reads, on the devices that were asked for.
 
         Args:
           most: the largest number of architectures that they will get at a time, if that is known.
@@ -79,12 +86,13 @@ class Options:
         on = devices.available(self.devices)
         devices.cache_programs()
         batch = self.batch_size or (most and -(-most // len(on)))
-        evaluators = {
-            name: Evaluator(space, s, source, repeats=self.repeats, seed=self.seed, batch=batch, devices=on)
-            for name, s in chosen.items()
-            if isinstance(s, Measured)
-        }
-        for evaluator in evaluators.values():
+        readers: dict[Pass, list[Scorer]] = {}
+        for score in chosen.values():
+            if isinstance(score, Scorer):
+                readers.setdefault(pass_of(score), []).append(score)
+        how: dict[str, Any] = {"repeats": self.repeats, "seed": self.seed, "batch": batch, "devices": on}
+        evaluators = [Evaluator(space, one, source, together=more, **how) for one, *more in readers.values()]
+        for evaluator in evaluators:
             evaluator.check()
         return evaluators
 
@@ -92,18 +100,17 @@ class Options:
         """Return the images."""
         return data.load(self.data, data_dir=self.data_dir, download=self.download)
 
-    def settings(self, chosen: Mapping[str, Scorer], source: Source) -> dict[str, Any]:
+    def settings(self, chosen: Mapping[str, AnyScore], source: Source) -> dict[str, Any]:
         """Return what the scores of an architecture depend on."""
-        tasks = [scorer.task or "" for scorer in chosen.values() if isinstance(scorer, Regression | Sequences)]
+        tasks = [getattr(score, "task", None) or "" for score in chosen.values()]
+        own = [name for name in listed(self.scorers) if ".py:" in name]
         return {
             "space": name_of(self.space),
-            "scorers": {
-                name: asdict(scorer) if isinstance(scorer, Measured) else {} for name, scorer in chosen.items()
-            },
+            "scorers": {name: score.options() if isinstance(score, Scorer) else {} for name, score in chosen.items()},
             "repeats": self.repeats,
             "seed": self.seed,
             "data": {"name": source.name, "fingerprint": source.fingerprint},
-            **own_files(self.space, *tasks),
+            **own_files(self.space, *tasks, *own),
         }
 
 

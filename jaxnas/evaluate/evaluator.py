@@ -1,5 +1,6 @@
 """Scoring architectures of a space: which of them run, on which network, and what became of each."""
 
+import functools
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 
@@ -7,11 +8,14 @@ import jax
 import numpy as np
 
 from jaxnas.data import Source
-from jaxnas.evaluate.compiled import CompiledScorer, Mode, RunSettings
+from jaxnas.errors import UserError
+from jaxnas.evaluate.compiled import CompiledScorer, Mode, Raws, RunSettings
 from jaxnas.evaluate.devices import Devices, memory_maps, shared
 from jaxnas.evaluate.input_cache import InputCache
+from jaxnas.network.network import Network
 from jaxnas.pinned import under_pinned
-from jaxnas.scorers import Count, Measured, Regression
+from jaxnas.scorers import DEFAULTS
+from jaxnas.scorers.protocol import Count, Pass, Scorer, pass_of
 from jaxnas.spaces import Space
 from jaxnas.types import Finished, Status
 
@@ -20,11 +24,11 @@ MIN_KEPT_PROGRAMS = 5  # programs of an evaluator that are kept nevertheless: th
 
 
 class Evaluator:
-    """One scorer on one space, compiled once for each size of network that the space has.
+    """One scorer on one space, or several that read the same pass, compiled once for each size of the space's networks.
 
     Args:
       space: where the architectures come from.
-      scorer: a measured scorer with its options.
+      scorer: with its options; others of `together` are measured beside it, in the same program.
       source: images.
       repeats: how often to measure, each time with new inputs and, if the scorer says so, new weights.
       seed: of all random draws.
@@ -41,9 +45,10 @@ class Evaluator:
     def __init__(
         self,
         space: Space,
-        scorer: Measured,
+        scorer: Scorer,
         source: Source,
         *,
+        together: Sequence[Scorer] = (),
         repeats: int = 1,
         seed: int = 0,
         batch: int | None = None,
@@ -55,7 +60,8 @@ class Evaluator:
             on = (on[0],) * len(on)
         mode = mode or ("loop" if on[0].platform == "cpu" else "dispatch")
         self.space = space
-        self.scorer = scorer.on(space.task) if isinstance(scorer, Regression) else scorer
+        self.scorers = tuple(one.on(space) for one in (scorer, *together))
+        assert len({pass_of(one) for one in self.scorers}) == 1, "scorers of several passes"
         self.setup = RunSettings(source=source, repeats=repeats, seed=seed, batch=batch, devices=on, mode=mode)
         self._programs: dict[Hashable, CompiledScorer] = {}  # in the order of use
         self._draws = InputCache()
@@ -65,11 +71,16 @@ class Evaluator:
     @under_pinned
     def check(self) -> None:
         """Raise a `UserError` if the score does not go with the space, or takes more images than there are."""
-        self.scorer.check_data(self.setup.source)
+        form = self.reads.recipe.form
+        if form not in self.space.forms:
+            why = f": {self.space.refusals[form]}" if form in self.space.refusals else ""
+            fits = [n for n, s in DEFAULTS.items() if isinstance(s, Scorer) and s.recipe.form in self.space.forms]
+            names = ",".join(one.name for one in self.scorers)
+            hint = f"; say --scorers {','.join(fits)}" if fits else ""
+            raise UserError(f"{self.space.name} has no {names}{why}{hint}")
+        self.reads.check_data(self.setup.source)
         example = self.space.encode(self.space.example)[None]
-        network = self.space.network(self.scorer.purpose, self.groups(example)[0], **self.scorer.config())
-        if isinstance(self.scorer, Regression):
-            self.scorer.check_taps(network)
+        self.reads.check_network(self._network(self.groups(example)[0]))
 
     def __call__(self, archs: np.ndarray) -> Finished:
         """Return values and statuses `[R, N]` of architectures `[N, A]` or op masks `[N, E, O]`, info `[R, N, ...]`.
@@ -78,9 +89,13 @@ class Evaluator:
         """
         return self.launch(archs)()
 
-    @under_pinned
     def launch(self, archs: np.ndarray) -> Callable[[], Finished]:
         """Start scoring and return the function that waits for the scores: the host is free in between."""
+        return self.launch_each(archs)[self.scorer.name]
+
+    @under_pinned
+    def launch_each(self, archs: np.ndarray) -> dict[str, Callable[[], Finished]]:
+        """Start scoring and return for each scorer, by name, the function that waits for its scores."""
         archs = np.asarray(archs, np.int32)
         found = np.flatnonzero(~self.space.is_disconnected(archs))
         archs = self._run_as(archs)
@@ -90,14 +105,18 @@ class Evaluator:
             self._on[group] = self._devices(group, archs[rows], alone=len(groups) == 1)
             started.append((rows, self.program(group).launch(archs[rows])))
 
-        def wait() -> Finished:
+        fetched: list[tuple[np.ndarray, list[Raws]]] = []
+
+        def wait(position: int, scorer: Scorer) -> Finished:
+            if not fetched:
+                fetched.extend((rows, fetch()) for rows, fetch in started)
             shape = self.setup.repeats, len(archs)
             value = np.full(shape, np.nan)
             status = np.full(shape, int(Status.disconnected))
             info: dict[str, np.ndarray] = {}
-            for rows, fetch in started:
-                for repeat, raw in enumerate(fetch()):
-                    scores = self.scorer.finish(raw)
+            for rows, raws in fetched:
+                for repeat, raw in enumerate(raws):
+                    scores = scorer.finish(raw[position])
                     value[repeat, rows], status[repeat, rows] = scores.value, scores.status
                     for name, array in scores.info.items():
                         if name not in info:
@@ -105,11 +124,11 @@ class Evaluator:
                         info[name][repeat, rows] = array
             return Finished(value, status, info)
 
-        return wait
+        return {one.name: functools.partial(wait, i, one) for i, one in enumerate(self.scorers)}
 
-    def redraw(self, scorer: Measured, seed: int) -> None:
+    def redraw(self, scorer: Scorer, seed: int) -> None:
         """Draw anew from another seed, for a scorer that differs in what it draws alone; nothing is compiled again."""
-        self.scorer, self.setup = scorer, replace(self.setup, seed=seed)
+        self.scorers, self.setup = (scorer,), replace(self.setup, seed=seed)
         for program in self._programs.values():
             program.redraw(scorer, seed)
 
@@ -132,8 +151,20 @@ class Evaluator:
         return program
 
     def _new(self, group: Hashable, devices: Devices) -> CompiledScorer:
-        network = self.space.network(self.scorer.purpose, group, **self.scorer.config())
-        return CompiledScorer(network, self.scorer, replace(self.setup, devices=devices), self._draws)
+        return CompiledScorer(self._network(group), self.scorers, replace(self.setup, devices=devices), self._draws)
+
+    @property
+    def scorer(self) -> Scorer:
+        """The first of the scorers."""
+        return self.scorers[0]
+
+    @property
+    def reads(self) -> Pass:
+        """The pass that the scorers read."""
+        return pass_of(self.scorers[0])
+
+    def _network(self, group: Hashable) -> Network:
+        return self.space.network(self.reads.recipe.form, group, **self.reads.recipe.changes())
 
     def _devices(self, group: Hashable, archs: np.ndarray, *, alone: bool) -> Devices:
         """Return the devices for `archs` `[N, A]` of a group: where it ran before, unless twice as many would help.
@@ -162,22 +193,22 @@ class Evaluator:
 
     def groups(self, archs: np.ndarray) -> list[Hashable]:
         """Return the group of each of `archs` `[N, A]`; those of one group run in one program."""
-        return self.space.groups(self._run_as(archs), self.scorer.purpose)
+        return self.space.groups(self._run_as(archs), self.reads.recipe.form)
 
     def _run_as(self, archs: np.ndarray) -> np.ndarray:
-        return archs if self.scorer.counts_dead_ends else self.space.without_dead_ends(archs)
+        return archs if self.reads.counts_dead_ends else self.space.without_dead_ends(archs)
 
     def _by_group(self, archs: np.ndarray, rows: np.ndarray) -> list[tuple[Hashable, np.ndarray]]:
         """Return the `rows` of `archs` group by group, in the order in which the groups occur."""
         groups: dict[Hashable, list[int]] = {}
-        for row, group in zip(rows, self.space.groups(archs[rows], self.scorer.purpose), strict=True):
+        for row, group in zip(rows, self.space.groups(archs[rows], self.reads.recipe.form), strict=True):
             groups.setdefault(group, []).append(row)
         return [(group, np.array(own)) for group, own in groups.items()]
 
 
 def count(space: Space, scorer: Count, archs: np.ndarray) -> Finished:
     """Return a property of the architectures as scores `[1, N]`."""
-    scores = scorer.finish({"params": space.params, "flops": space.flops}[scorer.name](archs))
+    scores = scorer.finish(scorer.of(space, archs))
     return Finished(scores.value[None], scores.status[None], {})
 
 

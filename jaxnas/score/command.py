@@ -48,7 +48,7 @@ def score(config: Score) -> None:
     source = config.source()
     evaluators = config.evaluators(space, chosen, source)
     listed = table.read_archs(space, config.archs, config.seed, config.key, dedup=not config.no_dedup)
-    work = table.Work.plan(space, listed.archs, evaluators.values(), dedup=not config.no_dedup)
+    work = table.Work.plan(space, listed.archs, evaluators, dedup=not config.no_dedup)
     manifest = {
         "settings": config.settings(chosen, source) | work.settings(),
         "part_size": work.part_size,
@@ -109,7 +109,7 @@ def _shard(text: str) -> tuple[int, int]:
     return int(first), int(second)
 
 
-def _report(store: Store, chosen: dict[str, scorers.Scorer], complete: bool, seconds: float) -> None:
+def _report(store: Store, chosen: dict[str, scorers.AnyScore], complete: bool, seconds: float) -> None:
     if not complete:
         print("other shards are still missing; scores that rank the whole set come when all are there")
     if not store.parts():

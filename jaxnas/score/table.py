@@ -13,7 +13,7 @@ import polars as pl
 from jaxnas.cli import process
 from jaxnas.errors import UserError
 from jaxnas.evaluate.evaluator import Evaluator, count, summarise
-from jaxnas.scorers import Count, Scorer, TeNas
+from jaxnas.scorers.protocol import AnyScore, Combined, Count
 from jaxnas.spaces import Space
 from jaxnas.tables.archs import is_table, read_architectures
 from jaxnas.tables.joins import different, distinct
@@ -130,10 +130,10 @@ def columns(name: str, scores: Finished) -> dict[str, pl.Series]:
     return out
 
 
-def derive(frame: pl.DataFrame, scorers: dict[str, Scorer]) -> pl.DataFrame:
+def derive(frame: pl.DataFrame, scorers: dict[str, AnyScore]) -> pl.DataFrame:
     """Add the scores that compare the whole set."""
     for name, scorer in scorers.items():
-        if isinstance(scorer, TeNas):
+        if isinstance(scorer, Combined):
             frame = frame.with_columns(**columns(name, _one_repeat(scorer.combine(_finished(frame, scorer.needs)))))
     return frame
 
@@ -141,10 +141,10 @@ def derive(frame: pl.DataFrame, scorers: dict[str, Scorer]) -> pl.DataFrame:
 def score_parts(
     store: Store,
     work: Work,
-    evaluators: dict[str, Evaluator],
+    evaluators: list[Evaluator],
     parts: list[int],
     space: Space,
-    scorers: dict[str, Scorer],
+    scorers: dict[str, AnyScore],
 ) -> Iterator[int]:
     """Score and write the given parts in order; yield the number of architectures that each adds.
 
@@ -165,16 +165,16 @@ def _start_part(
     part: int,
     size: int,
     work: Work,
-    evaluators: dict[str, Evaluator],
+    evaluators: list[Evaluator],
     space: Space,
-    scorers: dict[str, Scorer],
+    scorers: dict[str, AnyScore],
 ) -> tuple[int, Callable[[], pl.DataFrame]]:
     """Start scoring a part; return its number of rows and the function that waits for them."""
     chosen = slice(part * size, (part + 1) * size)
     run = work.representatives[chosen]
     rows = np.flatnonzero((work.owner >= chosen.start) & (work.owner < chosen.stop))
     source = work.owner[rows] - chosen.start
-    waiting = {name: evaluator.launch(run) for name, evaluator in evaluators.items()}
+    waiting = {name: fetch for evaluator in evaluators for name, fetch in evaluator.launch_each(run).items()}
 
     def finish() -> pl.DataFrame:
         archs = work.archs[rows]
@@ -197,7 +197,7 @@ def _start_part(
     return len(rows), finish
 
 
-def describe(scorers: dict[str, Scorer]) -> dict[str, dict[str, Any]]:
+def describe(scorers: dict[str, AnyScore]) -> dict[str, dict[str, Any]]:
     """Return what a reader of the table must know of each score."""
     return {n: {"sign": s.sign, "paper": s.paper, "cost": s.cost} for n, s in scorers.items()}
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxnas.errors import UserError
-from jaxnas.scorers.counts import mean_ranks
+from jaxnas.ranks import mean_ranks
 from jaxnas.types import Finished
 
 Scores = Mapping[str, Finished]

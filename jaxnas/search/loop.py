@@ -1,7 +1,6 @@
 """The loop around a search method: evaluate or replay each round, and log the rounds on the disk."""
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import Any
@@ -66,18 +65,15 @@ class Log:
         self._store.write(number, self._rounds[number])
 
 
-def evaluate_with(space: Space, scorers: Mapping[str, Evaluator | Count]) -> Evaluate:
+def evaluate_with(space: Space, counts: Mapping[str, Count], evaluators: Iterable[Evaluator]) -> Evaluate:
     """Return the function from op indices `[N, E]` or op masks `[N, E, O]` to their scores `[R, N]`."""
-
-    def start(scorer: Evaluator | Count, archs: np.ndarray) -> Callable[[], Finished]:
-        if isinstance(scorer, Count):
-            return functools.partial(count, space, scorer, archs)
-        return scorer.launch(archs)
 
     def evaluate(archs: np.ndarray) -> Scores:
         with ThreadPoolExecutor() as pool:  # so that programs are compiled side by side
-            waiting = dict(zip(scorers, pool.map(lambda s: start(s, archs), scorers.values()), strict=True))
-        return {name: wait() for name, wait in waiting.items()}
+            started = list(pool.map(lambda evaluator: evaluator.launch_each(archs), evaluators))
+        waiting = {name: wait for each in started for name, wait in each.items()}
+        counted = {name: count(space, score, archs) for name, score in counts.items()}
+        return counted | {name: wait() for name, wait in waiting.items()}
 
     return evaluate
 

@@ -11,14 +11,14 @@ does not know what evaluates: training-free scores, a table of measurements, or 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
 
 from jaxnas.errors import UserError
-from jaxnas.scorers.counts import mean_ranks
-from jaxnas.search.goal import Found, Goal, Scores
+from jaxnas.ranks import mean_ranks
+from jaxnas.search.goal import Found, Goal, Scores, join
 from jaxnas.spaces import Space
 
 Evaluate = Callable[[np.ndarray], Scores]
@@ -132,6 +132,55 @@ class Budgeted:
 
     def report(self, state: Any) -> list[dict[str, Any]]:
         raise NotImplementedError
+
+
+class Rounds(NamedTuple):
+    """Everything asked so far `[M, A]`, how many have their scores, and the scores of the rounds so far."""
+
+    archs: np.ndarray
+    scored: int
+    scores: Scores
+
+
+@dataclass(frozen=True)
+class InRounds(Budgeted):
+    """A method that proposes `batch` architectures at a time until the budget is spent: all it needs is `propose`."""
+
+    @property
+    def batch(self) -> int:
+        raise NotImplementedError
+
+    def propose(self, archs: np.ndarray, scores: Scores, count: int) -> np.ndarray:
+        """Return the next `count` architectures, given those scored so far `[M, A]` (at first none) and their scores.
+
+        Draws must follow from the task's seed and the arguments alone: a search that was stopped replays its rounds.
+        """
+        raise NotImplementedError
+
+    @property
+    def rounds(self) -> int:
+        return -(-self.task.budget // self.batch)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"budget": self.task.budget}
+
+    def init(self) -> Rounds:
+        none = np.empty((0, *self.task.space.encode(self.task.space.example).shape), np.int32)
+        return Rounds(np.asarray(self.propose(none, {}, min(self.batch, self.task.budget)), np.int32), 0, {})
+
+    def step(self, state: Rounds, scores: Scores) -> Rounds:
+        scores = join([state.scores, scores]) if state.scored else scores
+        count = min(self.batch, self.task.budget - len(state.archs))
+        more = self.propose(state.archs, scores, count) if count else state.archs[:0]
+        return Rounds(np.concatenate([state.archs, more]), len(state.archs), scores)
+
+    def report(self, state: Rounds) -> list[dict[str, Any]]:
+        """Return of each round the best value so far of each objective, among those that have all of them."""
+        goal, ends = self.task.goal, [*range(self.batch, state.scored, self.batch), state.scored]
+        values = goal.values(state.scores)
+        values[:, ~np.isfinite(values).all(0)] = np.nan
+        return [{"scored": end, **goal.best_values(values[:, :end])} for end in ends]
 
 
 def keys(space: Space, archs: np.ndarray) -> list[bytes]:

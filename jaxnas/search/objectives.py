@@ -9,8 +9,8 @@ from typing import Any
 from jaxnas.cli.options import Options, own_files
 from jaxnas.data import Source
 from jaxnas.errors import UserError, check_least, unknown
-from jaxnas.evaluate.compiled import loop_batch
-from jaxnas.scorers import COUNTS, Count, Measured
+from jaxnas.scorers.protocol import Count, Scorer, pass_of
+from jaxnas.scorers.registry import COUNTS
 from jaxnas.search.goal import Goal
 from jaxnas.search.loop import evaluate_with
 from jaxnas.search.method import Evaluate, Prior
@@ -82,13 +82,13 @@ def objectives(options: ObjectiveOptions, space: Space, source: Source) -> Objec
     return _by_scores(options, space, source) if options.oracle is None else _by_oracle(options, space, source)
 
 
-def deciding(options: Options, space: Space) -> dict[str, Measured | Count]:
+def deciding(options: Options, space: Space) -> dict[str, Scorer | Count]:
     """Return the scorers that were asked for, te_nas being the two it is made of."""
     named = [name.strip() for name in options.scorers.split(",")]
     return {
         name: scorer
         for name, scorer in options.select(space).items()
-        if isinstance(scorer, Measured) or (isinstance(scorer, Count) and name in named)
+        if isinstance(scorer, Scorer) or (isinstance(scorer, Count) and name in named)
     }
 
 
@@ -140,14 +140,19 @@ def _by_oracle(options: ObjectiveOptions, space: Space, source: Source) -> Objec
 
 
 def _scorers(
-    options: Options, space: Space, chosen: Mapping[str, Measured | Count], source: Source, most: int | None
+    options: Options, space: Space, chosen: Mapping[str, Scorer | Count], source: Source, most: int | None
 ) -> Evaluate:
     counts = {name: scorer for name, scorer in chosen.items() if isinstance(scorer, Count)}
-    return evaluate_with(space, {**counts, **options.evaluators(space, chosen, source, most=most)})
+    return evaluate_with(space, counts, options.evaluators(space, chosen, source, most=most))
 
 
-def _batch(chosen: Mapping[str, Measured | Count]) -> int:
-    return min([MAX_ARCHS_AT_ONCE, *(loop_batch(scorer) for scorer in chosen.values() if isinstance(scorer, Measured))])
+def _batch(chosen: Mapping[str, Scorer | Count]) -> int:
+    return min(
+        [
+            MAX_ARCHS_AT_ONCE,
+            *(pass_of(scorer).archs_per_call for scorer in chosen.values() if isinstance(scorer, Scorer)),
+        ]
+    )
 
 
 def _names(listed: str | None) -> list[str]:

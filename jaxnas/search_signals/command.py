@@ -25,9 +25,9 @@ from jaxnas.errors import UserError, check_least
 from jaxnas.evaluate import devices
 from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.scorers.training.any_task import AnyTask
-from jaxnas.scorers.training.regression import TASK, Version
+from jaxnas.scorers.training.regression import Version
 from jaxnas.scorers.training.signal_genome import CHANNELS
-from jaxnas.scorers.training.targets import load_task, to_record
+from jaxnas.scorers.training.targets import TASK, load_task, to_record
 from jaxnas.search_signals.evolution import LABELS, Log, Trial, evaluate_with, fitness, propose, stream
 from jaxnas.spaces import Space
 from jaxnas.tables.measured import Target, of_rows, read_measured
@@ -128,10 +128,8 @@ def search_signals(config: SearchSignals) -> None:
     devices.start()
     scorer = _scorer(config)
     space = spaces.get(config.space)
-    if scorer.name in space.refusals:
-        raise UserError(
-            f"the signals are for images, and {space.name} has no regression: {space.refusals[scorer.name]}"
-        )
+    if (form := scorer.recipe.form) not in space.forms:
+        raise UserError(f"the signals are for images, and {space.name} has no regression: {space.refusals[form]}")
     labels = read_labels(config, space)
     source = data.load(config.data, data_dir=config.data_dir, download=config.download)
     on = devices.available(config.devices)

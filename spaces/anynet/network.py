@@ -3,7 +3,7 @@
 Widths, depths and groups change every shape, so an architecture is a group of its own and every one is compiled, which
 no batch shortens.
 
-`benchmark` is NDS's network for the space's data set. `regression` is GenNAS's (Li et al., NeurIPS 2021), whichever
+`benchmark` is NDS's network for the space's data set. `taps` is GenNAS's (Li et al., NeurIPS 2021), whichever
 that is: the one for CIFAR-10 with a stem of 12 channels and He's initialisation by fan-out; the taps are the outputs of
 the last three stages before their last ReLU.
 """
@@ -150,7 +150,7 @@ def benchmark(frame: Frame, block: Block, stride: int, width: int, stages: tuple
     return AnyNetwork(_config(frame), block, frame.stems[stride], width, stages)
 
 
-def regression(block: Block, stages: tuple[StageSize, ...]) -> AnyNetwork:
+def with_taps(block: Block, stages: tuple[StageSize, ...]) -> AnyNetwork:
     """Return GenNAS's network."""
     return AnyNetwork(_config(FRAMES["cifar10"]), block, CIFAR_STEM, GENNAS_STEM_WIDTH, stages)
 

@@ -8,7 +8,7 @@ ImageNet networks, `resnet:cifar10` that of its CIFAR-10 networks, which have an
 
 import json
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -18,7 +18,7 @@ from flax import nnx
 
 from jaxnas.errors import UserError
 from jaxnas.spaces.anynet.blocks import BLOCKS, FRAMES, Block, Stage, count
-from jaxnas.spaces.anynet.network import TAPS, AnyNetwork, StageSize, benchmark, regression
+from jaxnas.spaces.anynet.network import TAPS, AnyNetwork, StageSize, benchmark, with_taps
 from jaxnas.spaces.base import Space
 from jaxnas.spaces.blocks.architecture import ArchitectureModule
 from jaxnas.spaces.datasets import NDS
@@ -71,11 +71,10 @@ class AnyNet(Space):
         "its entries)"
     )
     string_columns = (*STRINGS, "net")
-    task = "resnet"
     refusals: ClassVar[Mapping[str, str]] = {
         **Space.refusals,
         **dict.fromkeys(
-            ("ntk", "regions"), "TE-NAS measures a cell of few channels, which its architectures do not have"
+            ("thin", "patches"), "TE-NAS measures a cell of few channels, which its architectures do not have"
         ),
     }
 
@@ -151,32 +150,36 @@ class AnyNet(Space):
             if not self._indivisible(child) and (not limited or self._is_small(child[None])[0]):
                 return child
 
-    def groups(self, archs: np.ndarray, purpose: str) -> list[Hashable]:
+    def groups(self, archs: np.ndarray, form: str) -> list[Hashable]:
         """Return each of `archs` `[N, A]` itself: no two have a network of the same shapes."""
-        if purpose == "regression":
+        if form == "taps":
             stages = (self.split(archs)[1][..., 0] > 0).sum(-1)
             if (short := stages < TAPS).any():
                 arch = self.decode(archs[short.argmax()])
-                raise UserError(f"regression needs {TAPS} stages, {arch} has {stages[short][0]}; leave it out")
+                raise UserError(f"a network with taps needs {TAPS} stages, {arch} has {stages[short][0]}; leave it out")
         return [tuple(map(int, arch)) for arch in archs]
 
-    def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> AnyNetwork:
-        """Return the network of the architecture `group` for `purpose`, with `changes` to its `Config`."""
+    @property
+    def forms(self) -> Collection[str]:
+        return ("benchmark", "taps")
+
+    def network(self, form: str = "benchmark", group: Hashable = None, **changes) -> AnyNetwork:
+        """Return the network of the architecture `group` for `form`, with `changes` to its `Config`."""
         if not isinstance(group, tuple):
             raise UserError(f"{self.name}: every architecture has a network of its own; give one of `groups` as group")
-        self.check_purpose(purpose, ("benchmark", "regression"))
+        self.check_form(form)
         stem, stages = self.split(np.array([group]))
         rows = zip(*self._stage(stages[0]), self.strides[1:], strict=True)
         sizes = tuple(StageSize(*map(int, row)) for row in rows if row[0] > 0)
-        network = regression(self.block, sizes)
-        if purpose == "benchmark":
+        network = with_taps(self.block, sizes)
+        if form == "benchmark":
             network = benchmark(FRAMES[self.dataset], self.block, self.strides[0], int(stem[0]), sizes)
         return replace(network, config=replace(network.config, **changes))
 
-    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> ArchitectureModule:
+    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, form: str = "benchmark") -> ArchitectureModule:
         """Return one architecture as an ordinary Flax NNX module, to train, export or inspect."""
         arch = self.array(arch)
-        network = self.network(purpose, *self.groups(arch[None], purpose))
+        network = self.network(form, *self.groups(arch[None], form))
         return ArchitectureModule(network, network.init(rngs.params()), arch)
 
     def params(self, archs: np.ndarray) -> np.ndarray:

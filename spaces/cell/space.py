@@ -5,7 +5,7 @@ op names, the ops' modules, sizes) plus its own string form.
 """
 
 import functools
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, replace
 
 import jax
@@ -36,7 +36,7 @@ class CellSpace(RowSpace):
       cell: edges `(target, source)`, op names and modules.
       zero: index of the op that outputs zeros, -1 if there is none.
       parametric: indices of the ops with weights: what the effective depth counts.
-      networks: a `Config` for each purpose (`benchmark`, `ntk`, `regions`, `regression`).
+      configs: the sizes and modes of the network of each form.
       encode_string: string to op names, one per edge; raises `UserError`.
       decode_string: op names to string.
       identity: index of the op that copies its input, -1 if there is none.
@@ -51,7 +51,7 @@ class CellSpace(RowSpace):
     zero: int
     identity: int
     parametric: tuple[int, ...]
-    networks: Mapping[str, Config]
+    configs: Mapping[str, Config]
     encode_string: Callable[[str], list[str]]
     decode_string: Callable[[list[str]], str]
     silent: bool = False
@@ -179,18 +179,22 @@ class CellSpace(RowSpace):
             nodes.append("+".join(sorted(terms)))
         return nodes[-1]
 
-    def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> CellNetwork:
-        """Return the space's network for `purpose`, with `changes` to its `Config` such as `bn` or `init`."""
-        self.check_purpose(purpose, self.networks)
-        return CellNetwork(self.cell, replace(self.networks[purpose], **changes))
+    @property
+    def forms(self) -> Collection[str]:
+        return self.configs
 
-    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> StandAlone:
+    def network(self, form: str = "benchmark", group: Hashable = None, **changes) -> CellNetwork:
+        """Return the space's network for `form`, with `changes` to its `Config` such as `bn` or `init`."""
+        self.check_form(form)
+        return CellNetwork(self.cell, replace(self.configs[form], **changes))
+
+    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, form: str = "benchmark") -> StandAlone:
         """Return one architecture as an ordinary Flax NNX module, to train, export or inspect.
 
         Its weights are those that the space's shared network draws from `rngs`.
         """
         arch = self.array(arch)
-        network = self.network(purpose)
+        network = self.network(form)
         return stand_alone(network, network.init(rngs.params()), arch)
 
     def params(self, archs: np.ndarray) -> np.ndarray:

@@ -4,15 +4,15 @@ An architecture is `[26]`: 21 edges, 0 or 1, in the order of `EDGES` (edge x -> 
 operations of vertices 1 to 5. Vertex 0 is the input, 6 the output. It is pruned: every vertex lies on a path from input
 to output. Where there are fewer vertices, the last ones before the output are absent: operation -1 and no edges.
 
-The network for `regression` is GenNAS's, but of the normalisations only the stem's uses running moments in evaluation,
-the others the batch's. TE-NAS was not published on this space; `ntk` and `regions` follow its recipe elsewhere: one
-cell per stack, here of four channels, the fewest of which every vertex gets one; for `regions` a single cell without
+The network for `taps` is GenNAS's, but of the normalisations only the stem's uses running moments in evaluation,
+the others the batch's. TE-NAS was not published on this space; `thin` and `patches` follow its recipe elsewhere: one
+cell per stack, here of four channels, the fewest of which every vertex gets one; for `patches` a single cell without
 stem on 3x3 inputs.
 """
 
 import functools
 import json
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -44,9 +44,9 @@ MAX_FEEDERS = MAX_EDGES // 2  # vertices that feed the output: each of them need
 CHANNELS, STACKS, CELLS, IMAGE, CLASSES = 128, 3, 3, 32, 10
 NETWORKS: Mapping[str, Config] = {
     "benchmark": Config(channels=CHANNELS, cells=CELLS),
-    "ntk": Config(channels=MAX_FEEDERS, cells=1),
-    "regions": Config(channels=MAX_FEEDERS, cells=1, stages=1, stem=False, image=(3, 3, 1)),
-    "regression": Config(channels=16, cells=CELLS, init="pytorch"),
+    "thin": Config(channels=MAX_FEEDERS, cells=1),
+    "patches": Config(channels=MAX_FEEDERS, cells=1, stages=1, stem=False, image=(3, 3, 1)),
+    "taps": Config(channels=16, cells=CELLS, init="pytorch"),
 }
 
 
@@ -170,30 +170,34 @@ class NASBench101(Space):
     def is_disconnected(self, archs: np.ndarray) -> np.ndarray:
         return dag.prune(_pack(archs)) == 0
 
-    def groups(self, archs: np.ndarray, purpose: str) -> list[Hashable]:
+    def groups(self, archs: np.ndarray, form: str) -> list[Hashable]:
         """Return for each of `archs` `[N, 26]` the number of vertices that feed the output, without the input."""
         return feeds_output(np.asarray(archs)).sum(-1).tolist()
 
-    def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> NASBench101Network:
-        """Return the network for `purpose` of architectures in which `group`, 0 to 4, vertices feed the output.
+    @property
+    def forms(self) -> Collection[str]:
+        return NETWORKS
+
+    def network(self, form: str = "benchmark", group: Hashable = None, **changes) -> NASBench101Network:
+        """Return the network for `form` of architectures in which `group`, 0 to 4, vertices feed the output.
 
         `changes` are to its `Config`, such as `bn`, `init` or `channels`.
         """
-        self.check_purpose(purpose, NETWORKS)
+        self.check_form(form)
         if not isinstance(group, int) or group not in range(MAX_FEEDERS + 1):
             raise UserError(
                 f"{self.name} has a network for each number of vertices that feed the output; group is {group!r}, "
                 f"give 0 to {MAX_FEEDERS}"
             )
-        return NASBench101Network(group, replace(NETWORKS[purpose], **changes))
+        return NASBench101Network(group, replace(NETWORKS[form], **changes))
 
-    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> StandAlone:
+    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, form: str = "benchmark") -> StandAlone:
         """Return one architecture as an ordinary Flax NNX module, to train, export or inspect.
 
         Its weights are those that the shared network of its group draws from `rngs`.
         """
         arch = self.array(arch)
-        network = self.network(purpose, self.groups(arch[None], purpose)[0])
+        network = self.network(form, self.groups(arch[None], form)[0])
         return stand_alone(network, network.init(rngs.params()), arch)
 
     def params(self, archs: np.ndarray) -> np.ndarray:

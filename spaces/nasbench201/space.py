@@ -50,11 +50,11 @@ class NASBench201(CellSpace):
     dataset: str = "cifar10"
     datasets = NATS_BENCH
 
-    def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> CellNetwork:
-        if purpose == "benchmark":
+    def network(self, form: str = "benchmark", group: Hashable = None, **changes) -> CellNetwork:
+        if form == "benchmark":
             data = self.datasets[self.dataset]
             changes = {"image": data.image, "classes": data.classes} | changes
-        return super().network(purpose, group, **changes)
+        return super().network(form, group, **changes)
 
     def flops(self, archs: np.ndarray) -> np.ndarray:
         """Return `[N]` the benchmark's number for one image: multiply-adds, and one for each of the logits' biases."""
@@ -67,11 +67,11 @@ NASBENCH201 = NASBench201(
     zero=0,
     identity=1,
     parametric=(2, 3),
-    networks={
+    configs={
         "benchmark": Config(channels=16, cells=5),
-        "ntk": Config(channels=3, cells=1),
-        "regions": Config(channels=1, cells=1, stages=1, stem=False, image=(3, 3, 1)),
-        "regression": Config(channels=16, cells=5, affine_cells=False, init="pytorch"),
+        "thin": Config(channels=3, cells=1),
+        "patches": Config(channels=1, cells=1, stages=1, stem=False, image=(3, 3, 1)),
+        "taps": Config(channels=16, cells=5, affine_cells=False, init="pytorch"),
     },
     encode_string=op_names,
     decode_string=decode_string,

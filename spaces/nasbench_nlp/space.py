@@ -6,7 +6,7 @@ An architecture is `[125]`: 25 rows `(slot, op, input, input, input)` in an orde
 
 import itertools
 import json
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from typing import Any
 
 import jax
@@ -57,7 +57,7 @@ class NASBenchNLP(Space):
         "with the output layer, jaxnas's own count, as the benchmark publishes none (#params equal to its table)"
     )
     string_columns = (*STRINGS, "recipe")
-    refusals = dict.fromkeys(("ntk", "regions", "regression"), "its cells read sequences, not images")
+    refusals = dict.fromkeys(("thin", "patches", "taps"), "its cells read sequences, not images")
 
     @property
     def size(self) -> int:
@@ -120,22 +120,26 @@ class NASBenchNLP(Space):
         graphs = map(slots.to_graph, archs)
         return np.array([X not in slots.needed(graph, [NEW], through_time=True) for graph in graphs], bool)
 
-    def groups(self, archs: np.ndarray, purpose: str) -> list[Hashable]:
+    def groups(self, archs: np.ndarray, form: str) -> list[Hashable]:
         """Return for each cell the number of linear nodes that its network has room for."""
         counts = (slots.rows(archs)[..., 1] == LINEAR).sum(1)
         return [LINEARS[i] for i in np.searchsorted(LINEARS, counts)]
 
-    def network(self, purpose: str = "sequence", group: Hashable = None, **changes: Any) -> RNN:  # type: ignore[override]
+    @property
+    def forms(self) -> Collection[str]:
+        return ("sequence",)
+
+    def network(self, form: str = "sequence", group: Hashable = None, **changes: Any) -> RNN:  # type: ignore[override]
         """Return the network of the sequence regression, with `changes` to its fields."""
-        self.check_purpose(purpose, ["sequence"])
+        self.check_form(form)
         return RNN(**({} if group is None else {"linears": group}) | changes)
 
-    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> nnx.Module:
-        """Return one cell's language model or, with `purpose="sequence"`, its network of the sequence regression."""
+    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, form: str = "benchmark") -> nnx.Module:
+        """Return one cell's language model or, with `form="sequence"`, its network of the sequence regression."""
         graph = slots.to_graph(self.array(arch))
-        if purpose == "benchmark":
+        if form == "benchmark":
             return LanguageModel(graph, VOCABULARY, SIZES, rngs=rngs)
-        network = self.network(purpose)
+        network = self.network(form)
         return SequenceModel(graph, network.features, network.sizes, rngs=rngs)
 
     def params(self, archs: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ of its data sets.
 """
 
 import functools
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from dataclasses import replace
 from typing import ClassVar
 
@@ -31,8 +31,8 @@ CELL_INPUT_CONVS, CELL_INNER_CONVS = 2, 3  # of |nor_conv_3x3~0|+|conv~0|conv~1|
 
 NETWORKS: Mapping[str, Config] = {
     "benchmark": Config(channels=WIDTHS[-1], cells=1),
-    "ntk": Config(channels=8, cells=1),  # an eighth of all widths
-    "regression": Config(channels=WIDTHS[-1], cells=1, init="pytorch"),
+    "thin": Config(channels=8, cells=1),  # an eighth of all widths
+    "taps": Config(channels=WIDTHS[-1], cells=1, init="pytorch"),
 }
 
 
@@ -52,7 +52,7 @@ class NATSSize(RowSpace):
     order = staticmethod(lambda: np.arange(CHOICES**LAYERS))
     refusals: ClassVar[Mapping[str, str]] = {
         **RowSpace.refusals,
-        "regions": "they are counted in networks of one channel, and its architectures differ in their channels alone",
+        "patches": "they are counted in networks of one channel, and its architectures differ in their channels alone",
     }
 
     @property
@@ -77,13 +77,17 @@ class NATSSize(RowSpace):
     def decode(self, arch: np.ndarray) -> str:
         return ":".join(str(WIDTHS[k]) for k in arch)
 
-    def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> SizeNetwork:
+    @property
+    def forms(self) -> Collection[str]:
+        return NETWORKS
+
+    def network(self, form: str = "benchmark", group: Hashable = None, **changes) -> SizeNetwork:
         """Return the network of all architectures, with `changes` to its `Config`; `group` = widths: that of one."""
-        self.check_purpose(purpose, NETWORKS)
-        if purpose == "benchmark":
+        self.check_form(form)
+        if form == "benchmark":
             data = self.datasets[self.dataset]
             changes = {"image": data.image, "classes": data.classes} | changes
-        config = replace(NETWORKS[purpose], **changes)
+        config = replace(NETWORKS[form], **changes)
         if config.channels % CHOICES or config.cells != 1:
             raise UserError(
                 f"{self.name}: {config.channels} channels, {config.cells} cells per stage; give a multiple of {CHOICES}"
@@ -91,11 +95,11 @@ class NATSSize(RowSpace):
             )
         return SizeNetwork(config, group if isinstance(group, tuple) else ())
 
-    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> ArchitectureModule:
+    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, form: str = "benchmark") -> ArchitectureModule:
         """Return one architecture, no wider than it is, as an ordinary Flax NNX module."""
         arch = self.array(arch)
-        channels = NETWORKS[purpose].channels if purpose in NETWORKS else 0
-        network = self.network(purpose, tuple(int(k + 1) * channels // CHOICES for k in arch))
+        channels = NETWORKS[form].channels if form in NETWORKS else 0
+        network = self.network(form, tuple(int(k + 1) * channels // CHOICES for k in arch))
         return ArchitectureModule(network, network.init(rngs.params()), arch)
 
     def params(self, archs: np.ndarray) -> np.ndarray:

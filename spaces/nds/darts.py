@@ -47,13 +47,13 @@ class Darts(TwoCells):
         """Return the `genotype`, as DARTS's code reads it."""
         return {"genotype": to_call(self.genotype(arch))}
 
-    def groups(self, archs: np.ndarray, purpose: str) -> list[Hashable]:
-        return [MASKS] * len(archs) if np.ndim(archs) == 3 else super().groups(archs, purpose)
+    def groups(self, archs: np.ndarray, form: str) -> list[Hashable]:
+        return [MASKS] * len(archs) if np.ndim(archs) == 3 else super().groups(archs, form)
 
-    def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> TwoCellNetwork:
+    def network(self, form: str = "benchmark", group: Hashable = None, **changes) -> TwoCellNetwork:
         if group != MASKS:
-            return super().network(purpose, group, **changes)
-        return SupernetNetwork(**common(self.ops, self.nodes, self._setting(purpose), Group(*THIN), **changes))
+            return super().network(form, group, **changes)
+        return SupernetNetwork(**common(self.ops, self.nodes, self._setting(form), Group(*THIN), **changes))
 
     def is_disconnected(self, archs: np.ndarray) -> np.ndarray:
         """Return `[N]`; of op masks, whether no path leads through a normal cell and a reduction cell after it."""

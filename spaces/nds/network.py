@@ -29,7 +29,7 @@ THIN = 1, 2  # width and depth of TE-NAS's networks: a normal cell, then a reduc
 
 
 class Setting(NamedTuple):
-    """A network for some purpose.
+    """A network for some form.
 
     Attributes:
       frame: what is around the cells.
@@ -44,11 +44,11 @@ class Setting(NamedTuple):
     sizes: str | None = None
 
 
-SETTINGS = {  # by purpose; for `benchmark`, by data set
+SETTINGS = {  # by form; for `benchmark`, by data set
     **{name: Setting(frame, sizes=name) for name, frame in FRAMES.items()},
-    "ntk": Setting(Frame(image=32, classes=10, stem=(2,), stride=1)),
-    "regions": Setting(Frame(image=3, classes=10, stem=(), stride=1), channels=1),
-    "regression": Setting(FRAMES["cifar10"], init="pytorch", sizes="cifar10"),
+    "thin": Setting(Frame(image=32, classes=10, stem=(2,), stride=1)),
+    "patches": Setting(Frame(image=3, classes=10, stem=(), stride=1), channels=1),
+    "taps": Setting(FRAMES["cifar10"], init="pytorch", sizes="cifar10"),
 }
 
 

@@ -12,7 +12,7 @@ entries of NDS (JSON); `genotype` says what else is read.
 """
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -83,7 +83,6 @@ class TwoCells(Space):
         "CIFAR-10 to one of its entries)"
     )
     string_columns = (*STRINGS, *COLUMNS)
-    task = "darts"
 
     @property
     def example(self) -> str:  # type: ignore[override]
@@ -202,25 +201,29 @@ class TwoCells(Space):
         given = np.asarray(archs)[:, :2]
         return np.where(given == -1, self.default[dataset or self.dataset], given)
 
-    def groups(self, archs: np.ndarray, purpose: str) -> list[Hashable]:
+    def groups(self, archs: np.ndarray, form: str) -> list[Hashable]:
         """Return width and depth."""
-        sizes = SETTINGS[self._setting(purpose)].sizes
+        sizes = SETTINGS[self._setting(form)].sizes
         found = np.tile(THIN, (len(archs), 1)) if sizes is None else self.sizes(archs, sizes)
         return [Group(*size) for size in found.tolist()]
 
-    def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> TwoCellNetwork:
+    @property
+    def forms(self) -> Collection[str]:
+        return (BENCHMARK, *(name for name in SETTINGS if name not in self.datasets))
+
+    def network(self, form: str = "benchmark", group: Hashable = None, **changes) -> TwoCellNetwork:
         """Return the network of a group; without one that of `example`."""
-        setting = self._setting(purpose)
+        setting = self._setting(form)
         if group is None:
-            (group,) = self.groups(self.encode(self.example)[None], purpose)
+            (group,) = self.groups(self.encode(self.example)[None], form)
         assert isinstance(group, Group)
         return GenotypeNetwork(**common(self.ops, self.nodes, setting, group, **changes), loose_ends=self.loose_ends)
 
-    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> TwoCellModule:
+    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, form: str = "benchmark") -> TwoCellModule:
         """Return one architecture as an ordinary Flax NNX module, with weights of its own drawn from `rngs`."""
         arch = self.array(arch)
         ops, sources, outputs = (part[0] for part in self.split(arch[None]))
-        network = self.network(purpose, self.groups(arch[None], purpose)[0])
+        network = self.network(form, self.groups(arch[None], form)[0])
         return TwoCellModule(network, ops, sources, outputs, rngs=rngs)
 
     def params(self, archs: np.ndarray) -> np.ndarray:
@@ -241,10 +244,10 @@ class TwoCells(Space):
             counts[rows] = count(cells, width, depth, FRAMES[self.dataset])
         return counts
 
-    def _setting(self, purpose: str) -> str:
-        """Return the name in `SETTINGS` of the network for `purpose`."""
-        self.check_purpose(purpose, (BENCHMARK, *(name for name in SETTINGS if name not in self.datasets)))
-        return self.dataset if purpose == BENCHMARK else purpose
+    def _setting(self, form: str) -> str:
+        """Return the name in `SETTINGS` of the network for `form`."""
+        self.check_form(form)
+        return self.dataset if form == BENCHMARK else form
 
     @property
     def _choices(self) -> np.ndarray:

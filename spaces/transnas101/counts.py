@@ -38,9 +38,9 @@ def refuse_index(string: str, expected: str) -> None:
         )
 
 
-def classes_of(space: Space, purpose: str) -> dict[str, Any]:
-    """Return the change to the `Config` of the network for `purpose` that the space's data set makes."""
-    return {"classes": space.datasets[space.dataset].classes} if purpose == "benchmark" else {}
+def classes_of(space: Space, form: str) -> dict[str, Any]:
+    """Return the change to the `Config` of the network for `form` that the space's data set makes."""
+    return {"classes": space.datasets[space.dataset].classes} if form == "benchmark" else {}
 
 
 def counts_of(*ops: tuple[Op, int]) -> np.ndarray:

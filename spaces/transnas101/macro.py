@@ -3,13 +3,13 @@
 Strings are `64-SKELETON-basic`, the skeleton a row of modules: 1 plain, 2 twice the channels, 3 half the resolution, 4
 both. A list of the modules (`[1, 2, 3, 4]`) is read, too; the benchmark's indices are not. #params and FLOPs are those
 of the network for object classification (75 classes) or, in `transnas101_macro:class_scene`, for scene classification
-(47 classes). Skeletons that change the shape alike share a network: there are 297, and 3 for `regions`, where nothing
+(47 classes). Skeletons that change the shape alike share a network: there are 297, and 3 for `patches`, where nothing
 halves.
 """
 
 import functools
 import itertools
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 
 import jax
 import numpy as np
@@ -102,27 +102,31 @@ class MacroSpace(Space):
         neighbours = sorted(skeleton for skeleton in changed - {parent} if _is_member(skeleton))
         return _to_arch(str(generator(key).choice(neighbours)))
 
-    def groups(self, archs: np.ndarray, purpose: str) -> list[Hashable]:
+    def groups(self, archs: np.ndarray, form: str) -> list[Hashable]:
         """Return for each of `archs` `[N, 6]` the modules that change the shape: `244` for 64-124141-basic.
 
-        Where nothing halves the image, as for `regions`, these are the doublings: `222`.
+        Where nothing halves the image, as for `patches`, these are the doublings: `222`.
         """
-        self.check_purpose(purpose, MACRO)
-        return [_to_skeleton(arch).replace("1", "") for arch in MACRO[purpose].modules(np.asarray(archs))]
+        self.check_form(form)
+        return [_to_skeleton(arch).replace("1", "") for arch in MACRO[form].modules(np.asarray(archs))]
 
-    def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> MacroNetwork:
-        """Return the network of a group for `purpose`, with `changes` to its `Config` such as `bn` or `init`."""
-        self.check_purpose(purpose, MACRO)
-        if not isinstance(group, str) or not set(group) <= set("234" if MACRO[purpose].halving else "2"):
+    @property
+    def forms(self) -> Collection[str]:
+        return MACRO
+
+    def network(self, form: str = "benchmark", group: Hashable = None, **changes) -> MacroNetwork:
+        """Return the network of a group for `form`, with `changes` to its `Config` such as `bn` or `init`."""
+        self.check_form(form)
+        if not isinstance(group, str) or not set(group) <= set("234" if MACRO[form].halving else "2"):
             raise UserError(f"{self.name} has a network for each change of shape; give one of `groups` as group")
-        return macro_network(purpose, group, **classes_of(self, purpose) | changes)
+        return macro_network(form, group, **classes_of(self, form) | changes)
 
-    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> ArchitectureModule:
+    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, form: str = "benchmark") -> ArchitectureModule:
         """Return one architecture as an ordinary Flax NNX module, with weights of its own drawn from `rngs`."""
-        (shape_changes,) = self.groups(self.array(arch)[None], purpose)
-        modules = MACRO[purpose].modules(self.array(arch))
+        (shape_changes,) = self.groups(self.array(arch)[None], form)
+        modules = MACRO[form].modules(self.array(arch))
         slots = plain_modules(modules, len(str(shape_changes))).tolist()
-        network = macro_network(purpose, str(shape_changes), tuple(slots), **classes_of(self, purpose))
+        network = macro_network(form, str(shape_changes), tuple(slots), **classes_of(self, form))
         return ArchitectureModule(network, network.init(rngs.params()), modules)
 
     def params(self, archs: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ decoders, which are not built.
 
 import functools
 import itertools
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,27 +81,31 @@ def decode_string(names: list[str]) -> str:
 
 @dataclass(frozen=True)
 class MicroSpace(CellSpace):
-    """Cells in the skeleton 41414; for `ntk` and `regions`, which need them of one shape, in a cell-based network."""
+    """Cells in the skeleton 41414; for `thin` and `patches`, which need them of one shape, in a cell-based network."""
 
     convention: str = CONVENTION
     dataset: str = "class_object"
     datasets = TRANSNAS
 
-    def network(self, purpose: str = "benchmark", group: Hashable = None, **changes) -> Network:  # type: ignore[override]
-        """Return the space's network for `purpose`, with `changes` to its `Config` such as `bn` or `init`."""
-        self.check_purpose(purpose, (*MICRO, *self.networks))
-        if purpose not in MICRO:
-            return super().network(purpose, group, **changes)
-        return micro_network(purpose, **classes_of(self, purpose) | changes)
+    @property
+    def forms(self) -> Collection[str]:
+        return (*MICRO, *self.configs)
 
-    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, purpose: str = "benchmark") -> nnx.Module:  # type: ignore[override]
+    def network(self, form: str = "benchmark", group: Hashable = None, **changes) -> Network:  # type: ignore[override]
+        """Return the space's network for `form`, with `changes` to its `Config` such as `bn` or `init`."""
+        self.check_form(form)
+        if form not in MICRO:
+            return super().network(form, group, **changes)
+        return micro_network(form, **classes_of(self, form) | changes)
+
+    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, form: str = "benchmark") -> nnx.Module:  # type: ignore[override]
         """Return one architecture as an ordinary Flax NNX module, to train, export or inspect.
 
         Its weights are those that the space's shared network draws from `rngs`.
         """
-        if purpose not in MICRO:
-            return super().build(arch, rngs=rngs, purpose=purpose)
-        network, arch = self.network(purpose), self.array(arch)
+        if form not in MICRO:
+            return super().build(arch, rngs=rngs, form=form)
+        network, arch = self.network(form), self.array(arch)
         return ArchitectureModule(network, network.init(rngs.params()), arch)
 
     def canonical(self, archs: np.ndarray) -> np.ndarray:
@@ -142,9 +146,9 @@ TRANSNAS101_MICRO = MicroSpace(
     zero=NONE,
     identity=SKIP,
     parametric=(CONV1, CONV3),
-    networks={  # sizes of TE-NAS on NAS-Bench-201, whose cell has the same edges
-        "ntk": Config(channels=3, cells=1),
-        "regions": Config(channels=1, cells=1, stages=1, stem=False, image=(3, 3, 1)),
+    configs={  # sizes of TE-NAS on NAS-Bench-201, whose cell has the same edges
+        "thin": Config(channels=3, cells=1),
+        "patches": Config(channels=1, cells=1, stages=1, stem=False, image=(3, 3, 1)),
     },
     encode_string=encode_string,
     decode_string=decode_string,

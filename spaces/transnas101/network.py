@@ -1,9 +1,9 @@
 """The networks of TransNAS-Bench-101: of its cells in the skeleton 41414, and of its skeletons of residual blocks.
 
 `benchmark` is that for a classification of 256x256 images. Neither TE-NAS nor GenNAS was published on these spaces; the
-others follow their recipes elsewhere. `regression`: 32x32 images, a stem of 16 channels at stride 1; the taps are the
+others follow their recipes elsewhere. `taps`: 32x32 images, a stem of 16 channels at stride 1; the taps are the
 cells' outputs at 16x16, 8x8 and 4x4 pixels, those of a skeleton its last three outputs before the shape changes or the
-end. `ntk` of a skeleton: three channels on 32x32 images. `regions`: one channel, doubled as in the skeleton, of 3x3
+end. `thin` of a skeleton: three channels on 32x32 images. `patches`: one channel, doubled as in the skeleton, of 3x3
 inputs that nothing halves, so that skeletons with as many doublings share a network.
 """
 
@@ -35,7 +35,7 @@ MOST_MODULES = 6
 
 
 class Setting(NamedTuple):
-    """A network for some purpose.
+    """A network for some form.
 
     Attributes:
       frame: what is around the modules.
@@ -68,12 +68,12 @@ class Setting(NamedTuple):
 CIFAR = Frame(image=32, classes=10, stem=(2,), stride=1)
 MICRO: Mapping[str, Setting] = {
     "benchmark": Setting(Frame(image=IMAGE, classes=75, stem=(1, 2), stride=2), CHANNELS),
-    "regression": Setting(CIFAR, 16, "pytorch"),
+    "taps": Setting(CIFAR, 16, "pytorch"),
 }
 MACRO: Mapping[str, Setting] = {
     **MICRO,
-    "ntk": Setting(CIFAR, 3, norm_before_head=True),
-    "regions": Setting(
+    "thin": Setting(CIFAR, 3, norm_before_head=True),
+    "patches": Setting(
         Frame(image=3, classes=10, stem=(), stride=1), 1, colours=1, halving=False, norm_before_head=True
     ),
 }
@@ -182,7 +182,7 @@ class MacroNetwork(Network):
     Attributes:
       shape_changes: the modules that change the shape, in order.
       slots: room for plain modules before the first of them, after each one.
-      setting: for which purpose.
+      setting: for which form.
       config: sizes and modes.
     """
 
@@ -275,23 +275,21 @@ class MacroNetwork(Network):
         return apply.each(paths, turn, (x, x), (present.astype(jnp.int32), seconds))[0]
 
 
-def micro_network(purpose: str, **changes: Any) -> MicroNetwork:
-    """Return the network of all cells for `purpose`, `benchmark` or `regression`, with `changes` to its `Config`."""
-    setting = MICRO[purpose]
+def micro_network(form: str, **changes: Any) -> MicroNetwork:
+    """Return the network of all cells for `form`, `benchmark` or `taps`, with `changes` to its `Config`."""
+    setting = MICRO[form]
     return MicroNetwork(setting.frame, setting.config(**changes))
 
 
-def macro_network(
-    purpose: str, shape_changes: str, slots: tuple[int, ...] | None = None, **changes: Any
-) -> MacroNetwork:
-    """Return the network for `purpose` of the skeletons that are `shape_changes` without their plain modules.
+def macro_network(form: str, shape_changes: str, slots: tuple[int, ...] | None = None, **changes: Any) -> MacroNetwork:
+    """Return the network for `form` of the skeletons that are `shape_changes` without their plain modules.
 
     Args:
       slots: room for plain modules; without it for as many as a skeleton of the space can have, everywhere.
       changes: to its `Config`.
     """
     slots = (MOST_MODULES - len(shape_changes),) * (len(shape_changes) + 1) if slots is None else slots
-    return MacroNetwork(shape_changes, slots, MACRO[purpose], MACRO[purpose].config(**changes))
+    return MacroNetwork(shape_changes, slots, MACRO[form], MACRO[form].config(**changes))
 
 
 def plain_modules(archs: Any, changes: int) -> Any:

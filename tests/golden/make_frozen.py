@@ -10,7 +10,7 @@ in the files by their strings. A file that is there is gone on with.
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -21,6 +21,7 @@ import numpy as np
 from jaxnas import data, scorers, spaces
 from jaxnas.evaluate import devices
 from jaxnas.evaluate.evaluator import Evaluator
+from jaxnas.network.recipe import Recipe
 from jaxnas.scorers.training.targets import Signal, Task
 
 CELLS = ("ntk", "ntk_batch", "regions", "regression")
@@ -60,8 +61,9 @@ class ThinNTK(scorers.NTK):
 
     stages: int = 0
 
-    def config(self) -> dict[str, Any]:
-        return {**super().config(), **({"stages": self.stages} if self.stages else {})}
+    @property
+    def recipe(self) -> Recipe:
+        return replace(super().recipe, stages=self.stages or None)
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,11 @@ class ThinRegression(scorers.Regression):
 
     space: str = ""
 
-    def config(self) -> dict[str, Any]:
-        return THIN.get(self.space, {})
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe("taps", **THIN.get(self.space, {}))
 
-    def on(self, task: str) -> "ThinRegression":
+    def on(self, space: Any) -> "ThinRegression":
         return self
 
     def stored(self) -> Task:

@@ -58,7 +58,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 def ntk(arch: Any) -> dict[str, Any]:
     """Return kappa and a summary of the Gram matrix for both treatments of batch norm, in float64."""
-    set_up = SETTINGS["ntk"]
+    set_up = SETTINGS["thin"]
     module = competitor.Classifier(arch, competitor.PRESETS["ntk"]).double()
     shapes = inputs.classifier_shapes(set_up["channels"], set_up["cells"])
     competitor.load_weights(module, inputs.golden_weights(shapes, set_up["weights_seed"]))
@@ -79,7 +79,7 @@ def summary(gram: Any) -> dict[str, Any]:
 
 def regions(arch: Any) -> dict[str, int]:
     """Return the number of linear regions in float32 and float64."""
-    set_up = SETTINGS["regions"]
+    set_up = SETTINGS["patches"]
     shapes = inputs.classifier_shapes(set_up["channels"], set_up["cells"], stages=1)
     flat = inputs.golden_weights(shapes, set_up["weights_seed"])
     patches = inputs.golden_inputs({"patches": set_up["patches"]}, set_up["inputs_seed"])["patches"]

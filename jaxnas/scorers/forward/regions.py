@@ -16,7 +16,9 @@ from jaxnas.errors import UserError
 from jaxnas.kernels.patterns import count_distinct, count_distinct_on_host, pack_bits
 from jaxnas.kernels.relus import relu_outputs
 from jaxnas.network.network import Network
+from jaxnas.network.recipe import Recipe
 from jaxnas.scorers.gradient.ntk import INITS, Apply
+from jaxnas.scorers.protocol import Scorer
 from jaxnas.types import Finished, Score, Status
 
 CACHED = 2**17  # floats of a batch up to which a CPU is twice as fast with a batch after the other as with all at once
@@ -52,7 +54,7 @@ def regions(apply: Apply, params: Any, x: jax.Array) -> Score:
 
 
 @dataclass(frozen=True)
-class Regions:
+class Regions(Scorer):
     """Number of linear regions."""
 
     preset: Literal["paper", "as_shipped"] = "paper"
@@ -66,10 +68,9 @@ class Regions:
     name: ClassVar[str] = "regions"
     sign: ClassVar[int] = 1
     paper: ClassVar[str] = "TE-NAS (Chen et al., ICLR 2021)"
-    purpose: ClassVar[str] = "regions"
-    counts_dead_ends: ClassVar[bool] = True  # whether edges that lead nowhere have a say
+    counts_dead_ends: ClassVar[bool] = True
+    archs_per_call: ClassVar[int] = 256
     cost: ClassVar[str] = "one forward pass of 3,000 tiny inputs"
-    shared_weights: ClassVar[bool] = False
 
     def check(self) -> None:
         """Raise a `UserError` if the options make no sense together."""
@@ -80,9 +81,9 @@ class Regions:
         """Raise a `UserError` if `source` has too few images."""
         source.check(patches=self.batches * self.samples, option="--regions.batches times --regions.samples")
 
-    def config(self) -> dict[str, Any]:
-        """Return what the score asks of the space's network."""
-        return {"init": INITS[self.preset]}
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe("patches", init=INITS[self.preset])
 
     def draw(self, source: Source, rng: np.random.Generator) -> np.ndarray:
         """Return one repeat's inputs `[batches, samples, 3, 3, 1]`."""

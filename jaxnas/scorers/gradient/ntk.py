@@ -18,6 +18,8 @@ from jaxnas.kernels.gram import gram
 from jaxnas.kernels.spectrum import condition_number, eigenvalues, eigenvalues_on_host
 from jaxnas.network.network import Init, Network
 from jaxnas.network.op import is_weight
+from jaxnas.network.recipe import Recipe
+from jaxnas.scorers.protocol import Scorer
 from jaxnas.types import Finished, Score, Status
 
 Apply = Callable[[Any, jax.Array], jax.Array]
@@ -68,7 +70,7 @@ def ntk(apply: Apply, params: Any, x: jax.Array, *, independent: bool = False) -
 
 
 @dataclass(frozen=True)
-class NTK:
+class NTK(Scorer):
     """Condition number of the neural tangent kernel."""
 
     bn: Literal["frozen", "batch"] = "frozen"
@@ -83,8 +85,6 @@ class NTK:
     name: ClassVar[str] = "ntk"
     sign: ClassVar[int] = -1
     paper: ClassVar[str] = "TE-NAS (Chen et al., ICLR 2021)"
-    purpose: ClassVar[str] = "ntk"
-    counts_dead_ends: ClassVar[bool] = False  # whether edges that lead nowhere have a say
 
     def check(self) -> None:
         """Raise a `UserError` if the options make no sense together."""
@@ -99,13 +99,16 @@ class NTK:
         """Raise a `UserError` if `source` has too few images."""
         source.check(images=self.images, option="--ntk.images")
 
-    def config(self) -> dict[str, Any]:
-        """Return what the score asks of the space's network."""
-        return {"bn": self.bn, "init": INITS[self.preset]}
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe("thin", bn=self.bn, init=INITS[self.preset])
+
+    @property
+    def archs_per_call(self) -> int:
+        return 256 if self.bn == "frozen" else 16
 
     @property
     def shared_weights(self) -> bool:
-        """Whether all repeats use the weights of the first."""
         return self.preset == "as_shipped"
 
     def draw(self, source: Source, rng: np.random.Generator) -> np.ndarray:

@@ -12,7 +12,7 @@ record what it depends on; scores of two kinds of processor, or of a CPU and a G
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -24,13 +24,14 @@ from jaxnas.errors import UserError
 from jaxnas.kernels.layout import NHWC
 from jaxnas.network.network import Network
 from jaxnas.network.op import Moments, Params, moments, normalise
-from jaxnas.scorers.training.targets import Task, load_task, noise, targets
-from jaxnas.types import Finished, Score, Status
+from jaxnas.network.recipe import Recipe
+from jaxnas.scorers.protocol import Scorer
+from jaxnas.scorers.training.targets import TASK, Task, load_task, noise, targets, task_for
+from jaxnas.types import Score, Status
 
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.1, 0.9, 4e-5
 RUNNING = 0.1  # share of a new batch in the running moments
 SCORE_WEIGHTS = (0.25, 0.5, 1.0)  # of the taps' errors, shallow to deep
-TASK = "nb101"  # GenNAS's for NAS-Bench-101 and NAS-Bench-201
 Version = Literal["initial", "head"]
 TRAIN_WEIGHTS: dict[Version, tuple[float, ...]] = {"initial": (1.0, 1.0, 1.0), "head": SCORE_WEIGHTS}
 
@@ -155,7 +156,7 @@ def regression(
 
 
 @dataclass(frozen=True)
-class Regression:
+class Regression(Scorer):
     """Regression error of synthetic signals."""
 
     preset: Version = "initial"
@@ -172,10 +173,8 @@ class Regression:
     name: ClassVar[str] = "regression"
     sign: ClassVar[int] = -1
     paper: ClassVar[str] = "GenNAS (Li et al., NeurIPS 2021)"
-    purpose: ClassVar[str] = "regression"
-    counts_dead_ends: ClassVar[bool] = False  # whether edges that lead nowhere have a say
+    archs_per_call: ClassVar[int] = 2
     cost: ClassVar[str] = "100 steps of training"
-    shared_weights: ClassVar[bool] = False
     option: ClassVar[str] = "--regression.images"
 
     def check(self) -> None:
@@ -188,16 +187,16 @@ class Regression:
         """Raise a `UserError` if `source` has too few images."""
         source.check(images=self.images, option=self.option)
 
-    def config(self) -> dict[str, Any]:
-        """Return what the score asks of the space's network."""
-        return {}
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe("taps")
 
     def draw(self, source: Source, rng: np.random.Generator) -> tuple[Any, ...]:
         """Return one repeat's images `[B, H, W, C]` and targets, one `[B, 8, 8, C_l]` per tap."""
         images = source.images(rng, self.images)
         return images, targets(self.stored(), images, rng)
 
-    def check_taps(self, network: Network) -> None:
+    def check_network(self, network: Network) -> None:
         """Raise a `UserError` if the task has another number of taps than the network."""
         own, there = len(self.stored().taps), len(network.tap_widths)
         if own != there:
@@ -208,7 +207,7 @@ class Regression:
     def measure(self, network: Network, params: Any, arch: jax.Array, inputs: Any, key: jax.Array) -> jax.Array:
         """Return the error of one architecture, `[]`."""
         head_key, noise_key = jax.random.split(key)
-        self.check_taps(network)
+        self.check_network(network)
         heads = self._heads(inputs, head_key, network.tap_widths)
         if (masks := network.tap_masks(arch)) is not None:
             heads = [rescale_head(*each) for each in zip(heads, masks, strict=True)]
@@ -219,9 +218,9 @@ class Regression:
 
         return fit(taps, network.rescale_to_fan_in(params, arch), heads, problem, steps=self.steps, version=self.preset)
 
-    def on(self, task: str) -> "Regression":
-        """Return the score with `task`, if it names none."""
-        return self if self.task else replace(self, task=task)
+    def on(self, space: Any) -> Self:
+        """Return the score with GenNAS's task for the space, if it names none."""
+        return self if self.task else replace(self, task=task_for(space.name))
 
     def stored(self) -> Task:
         """Return the task; without a space's, `TASK`."""
@@ -237,11 +236,6 @@ class Regression:
     def floats(self, network: Network) -> int:
         """Return about how many floats the measurement of one architecture holds at once."""
         return network.activations(self.images)
-
-    def finish(self, errors: np.ndarray) -> Finished:
-        """Turn the errors `[N]` of a batch into values and statuses."""
-        finite = np.isfinite(errors)
-        return Finished(np.where(finite, errors, np.nan), np.where(finite, Status.ok, Status.nonfinite), {})
 
 
 def _head(head: Params, x: jax.Array, target: jax.Array, running: Moments | None) -> tuple[jax.Array, Moments]:

@@ -15,8 +15,10 @@ import optax
 
 from jaxnas.data import Source
 from jaxnas.errors import UserError
+from jaxnas.network.recipe import Recipe
+from jaxnas.scorers.protocol import Scorer
 from jaxnas.scorers.training.targets import Task, load_task, noise, sequences
-from jaxnas.types import Finished, Score, Status
+from jaxnas.types import Score, Status
 
 LEARNING_RATE, WEIGHT_DECAY = 1e-3, 1.2e-6  # the decay is an L2 term of the gradient
 BATCH, STEPS = 16, 100
@@ -68,7 +70,7 @@ def sequence_regression(
 
 
 @dataclass(frozen=True)
-class Sequences:
+class Sequences(Scorer):
     """Error of regressing synthetic sequences, for spaces of recurrent networks."""
 
     weight_drop: Literal["as_published", "trained"] = "as_published"
@@ -84,10 +86,8 @@ class Sequences:
     name: ClassVar[str] = "sequence"
     sign: ClassVar[int] = -1
     paper: ClassVar[str] = "GenNAS (Li et al., NeurIPS 2021)"
-    purpose: ClassVar[str] = "sequence"
-    counts_dead_ends: ClassVar[bool] = False
+    archs_per_call: ClassVar[int] = 2
     cost: ClassVar[str] = "100 steps of training"
-    shared_weights: ClassVar[bool] = False
 
     def check(self) -> None:
         """Raise a `UserError` if the options make no sense together."""
@@ -95,12 +95,10 @@ class Sequences:
             raise UserError(f"sequence: {self.samples} samples, {self.steps} steps; give at least 1 of each")
         sequences(load_task(self.task), 1, np.random.default_rng(0))
 
-    def check_data(self, source: Source) -> None:
-        """Accept any source: no images are used."""
-
-    def config(self) -> dict[str, Any]:
-        """Return what the score asks of the space's network."""
-        return {"features": load_task(self.task).channels[0], "weight_drop": self.weight_drop}
+    @property
+    def recipe(self) -> Recipe:
+        features = load_task(self.task).channels[0]
+        return Recipe("sequence", others=(("features", features), ("weight_drop", self.weight_drop)))
 
     def draw(self, source: Source, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return one repeat's input and target `[T, B, D]`; no images are used."""
@@ -120,8 +118,3 @@ class Sequences:
     def floats(self, network: Any) -> int:
         """Return about how many floats the measurement of one architecture holds at once."""
         return network.activations(self.samples)
-
-    def finish(self, errors: np.ndarray) -> Finished:
-        """Turn the errors `[N]` of a batch into values and statuses."""
-        finite = np.isfinite(errors)
-        return Finished(np.where(finite, errors, np.nan), np.where(finite, Status.ok, Status.nonfinite), {})

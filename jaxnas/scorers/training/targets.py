@@ -16,7 +16,8 @@ from jaxnas.errors import UserError, unknown
 PHASES = 32  # maps per frequency and orientation in the pool that channels are chosen from
 KINDS = ("sin1d", "sin2d", "resize", "dot", "dot_gaussian")
 MAP_SIZE = 8  # pixels, of a side of a target map
-_TASKS = Path(__file__).with_name("tasks.json")
+_TASKS = Path(__file__).with_name("tasks.json")  # each task with the spaces that it is for
+TASK = "nb101"  # GenNAS's for NAS-Bench-101 and NAS-Bench-201
 
 Shape = tuple[int, int]
 """Rows and columns of a map."""
@@ -100,6 +101,13 @@ def load_task(name: str) -> Task:
     if name not in stored:
         raise unknown("task", name, stored)
     return _parse(stored[name], name)
+
+
+def task_for(space: str) -> str:
+    """Return the name of GenNAS's stored task for a space; without one of its own that for NAS-Bench-101 and 201."""
+    base = space.partition(":")[0]
+    stored = json.loads(_TASKS.read_text())
+    return next((name for name, task in stored.items() if base in task.get("spaces", ())), TASK)
 
 
 def _read_json(path: str) -> Any:

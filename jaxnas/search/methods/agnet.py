@@ -30,7 +30,7 @@ from jaxnas.learn.agnet import weighted
 from jaxnas.learn.agnet.pretrain import Pretraining, code_of, pretrained
 from jaxnas.learn.agnet.weighted import Known, Learner, Models
 from jaxnas.learn.scale import Scale, padded
-from jaxnas.scorers.counts import mean_ranks
+from jaxnas.ranks import mean_ranks
 from jaxnas.search.goal import Scores, join, take
 from jaxnas.search.method import Budgeted, Method, Task, check_budget, is_new
 from jaxnas.search.methods.proposals import Cell, Proposals, propose

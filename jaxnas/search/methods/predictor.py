@@ -8,7 +8,7 @@ own prior; where architectures are no graphs, ridge regression on these and the 
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,8 +16,8 @@ import numpy as np
 from jaxnas.errors import check_least
 from jaxnas.learn.features import Pool, make_pool
 from jaxnas.learn.models import MODELS
-from jaxnas.search.goal import Scores, join
-from jaxnas.search.method import Budgeted, Method, Task, check_budget, is_new, keys
+from jaxnas.search.goal import Scores
+from jaxnas.search.method import InRounds, Method, Task, check_budget, is_new, keys
 
 LISTED = 10**5  # architectures up to which all of a space are candidates
 DRAWN = 1000  # candidates of a larger space: half random, half mutations of the best
@@ -35,16 +35,8 @@ class PredictorOptions:
     """Networks whose predictions are averaged."""
 
 
-class Rounds(NamedTuple):
-    """Everything asked so far `[M, A]`, how many have their scores, and the scores of the rounds so far."""
-
-    archs: np.ndarray
-    scored: int
-    scores: Scores
-
-
 @dataclass(frozen=True)
-class Predictor(Budgeted):
+class Predictor(InRounds):
     """The best of all that were scored.
 
     Attributes:
@@ -54,37 +46,17 @@ class Predictor(Budgeted):
       listed: all architectures `[N, A]`, where there are few enough.
     """
 
-    batch: int
+    batch: int  # type: ignore[misc]
     members: int
     listed: np.ndarray | None = field(repr=False, compare=False)
-
-    @property
-    def rounds(self) -> int:
-        return -(-self.task.budget // self.batch)
 
     @property
     def options(self) -> dict[str, Any]:
         return {"budget": self.task.budget, "batch": self.batch, "members": self.members}
 
-    def init(self) -> Rounds:
-        return Rounds(np.asarray(self.task.first(min(self.batch, self.task.budget)), np.int32), 0, {})
-
-    def step(self, state: Rounds, scores: Scores) -> Rounds:
-        scores = join([state.scores, scores]) if state.scored else scores
-        count = min(self.batch, self.task.budget - len(state.archs))
-        archs = state.archs
-        if count:
-            archs = np.concatenate([archs, self._propose(archs, scores, count)])
-        return Rounds(archs, len(state.archs), scores)
-
-    def report(self, state: Rounds) -> list[dict[str, Any]]:
-        """Return of each round the best value so far of each objective."""
-        goal, ends = self.task.goal, [*range(self.batch, state.scored, self.batch), state.scored]
-        values = goal.values(state.scores)
-        return [{"scored": end, **goal.best_values(values[:, :end])} for end in ends]
-
-    def _propose(self, archs: np.ndarray, scores: Scores, count: int) -> np.ndarray:
-        """Return the next `count` architectures."""
+    def propose(self, archs: np.ndarray, scores: Scores, count: int) -> np.ndarray:
+        if not len(archs):
+            return self.task.first(count)
         ranks = self.task.goal.ranks(scores)
         rng = np.random.default_rng([self.task.seed, len(archs)])
         candidates = self._candidates(archs, ranks, rng) if self.listed is None else self.listed

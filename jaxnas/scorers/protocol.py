@@ -1,0 +1,206 @@
+"""What a score is. There are three kinds, and a user's own is a subclass of one of them in a file of the user's:
+
+* `Scorer`: measured on a network, in compiled batches;
+* `Count`: computed from the architectures alone;
+* `Combined`: computed from other scores of the whole set.
+
+`jaxnas score --scorers ntk,my_score.py:GRAD_NORM` takes an instance (`examples/own_score.py`); a score of jaxnas is a
+file here and a line in `registry.py`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from typing import Any, Self
+
+import jax
+import numpy as np
+
+from jaxnas.data import Source
+from jaxnas.network.network import Network
+from jaxnas.network.recipe import Recipe
+from jaxnas.types import Finished, Status
+
+
+class Pass(ABC):
+    """One measurement of a network that one score or several read. Passes are equal if all their options are.
+
+    Attributes:
+      name: the draws of weights and inputs follow from it, the seed and the number of the repeat alone.
+      shared_weights: all repeats use the weights of the first.
+      counts_dead_ends: edges that lead nowhere have a say; where they have none, they are taken out before.
+      archs_per_call: architectures that are about ten seconds of a CPU core's work.
+    """
+
+    @property
+    @abstractmethod
+    def name(self) -> str: ...
+
+    @property
+    def shared_weights(self) -> bool:
+        return False
+
+    @property
+    def counts_dead_ends(self) -> bool:
+        return False
+
+    @property
+    def archs_per_call(self) -> int:
+        return 16
+
+    @property
+    def recipe(self) -> Recipe:
+        """The network that is measured."""
+        return Recipe("thin")
+
+    def check_data(self, source: Source) -> None:  # noqa: B027
+        """Raise a `UserError` if `source` has too few images."""
+
+    def check_network(self, network: Any) -> None:  # noqa: B027
+        """Raise a `UserError` if the score does not go with this network of the space."""
+
+    def draw(self, source: Source, rng: np.random.Generator) -> Any:
+        """Return the inputs of one repeat: arrays, for instance images `[B, H, W, C]`."""
+        return source.images(rng, 64)
+
+    @abstractmethod
+    def measure(self, network: Network, params: Any, arch: jax.Array, inputs: Any, key: jax.Array) -> Any:
+        """Return what was measured of one architecture: arrays of the same shapes for all. Traced by JAX.
+
+        Args:
+          network: with the space's wiring; `network.apply(params, arch, inputs)` are the logits `[B, classes]`.
+          params: weights that all architectures share.
+          arch: the architecture `[A]`.
+          inputs: one repeat's, as drawn.
+          key: for further draws.
+        """
+
+    def floats(self, network: Any) -> int:
+        """Return about how many floats the measurement of one architecture holds at once."""
+        activations: int = network.activations(64)
+        return activations
+
+
+class Scorer(Pass):
+    """A score that is measured on a network.
+
+    Attributes:
+      sign: 1 where higher is better, -1 where lower is.
+      paper: where the score comes from.
+      cost: of one architecture, in words.
+      reads: the pass that the score reads, if others read it too; by default the score measures by itself.
+    """
+
+    @property
+    def sign(self) -> int:
+        return 1
+
+    @property
+    def paper(self) -> str:
+        return "user"
+
+    @property
+    def cost(self) -> str:
+        return "not stated"
+
+    @property
+    def reads(self) -> Pass | None:
+        return None
+
+    def check(self) -> None:
+        """Raise a `UserError` if the options make no sense together."""
+
+    def options(self) -> dict[str, Any]:
+        """Return the options and their values, for records: the fields, if the class is a dataclass."""
+        return asdict(self) if is_dataclass(self) else {}
+
+    def on(self, space: Any) -> Self:
+        """Return the score as it is on a `Space`, which may bring defaults of its own."""
+        return self
+
+    def measure(self, network: Network, params: Any, arch: jax.Array, inputs: Any, key: jax.Array) -> Any:
+        assert self.reads is not None, f"{self.name} neither measures nor reads a pass"
+        return self.read(self.reads.measure(network, params, arch, inputs, key))
+
+    def read(self, seen: Any) -> Any:
+        """Return the raw score of one architecture from what the pass `reads` measured. Traced by JAX."""
+        return seen
+
+    def finish(self, raw: Any) -> Finished:
+        """Turn the raw scores of a batch, with leading axis N, into values and statuses `[N]`, on the host."""
+        values = np.asarray(raw, np.float64)
+        finite = np.isfinite(values)
+        return Finished(np.where(finite, values, np.nan), np.where(finite, Status.ok, Status.nonfinite), {})
+
+
+class Count(ABC):
+    """A score that needs no network.
+
+    Attributes:
+      name, sign, paper, cost: as of a `Scorer`.
+    """
+
+    @property
+    @abstractmethod
+    def name(self) -> str: ...
+
+    @property
+    def sign(self) -> int:
+        return 1
+
+    @property
+    def paper(self) -> str:
+        return "baseline"
+
+    @property
+    def cost(self) -> str:
+        return "none"
+
+    @abstractmethod
+    def of(self, space: Any, archs: np.ndarray) -> np.ndarray:
+        """Return the counts `[N]` of architectures `[N, A]` of a `Space`."""
+
+    def finish(self, counts: np.ndarray) -> Finished:
+        """Turn the counts `[N]` into values and statuses."""
+        return Finished(counts.astype(np.float64), np.full(len(counts), Status.ok), {})
+
+
+class Combined(ABC):
+    """A score that is made of other scores of the whole set, so that adding architectures may change it.
+
+    Attributes:
+      name, sign, paper, cost: as of a `Scorer`.
+      needs: the names of the scores that it is made of.
+    """
+
+    @property
+    @abstractmethod
+    def name(self) -> str: ...
+
+    @property
+    @abstractmethod
+    def needs(self) -> tuple[str, ...]: ...
+
+    @property
+    def sign(self) -> int:
+        return 1
+
+    @property
+    def paper(self) -> str:
+        return "user"
+
+    @property
+    def cost(self) -> str:
+        return "that of the scores it needs"
+
+    @abstractmethod
+    def combine(self, scores: Mapping[str, Finished]) -> Finished:
+        """Return values and statuses `[N]` from those of the scores that it needs, by name."""
+
+
+AnyScore = Scorer | Count | Combined
+
+
+def pass_of(scorer: Scorer) -> Pass:
+    """Return the pass that a score reads: its own, or one that it shares."""
+    return scorer if scorer.reads is None else scorer.reads

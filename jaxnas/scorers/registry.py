@@ -1,0 +1,57 @@
+"""The scores by name; a score of jaxnas is a line here, a score of a user's is `path/to/file.py:VARIABLE`."""
+
+from collections.abc import Iterable
+
+from jaxnas.errors import UserError, unknown
+from jaxnas.scorers.counts import Flops, Params
+from jaxnas.scorers.forward.regions import Regions
+from jaxnas.scorers.gradient.ntk import NTK
+from jaxnas.scorers.protocol import AnyScore, Combined, Count, Scorer
+from jaxnas.scorers.te_nas import TeNas
+from jaxnas.scorers.training.regression import Regression
+from jaxnas.scorers.training.sequence import Sequences
+from jaxnas.user_file import load_variable
+
+DEFAULTS: dict[str, AnyScore] = {
+    score.name: score for score in (NTK(), Regions(), Regression(), Sequences(), TeNas(), Params(), Flops())
+}
+COUNTS: dict[str, Count] = {name: score for name, score in DEFAULTS.items() if isinstance(score, Count)}
+
+
+def select(names: str, options: Iterable[Scorer] = ()) -> dict[str, AnyScore]:
+    """Return the scores of a comma-separated list by name, those of `options` with their settings, and what they need.
+
+    `params` and `flops` are always there. `path/to/file.py:VARIABLE` is the score of a user.
+
+    Raises:
+      UserError: no score is named, one is unknown (the message has the nearest valid name), or two have one name.
+    """
+    available = DEFAULTS | {scorer.name: scorer for scorer in options}
+    chosen: dict[str, AnyScore] = {}
+    for name in listed(names):
+        score = load(name) if ".py:" in name else available.get(name)
+        if score is None:
+            raise unknown("scorer", name, available)
+        if (score.name in chosen and chosen[score.name] is not score) or (".py:" in name and score.name in DEFAULTS):
+            raise UserError(f"--scorers {name}: another score is called {score.name!r}; give it another name")
+        for needed in score.needs if isinstance(score, Combined) else ():
+            if needed not in available:
+                raise unknown(f"score that {score.name} needs", needed, available)
+            chosen.setdefault(needed, available[needed])
+        chosen[score.name] = score
+    if not chosen:
+        raise unknown("scorer", names, available)
+    return chosen | {name: available[name] for name in COUNTS if name not in chosen}
+
+
+def listed(names: str) -> list[str]:
+    """Return the names of a comma-separated list, each once."""
+    return list(dict.fromkeys(filter(None, (part.strip() for part in names.split(",")))))
+
+
+def load(spec: str) -> AnyScore:
+    """Return the score that `path/to/file.py:VARIABLE` names, or raise a `UserError`."""
+    found: AnyScore = load_variable(spec, "--scorers", "score", lambda value: isinstance(value, AnyScore))
+    if not isinstance(getattr(found, "name", None), str) or not found.name.isidentifier():
+        raise UserError(f"--scorers {spec}: the score needs a `name`: letters, digits and _")
+    return found
