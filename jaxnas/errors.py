@@ -27,3 +27,9 @@ def check_least(options: object, least: Mapping[str, float], prefix: str = "") -
         if value is not None and not low <= value < math.inf:
             finite = "" if math.isfinite(value) else "finite and "
             raise UserError(f"--{prefix}{name.replace('_', '-')} is {value}; it must be {finite}at least {low}")
+
+
+def check_seed(seed: int) -> None:
+    """Raise a `UserError` unless `seed` is one that NumPy and JAX take."""
+    if not 0 <= seed < 2**32:
+        raise UserError(f"--seed is {seed}; it must lie in 0 to {2**32 - 1}")

@@ -1,6 +1,5 @@
 """Files of users: paths on the command line, Python files named `path/to/file.py:variable`, what tells files apart."""
 
-import hashlib
 import os
 import re
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from jaxnas.digest import digest
 from jaxnas.errors import UserError, unknown
 
 _HOME = re.compile(r"(^|,\s*)(~[^,/]*)(?=[,/]|$)")  # at the start of a path, or of each of several
@@ -78,15 +78,12 @@ def load_variable(spec: str, option: str, kind: str, accepts: Callable[[Any], bo
 
 def fingerprint(*paths: str | Path) -> str:
     """Return 16 hexadecimal digits that change when the content of the files does."""
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(Path(path).read_bytes())
-    return digest.hexdigest()[:16]
+    return digest(*(Path(path).read_bytes() for path in paths))
 
 
 def _run(path: Path, asked: str) -> ModuleType:
     """Return the module of a file; it is in `sys.modules`, where for instance dataclasses look for it."""
-    name = f"_jaxnas_user_{hashlib.sha256(bytes(path)).hexdigest()[:16]}"  # no other module's, whatever the file's is
+    name = f"_jaxnas_user_{digest(bytes(path))}"  # no other module's, whatever the file's is
     found = spec_from_file_location(name, path)
     assert found is not None and found.loader is not None
     module = sys.modules[name] = module_from_spec(found)

@@ -12,7 +12,7 @@ import jax
 from jaxnas import data, scorers
 from jaxnas.data import Source
 from jaxnas.data.labelled import Labelled
-from jaxnas.errors import UserError, check_least
+from jaxnas.errors import check_least, check_seed
 from jaxnas.evaluate import devices
 from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.scorers.protocol import AnyScore, Pass, Scorer, pass_of
@@ -65,8 +65,7 @@ class Options(ScorerOptions):  # type: ignore[misc,valid-type]
     def select(self, space: Space) -> dict[str, AnyScore]:
         """Return the scores with their options, or raise a `UserError` if these make no sense."""
         check_least(self, {"repeats": 1})
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"--seed is {self.seed}; it must lie in 0 to {2**32 - 1}")
+        check_seed(self.seed)
         chosen = scorers.select(self.scorers, [getattr(self, name) for name in SCORERS])
         chosen = {name: score.on(space) if isinstance(score, Scorer) else score for name, score in chosen.items()}
         for score in chosen.values():

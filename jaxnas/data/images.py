@@ -11,6 +11,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from jaxnas.data.image_files import SIDE, checked, open_tfds, read_npz, stacked_images
+from jaxnas.digest import digest
 from jaxnas.errors import UserError, unknown
 
 Colour = tuple[float, ...]  # one number per channel
@@ -229,11 +230,6 @@ def _crop_and_flip(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     top, left = rng.integers(0, 2 * pad + 1, (2, n))
     crops = np.moveaxis(sliding_window_view(padded, (side, side), axis=(1, 2))[np.arange(n), top, left], 1, -1)
     return np.where(rng.random((n, 1, 1, 1)) < 0.5, crops[:, :, ::-1], crops)
-
-
-def digest(*parts: object) -> str:
-    """Return a fingerprint of `parts`, 16 hexadecimal digits."""
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 # Files

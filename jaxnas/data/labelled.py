@@ -1,6 +1,5 @@
 """Labelled images in memory, for training: TensorFlow Datasets, an .npz file, or a synthetic task; and their splits."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,8 @@ import numpy as np
 
 from jaxnas.data import images as unlabelled
 from jaxnas.data.image_files import checked, open_tfds, read_npz, stacked_images, stacked_labels
-from jaxnas.data.images import Colour, colours, digest, published
+from jaxnas.data.images import Colour, colours, published
+from jaxnas.digest import digest
 from jaxnas.errors import UserError, unknown
 
 SIDES = (8, 16, 32)  # pixels
@@ -86,7 +86,7 @@ def load(spec: str, *, side: int = 32, data_dir: str | None = None, download: bo
     return Labelled(
         name=name,
         description=f"{len(images):,} images of {side}x{side}x3 in {labels.max() + 1} classes",
-        fingerprint=digest(name, side, hashlib.sha256(images.tobytes() + labels.tobytes()).digest()),
+        fingerprint=digest(name, side, images, labels),
         images=images,
         labels=labels,
         mean=mean,

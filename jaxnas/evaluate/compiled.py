@@ -6,8 +6,9 @@ size, the order of the architectures, their neighbours in a batch, the device, t
 
 import contextlib
 import functools
+import threading
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -28,6 +29,7 @@ from jaxnas.scorers.protocol import Pass, Scorer, pass_of
 
 Mode = Literal["loop", "dispatch"]
 AXIS = "archs"
+_threads_that_compile: set[int] = set()
 Raws = tuple[Any, ...]
 """The raw score of each scorer: arrays `[N, ...]`."""
 
@@ -160,7 +162,8 @@ class CompiledScorer:
     def _compiled(self, *args: Any) -> Any:
         """Return the program for arguments of these shapes; it is compiled when it is first used."""
         if len(args[1]) not in self._executables:
-            self._executables[len(args[1])] = self._jitted.lower(*args).compile()
+            with _compiling():
+                self._executables[len(args[1])] = self._jitted.lower(*args).compile()
         return self._executables[len(args[1])]
 
     def execute(self, program: Any, *args: Any) -> Any:
@@ -233,6 +236,21 @@ class CompiledScorer:
 def workers(count: int) -> ThreadPoolExecutor:
     """Return the `count` threads of this process that run programs on a CPU."""
     return ThreadPoolExecutor(count, thread_name_prefix="jaxnas")
+
+
+def is_compiling() -> bool:
+    """Say whether a thread of this process is compiling scores just now."""
+    return bool(_threads_that_compile)
+
+
+@contextlib.contextmanager
+def _compiling() -> Iterator[None]:
+    thread = threading.get_ident()
+    _threads_that_compile.add(thread)
+    try:
+        yield
+    finally:
+        _threads_that_compile.discard(thread)
 
 
 def batch_size(reads: Pass, network: Network, device: jax.Device, mode: Mode) -> int:

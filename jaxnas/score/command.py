@@ -1,17 +1,15 @@
 """`python -m jaxnas.score`: score a list of architectures, or a whole space, into a directory of Parquet parts."""
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from jaxnas import scorers, spaces
 from jaxnas.cli import frame
 from jaxnas.cli.options import Options, provenance
+from jaxnas.cli.progress import Progress
 from jaxnas.errors import UserError
 from jaxnas.evaluate import devices
 from jaxnas.score import table
@@ -64,9 +62,9 @@ def score(config: Score) -> None:
     todo = [part for part in mine if part not in present]
     per_part = np.bincount(work.owner // store.part_size)
     total = int(per_part[mine].sum())
-    with _Progress(total, total - int(per_part[todo].sum())) as bar:
+    with Progress("scoring", "architectures", total, total - int(per_part[todo].sum())) as progress:
         for rows in table.score_parts(store, work, evaluators, todo, space, chosen):
-            bar(rows)
+            progress.advance(rows)
     if todo:
         store.update_manifest(seconds=store.manifest.get("seconds", 0.0) + time.time() - started)
     complete = store.finish(everything, lambda frame: table.derive(frame, chosen))
@@ -76,30 +74,6 @@ def score(config: Score) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     return frame.run(Score, score, argv, prog="jaxnas score", kept="finished parts are kept")
-
-
-class _Progress:
-    """Done/total, architectures per second and time left, on standard error if it is a terminal."""
-
-    def __init__(self, total: int, done: int):
-        speed = TextColumn("{task.fields[speed]:.1f} arch/s")
-        self.bar = Progress(
-            TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), speed, TimeElapsedColumn(), TimeRemainingColumn(),
-            console=Console(stderr=True), disable=not sys.stderr.isatty(),
-        )  # fmt: skip
-        self.task = self.bar.add_task("scoring", total=total, completed=done, speed=0.0)
-        self.started, self.rows = time.time(), 0
-
-    def __enter__(self):
-        self.bar.start()
-        return self._advance
-
-    def _advance(self, rows: int) -> None:
-        self.rows += rows
-        self.bar.update(self.task, advance=rows, speed=self.rows / (time.time() - self.started))
-
-    def __exit__(self, *_):
-        self.bar.stop()
 
 
 def _shard(text: str) -> tuple[int, int]:

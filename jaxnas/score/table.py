@@ -1,6 +1,5 @@
 """From scores to a table on the disk: which architectures, in which parts, with which columns."""
 
-import hashlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from jaxnas.cli import process
+from jaxnas.digest import digest
 from jaxnas.errors import UserError
 from jaxnas.evaluate.evaluator import Evaluator, count, summarise
 from jaxnas.scorers.protocol import AnyScore, Combined, Count
@@ -69,10 +69,10 @@ class Work:
 
     def settings(self) -> dict[str, Any]:
         """Return what tells this work from another: a run resumes only under the same."""
-        digest = hashlib.sha256(self.archs.astype(np.int32).tobytes()).hexdigest()[:16]
+        known = digest(self.archs.astype(np.int32))
         copies = len(self.representatives) < len(self.archs)
         return {
-            "archs": {"number": len(self.archs), "fingerprint": digest},
+            "archs": {"number": len(self.archs), "fingerprint": known},
             "dedup": copies or bool((self.representatives[self.owner] != self.archs).any()),
         }
 

@@ -3,21 +3,19 @@
 import json
 import math
 import re
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from jaxnas import spaces
 from jaxnas.cli import frame
 from jaxnas.cli.options import provenance
+from jaxnas.cli.progress import Progress
 from jaxnas.errors import UserError, unknown
 from jaxnas.evaluate import devices
 from jaxnas.evaluate.evaluator import summarise
@@ -181,24 +179,13 @@ def _method(config: Search, by: Objectives) -> Method:
 def _searched(name: str, method: Method, by: Objectives, evaluate: Evaluate, log: Log) -> tuple[Any, Found]:
     """Return the last state and what was found; where nothing was, say why the user's function failed."""
     try:
-        with _progress(name, method.rounds) as tell:
-            state = run(method, evaluate, log, tell)
+        with Progress(name, "rounds", method.rounds) as progress:
+            state = run(method, evaluate, log, progress.reach)
         return state, method.result(state)
     except NothingFoundError as error:
         if by.function is None or not by.function.failure:
             raise
         raise UserError(f"{error}; the last failure of the oracle: {by.function.failure}") from None
-
-
-@contextmanager
-def _progress(method: str, rounds: int) -> Iterator[Callable[[int], None]]:
-    """Show the rounds behind, on standard error if it is a terminal."""
-    rounds_done = (BarColumn(), MofNCompleteColumn(), TextColumn("rounds"), TimeElapsedColumn())
-    with Progress(
-        TextColumn(method), *rounds_done, console=Console(stderr=True), disable=not sys.stderr.isatty()
-    ) as bar:
-        task = bar.add_task(method, total=rounds)
-        yield lambda number: bar.update(task, completed=number)
 
 
 def _scores(space: Space, found: Found) -> dict[str, Any]:

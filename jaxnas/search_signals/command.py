@@ -5,23 +5,21 @@ through one compiled program. The best of hundreds of tasks on the same few accu
 it on other architectures.
 """
 
-import hashlib
 import json
 import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from jaxnas import data, spaces
 from jaxnas.cli import frame
 from jaxnas.cli.options import own_files, provenance
-from jaxnas.errors import UserError, check_least
+from jaxnas.cli.progress import Progress
+from jaxnas.digest import digest
+from jaxnas.errors import UserError, check_least, check_seed
 from jaxnas.evaluate import devices
 from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.scorers.training.any_task import AnyTask
@@ -165,8 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _scorer(config: SearchSignals) -> AnyTask:
     """Return the scorer, with some task to start from, or raise a `UserError` if the options make no sense."""
     check_least(config, {"population": 1, "children": 0, "batch_size": 1})
-    if not 0 <= config.seed < 2**32:
-        raise UserError(f"--seed is {config.seed}; it must lie in 0 to {2**32 - 1}")
+    check_seed(config.seed)
     scorer = AnyTask(
         preset=config.preset,
         images=config.images,
@@ -180,24 +177,26 @@ def _scorer(config: SearchSignals) -> AnyTask:
 
 def _settings(config: SearchSignals, labels: Labels, source: data.Source) -> dict[str, Any]:
     """Return what the tasks and their scores depend on, but for their number."""
-    digest = hashlib.sha256(json.dumps([labels.names, labels.accuracies.tolist()]).encode()).hexdigest()[:16]
+    known = digest(labels.names, labels.accuracies)
     names = ("target", "population", "signed", "preset", "images", "steps", "seed")
     return {
         "space": spaces.name_of(config.space),
         **{name: getattr(config, name) for name in names},
-        "labels": {"number": len(labels.names), "fingerprint": digest},
+        "labels": {"number": len(labels.names), "fingerprint": known},
         "data": {"name": source.name, "fingerprint": source.fingerprint},
         **own_files(config.space),
     }
 
 
 def _evolve(config: SearchSignals, log: Log, evaluate: Callable[..., Any]) -> list[Trial]:
-    """Search to the end; tasks that the log has are replayed. Shows progress on standard error if it is a terminal."""
+    """Search to the end; tasks that the log has are replayed."""
     trials: list[Trial] = []
-    total, hidden = config.population + config.children, not sys.stderr.isatty()
-    for number in track(range(total), "tasks", console=Console(stderr=True), disable=hidden):
-        task = propose(trials, population=config.population, seed=config.seed, signed=config.signed)
-        trials.append(log.trial(number, task, evaluate))
+    total = config.population + config.children
+    with Progress("scoring", "tasks", total) as progress:
+        for number in range(total):
+            task = propose(trials, population=config.population, seed=config.seed, signed=config.signed)
+            trials.append(log.trial(number, task, evaluate))
+            progress.advance(1)
     return trials
 
 

@@ -1,17 +1,15 @@
 """The command: train or resume, draw the curves, rank architectures into a table."""
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from jaxnas import spaces
 from jaxnas.cli import frame, process
 from jaxnas.cli.options import provenance
+from jaxnas.cli.progress import Progress
 from jaxnas.data.labelled import Labelled
 from jaxnas.errors import UserError
 from jaxnas.evaluate import devices
@@ -60,10 +58,9 @@ def supernet(config: Supernet) -> None:
     manifest |= {"scorers": scorers | describe(dict(COUNTS)), "counted": space.counted}
     store = Store.open(config.out, manifest, mixed=config.mixed)
     store.update_manifest(rows=rows)  # which architectures are ranked is no setting
-    with _bar() as bar:
-        state, curves = _train(config, trainer, store, bar)
-        _write_curves(store, curves)
-        store.write(0, _rank(space, ranking, state, archs, bar))
+    state, curves = _train(config, trainer, store)
+    _write_curves(store, curves)
+    store.write(0, _rank(space, ranking, state, archs))
     _report(store, curves)
 
 
@@ -103,30 +100,30 @@ def _without(space: Space, archs: np.ndarray, landmarks: np.ndarray | None) -> n
     return others
 
 
-def _train(config: Supernet, trainer: Trainer, store: Store, bar: Progress) -> tuple[State, Curves]:
+def _train(config: Supernet, trainer: Trainer, store: Store) -> tuple[State, Curves]:
     """Train from the newest checkpoint to the end."""
     epochs = config.recipe.epochs
     with Checkpoints(store.path / "checkpoints") as saved:
         state, curves = saved.restore(trainer.init())
         if store.stranger:
             store.append(MAKERS, {"from_epoch": len(curves), **store.stranger})
-        task = bar.add_task("training", total=epochs, completed=len(curves), note="")
-        for number in range(len(curves), epochs):
-            state, record = trainer.epoch(state, number)
-            curves.append(record)
-            bar.update(task, advance=1, note=f"loss {record['loss']:.3f}, {record['seconds']:.1f} s per epoch")
-            if (number + 1) % config.save_every == 0 or number + 1 == epochs:
-                saved.save(state, curves)
+        with Progress("training", "epochs", epochs, len(curves)) as progress:
+            for number in range(len(curves), epochs):
+                state, record = trainer.epoch(state, number)
+                curves.append(record)
+                progress.advance(1, f"loss {record['loss']:.3f}")
+                if (number + 1) % config.save_every == 0 or number + 1 == epochs:
+                    saved.save(state, curves)
     return state, curves
 
 
-def _rank(space: Space, ranking: Ranking, state: State, archs: np.ndarray, bar: Progress) -> pl.DataFrame:
+def _rank(space: Space, ranking: Ranking, state: State, archs: np.ndarray) -> pl.DataFrame:
     """Return the table of scores."""
-    task = bar.add_task("ranking", total=len(archs), note="")
     found = []
-    for scores in ranking.measure(state.params, archs):
-        found.append(np.stack(scores))
-        bar.update(task, advance=len(scores[0]))
+    with Progress("ranking", "architectures", len(archs)) as progress:
+        for scores in ranking.measure(state.params, archs):
+            found.append(np.stack(scores))
+            progress.advance(len(scores[0]))
     accuracy, loss = np.concatenate(found, 1).astype(np.float64)
     finite = np.isfinite(loss)  # the accuracy of logits that are not is that of always saying 0
     status = [Status(s).name for s in np.where(finite, Status.ok, Status.nonfinite)]
@@ -148,15 +145,6 @@ def _write_curves(store: Store, curves: Curves) -> None:
     table = pl.DataFrame(curves)
     table.write_parquet(store.path / "curves.parquet")
     plots.draw_training(table.to_dict(as_series=False), path=store.path / "curves.png")
-
-
-def _bar() -> Progress:
-    """Return a bar on standard error, silent where that is no terminal."""
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
-        console=Console(stderr=True), disable=not sys.stderr.isatty(),
-    )  # fmt: skip
 
 
 def _report(store: Store, curves: Curves) -> None:

@@ -1,18 +1,17 @@
 """The options of the command, and what they stand for."""
 
-import hashlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import numpy as np
 from tyro.conf import OmitArgPrefixes
 
 from jaxnas.cli.options import own_files
 from jaxnas.data import labelled
 from jaxnas.data.labelled import Labelled
-from jaxnas.errors import UserError, check_least
+from jaxnas.digest import digest
+from jaxnas.errors import UserError, check_least, check_seed
 from jaxnas.network.network import Network
 from jaxnas.spaces import Space, name_of
 from jaxnas.supernet.arms import Arm, Landmarks, Plain, Teacher
@@ -89,8 +88,7 @@ class Supernet:
         self.recipe.check()
         least = {"channels": 1, "cells": 1, "strength": 0, "warmup": 0, "teacher_margin": 0, "save_every": 1}
         check_least(self, least)
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"--seed is {self.seed}; it must lie in 0 to {2**32 - 1}")
+        check_seed(self.seed)
         if min(self.shares) <= 0 or abs(sum(self.shares) - 1) > 1e-6:
             raise UserError(f"--shares {' '.join(map(str, self.shares))}: give three positive numbers that add up to 1")
         if self.landmarks is not None and self.teacher is not None:
@@ -145,12 +143,8 @@ def describe(arm: Arm) -> dict[str, Any]:
     """Return the settings of an arm."""
     if isinstance(arm, Landmarks):
         schedule = {"strength": arm.greatest, "schedule": arm.schedule, "warmup": arm.warmup}
-        return {"name": "landmarks", "landmarks": len(arm.archs), "fingerprint": _digest(arm.archs), **schedule}
+        return {"name": "landmarks", "landmarks": len(arm.archs), "fingerprint": digest(arm.archs), **schedule}
     if isinstance(arm, Teacher):
         scored = [arm.pool.archs, arm.pool.scores] if isinstance(arm.pool, Scored) else []
-        return {"name": "teacher", "margin": arm.margin, "fingerprint": _digest(*scored)}
+        return {"name": "teacher", "margin": arm.margin, "fingerprint": digest(*scored)}
     return {"name": "plain"}
-
-
-def _digest(*arrays: np.ndarray) -> str:
-    return hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()[:16]

@@ -1,6 +1,5 @@
 """Training of the generator on the architectures of a space, without any score (AG-Net, section 3.1)."""
 
-import hashlib
 import os
 import warnings
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from jaxnas.digest import digest
 from jaxnas.errors import UserError
 from jaxnas.learn.agnet.generator import NOISE, Generator, reconstruction
 from jaxnas.spaces import Space
@@ -130,9 +130,9 @@ def _train(params: nnx.State, vectors: jax.Array, key: jax.Array, *, graphdef: n
 
 
 def _cache(space: Space, few: np.ndarray, how: Pretraining) -> Path | None:
-    known = hashlib.sha256(repr((FORMAT, how, space.graph_code and space.graph_code.classes)).encode() + few.tobytes())
+    known = digest(FORMAT, how, space.graph_code and space.graph_code.classes, few)
     folder = user_cache("generators")
-    return None if folder is None else folder / f"{known.hexdigest()[:32]}.npz"
+    return None if folder is None else folder / f"{known}.npz"
 
 
 def _save(path: Path, params: nnx.State) -> None:

@@ -41,14 +41,18 @@ class Predictor(InRounds):
 
     Attributes:
       task: the task.
-      batch: architectures of a round.
+      per_round: architectures of a round.
       members: networks that are averaged.
       listed: all architectures `[N, A]`, where there are few enough.
     """
 
-    batch: int  # type: ignore[misc]
+    per_round: int
     members: int
     listed: np.ndarray | None = field(repr=False, compare=False)
+
+    @property
+    def batch(self) -> int:
+        return self.per_round
 
     @property
     def options(self) -> dict[str, Any]:
