@@ -1,0 +1,31 @@
+"""Pages of the site that live elsewhere in the repository (a hook of MkDocs, see mkdocs.yml).
+
+README.md is the front page. Links in the repository lead from file to file; here they follow the pages.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parents[1]
+ELSEWHERE = ("CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "bench/README.md", "bench/results/**/*.png", "examples/*.py")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add README.md as the front page, and the files of `ELSEWHERE` at their own paths."""
+    files.append(File.generated(config, "index.md", abs_src_path=str(ROOT / "README.md")))
+    for path in sorted(path for pattern in ELSEWHERE for path in ROOT.glob(pattern)):
+        files.append(File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
+    """Let the links of pages in `docs/` and in the root lead to where `on_files` put the files."""
+    markdown = re.sub(r"(?m)^([\s\d.-]*)#(?=[a-z])", r"\1\#", markdown)  # `#params` is no heading
+    if "/" in page.file.src_uri:
+        return markdown
+    return re.sub(r"\]\((?:\.\./|docs/)", "](", markdown).replace("](README.md", "](index.md")
