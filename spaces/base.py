@@ -159,6 +159,10 @@ class Space(ABC):
         """Return `[N, A]` with less to compute, and the same output and gradients."""
         return archs
 
+    def live(self, archs: np.ndarray) -> np.ndarray:
+        """Return `[N, A]` without the operations on no path from input to output, which a benchmark counts, too."""
+        return archs
+
     def groups(self, archs: np.ndarray, form: str) -> list[Hashable]:
         """Return for each of `archs` `[N, A]` the group whose network it runs on: architectures of one size."""
         return [None] * len(archs)
@@ -204,3 +208,10 @@ class Space(ABC):
 
         What else counts is in `convention`.
         """
+
+    def layers(self, archs: np.ndarray) -> np.ndarray:
+        """Return `[N]` the weight tensors of convolutions and matrix products of the network for `dataset`."""
+        layers = np.zeros(len(archs), np.int64)
+        for network, rows in self.networks(np.asarray(archs), Recipe("benchmark")):
+            layers[rows] = network.layers_cost().total(np.asarray(archs)[rows])
+        return layers

@@ -84,6 +84,12 @@ class Subspace(Space):
     def without_dead_ends(self, archs: np.ndarray) -> np.ndarray:
         return self.space.without_dead_ends(archs)
 
+    def live(self, archs: np.ndarray) -> np.ndarray:
+        return self.space.live(archs)
+
+    def layers(self, archs: np.ndarray) -> np.ndarray:
+        return self.space.layers(archs)
+
     def groups(self, archs: np.ndarray, form: str) -> list[Hashable]:
         return self.space.groups(archs, form)
 

@@ -93,6 +93,7 @@ def test_the_built_module_has_as_many_parameters_as_the_tables_say(space, datase
     assert sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param))) == params
 
 
+@pytest.mark.slow
 def test_regression_runs_and_batch_mates_do_not_change_it(compiles):
     archs = np.array([SMALL[0][1], [16, 1, 16, 1, 16, 1, 16, -1, -1]], np.int32)
     measure = Evaluator(RESNET, scorers.Regression(images=4, steps=2, task="resnet"), data.load("synthetic"))

@@ -25,6 +25,7 @@ def timed(monkeypatch):
     return calls
 
 
+@pytest.mark.slow
 def test_the_record_has_what_the_space_has_and_is_taken_up_again(timed, tmp_path, capsys):
     out = tmp_path / "new" / "record.json"
     argv = ["--spaces", "nasbench_macro", "--archs", "8", "--rounds", "2", "--seconds", "0.01", "--out", str(out)]

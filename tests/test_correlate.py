@@ -66,12 +66,16 @@ def result(capsys, *arguments, **options):
 def test_json_has_every_figure(files, capsys):
     report = result(capsys, *files)
     assert (report["scored"], report["compared"], report["target"]) == (N, N, "c10_test_200")
-    assert list(report["scores"]) == ["ntk", "regions", "constant", "params", "flops"]
+    assert list(report["scores"]) == ["ntk", "regions", "constant", "params", "flops", "live_flops"]
     ntk = report["scores"]["ntk"]
     low, high = ntk["kendall_interval"]
     assert 0 < low < ntk["kendall"] < high < 1
     assert (ntk["n"], ntk["failures"], ntk["top_ties"]) == (N, 1, 1)
-    assert [report["scores"][name]["label"] for name in ("params", "flops")] == ["#params", "FLOPs"]
+    assert [report["scores"][name]["label"] for name in ("params", "flops", "live_flops")] == [
+        "#params",
+        "FLOPs",
+        "live FLOPs",
+    ]
     assert report["scores"]["flops"]["partial_given_flops"] is None
     assert report == result(capsys, *files)
 
@@ -239,7 +243,7 @@ def test_one_table_with_the_baselines_last(pairs, capsys):
     assert run_pairs(pairs) == 0
     text = capsys.readouterr().out
     rows = table_rows(text)
-    scores = ["ntk", "regions", "constant", "other", "#params", "FLOPs"]
+    scores = ["ntk", "regions", "constant", "other", "#params", "FLOPs", "live FLOPs"]
     assert list(rows) == [(s, name) for s in ("Spearman [95 %]", "Kendall tau [95 %]", "failed") for name in scores]
     assert rows["Spearman [95 %]", "constant"] == ["-", "-"]
     assert len(rows["Kendall tau [95 %]", "regions"]) == len(rows["Spearman [95 %]", "other"]) == 1

@@ -192,6 +192,7 @@ def test_the_weighted_loss_is_the_formula(learner):
     assert float(found) == pytest.approx(np.mean(known.weights * each), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_retraining_moves_the_generator_to_the_best_and_is_compiled_once(learner, compiles):
     vectors, (models, state) = learner
     weights = weighted.rank_weights(np.arange(len(vectors)).astype(float))

@@ -35,7 +35,9 @@ def measured_and_golden(name, scorer, number):
     return found.value[0], np.array(golden["value"], float)
 
 
-@pytest.mark.parametrize(("name", "bn", "number"), [("ntk", "frozen", 16), ("ntk_batch", "batch", 2)])
+@pytest.mark.parametrize(
+    ("name", "bn", "number"), [("ntk", "frozen", 16), pytest.param("ntk_batch", "batch", 2, marks=pytest.mark.slow)]
+)
 def test_condition_numbers(name, bn, number):
     own, golden = measured_and_golden(name, NTK(bn=bn), number)
     well = golden < 1e3

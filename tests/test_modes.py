@@ -57,6 +57,7 @@ def test_ntk_is_the_same_in_both_modes():
     assert (scores.status == Status.disconnected).any()
 
 
+@pytest.mark.slow
 def test_exact_ntk_is_the_same_in_both_modes():
     assert_modes_agree(NTK(images=4, bn="batch"), ARCHS[::2], 1e-5)
 
@@ -68,10 +69,12 @@ def test_regions_are_equal_in_both_modes():
     assert_modes_agree(scorer, SPACE.to_mask(ARCHS), 0)
 
 
+@pytest.mark.slow
 def test_ntk_of_masks_is_the_same_in_both_modes():
     assert_modes_agree(NTK(images=3), SUPERNETS, 1e-5)
 
 
+@pytest.mark.slow
 def test_regression_is_the_same_in_both_modes(one_tap):
     """Two steps of SGD on one stage with one tap: training amplifies rounding.
 

@@ -6,12 +6,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
 from jaxnas import data, scorers, spaces
 from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.network.network import HEAD
-from jaxnas.scorers.training.regression import Regression, fitted, init_heads
+from jaxnas.scorers.training.regression import Regression, init_heads, rescale_head
 from jaxnas.spaces.nds.network import GenotypeNetwork
 
 SMALL = {"image": (16, 16, 3)}
@@ -53,7 +54,7 @@ class OwnHeads(Regression):
 
     def _heads(self, inputs, key, widths):
         wide = super()._heads(inputs, key, [len(mask) for mask in self.masks])
-        heads = [fitted(head, jnp.asarray(mask)) for head, mask in zip(wide, self.masks, strict=True)]
+        heads = [rescale_head(head, jnp.asarray(mask)) for head, mask in zip(wide, self.masks, strict=True)]
         rows = ("scale", "bias", "kernel")
         return [
             {name: leaf[mask] if name in rows else leaf for name, leaf in head.items()}
@@ -108,7 +109,7 @@ def test_the_weights_are_those_that_the_own_nodes_draw():
 def test_heads_are_those_that_the_own_channels_draw():
     (head,) = init_heads(jax.random.key(0), [64], [96])
     mask = np.arange(64) % 4 == 1
-    own = fitted(head, jnp.asarray(mask))
+    own = rescale_head(head, jnp.asarray(mask))
     assert not own["kernel"][~mask].any()
     for name in ("kernel", "offset"):
         assert 0.9 / 4 < abs(own[name]).max() <= 1 / 4
@@ -127,6 +128,7 @@ def test_the_ntk_is_that_of_the_own_nodes():
     np.testing.assert_allclose(gram(wide, params), expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_the_regression_is_that_of_the_own_channels():
     arch, wide, alone, share = two_cells("regression")
     params = wide.init(jax.random.key(0))
@@ -145,6 +147,7 @@ def test_the_regression_is_that_of_the_own_channels():
     np.testing.assert_allclose(error(wide, scorer, params), expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_every_architecture_of_one_size_is_one_program(compiled_programs):
     archs = SPACE.sample(jax.random.key(0), 8)
     archs[:, :2] = 2, 3

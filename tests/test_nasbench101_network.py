@@ -14,7 +14,7 @@ from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.kernels.layout import CHWN, NHWC, from_nhwc
 from jaxnas.kernels.pool import max_pool2x2
 from jaxnas.kernels.relus import find_relus
-from jaxnas.network.apply_op import run
+from jaxnas.network.apply_op import apply_op
 from jaxnas.scorers.gradient.ntk import ntk_gram
 from jaxnas.spaces.nasbench101.module import stand_alone
 from jaxnas.spaces.nasbench101.network import vertex_channels
@@ -127,7 +127,7 @@ def test_maximum_pooling(layout):
     x, weights = images(3, 6, 6, 2), images(2, 3, 6, 6, 2)[1]
 
     def own(x):
-        return from_nhwc(run((MaxPool(2, layout),), jnp.asarray(0), ({},), from_nhwc(x, layout))[0], layout)
+        return from_nhwc(apply_op((MaxPool(2, layout),), jnp.asarray(0), ({},), from_nhwc(x, layout))[0], layout)
 
     def flax(x):
         return nnx.max_pool(x, (3, 3), strides=(1, 1), padding="SAME")
@@ -184,7 +184,7 @@ class Small(NASBench101):
         (scorers.NTK(images=4), (2,)),
         (scorers.NTK(images=4, bn="batch"), (3,)),
         (scorers.Regions(batches=1, samples=60), (0, 3)),
-        (scorers.Regression(images=2, steps=2), (1,)),
+        pytest.param(scorers.Regression(images=2, steps=2), (1,), marks=pytest.mark.slow),
     ],
     ids=["frozen", "batch", "regions", "regression"],
 )

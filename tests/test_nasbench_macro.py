@@ -120,7 +120,11 @@ def test_taps_are_the_outputs_of_the_stages():
     assert SPACE.network("taps").flow.taps == ((16, 16, 64), (8, 8, 128), (4, 4, 256))
 
 
-@pytest.mark.parametrize("scorer", SMALL, ids=lambda scorer: f"{scorer.name}-{getattr(scorer, 'bn', '')}")
+@pytest.mark.parametrize(
+    "scorer",
+    [*SMALL[:-1], pytest.param(SMALL[-1], marks=pytest.mark.slow)],
+    ids=lambda scorer: f"{scorer.name}-{getattr(scorer, 'bn', '')}",
+)
 def test_every_score_runs_and_batch_mates_do_not_change_it(scorer, compiles):
     measure = Evaluator(Thin(), scorer, data.load("synthetic"), batch=4)
     scores = measure(ARCHS)

@@ -492,6 +492,7 @@ def test_untrained_score_is_the_error_in_evaluation_mode(params):
     assert fit(SMALL, CELLS[1], 0).value == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_error_and_noise_and_keys_change_it():
     first, last = (fit(SMALL, CELLS[0], steps) for steps in (0, 400))
     assert last.value < 0.8 * first.value

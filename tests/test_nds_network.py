@@ -118,7 +118,7 @@ SMALL_ENAS = replace(spaces.get("enas"), ops=("skip_connect", "sep_conv_3x3"), n
 
 @pytest.mark.parametrize(
     ("space", "form"),
-    [(spaces.get("nasnet"), "thin"), (SMALL_DARTS, "taps"), (SMALL_ENAS, "taps")],
+    [pytest.param(spaces.get("nasnet"), "thin", marks=pytest.mark.slow), (SMALL_DARTS, "taps"), (SMALL_ENAS, "taps")],
     ids=lambda value: getattr(value, "name", value),
 )
 def test_the_network_of_a_genotype_is_its_module(space, form):
@@ -155,6 +155,7 @@ def test_taps_are_where_gennas_has_them():
 # --- the supernet ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_masks_are_scored_in_one_program(compiled_programs):
     masks = np.stack([SUPERNET] * 3)
     masks[1, 3, 4] = masks[2, 7] = 0

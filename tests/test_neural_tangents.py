@@ -43,6 +43,7 @@ def test_the_recipe_is_the_one_that_was_stored(recipe):
     assert STORED["versions"]["neural-tangents"] == "0.6.5"
 
 
+@pytest.mark.slow
 def test_frozen_gram_equals_the_stored_values(recipe, own_gram):
     flat, images = recipe.draw()
     for name, arch in STORED["archs"].items():

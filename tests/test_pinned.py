@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxnas import spaces
 from jaxnas.pinned import pinned
@@ -72,6 +73,7 @@ def test_threads_and_devices_change_no_bit(one_tap):
         assert python("-c", SCORES, one_tap, 0, before=("taskset", "-c", str(min(os.sched_getaffinity(0))))) == one
 
 
+@pytest.mark.slow
 def test_settings_of_jax_change_no_score(tmp_path):
     """All of them at once, and none."""
     options = ["-m", "jaxnas", "score", "--archs", "random:9", "--scorers", "ntk,regions", "--ntk.images", 4]

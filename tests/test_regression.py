@@ -53,6 +53,7 @@ def golden_fit(golden_inputs, nested_weights):
     return score
 
 
+@pytest.mark.slow
 def test_golden_losses(golden_fit):
     """Float32 training amplifies rounding: PyTorch's own float32 and float64 losses differ by up to 0.2 % here."""
     names = list(GOLDEN["regression_short"])

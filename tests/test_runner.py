@@ -147,6 +147,7 @@ def test_what_was_dropped_is_drawn_again(archs, whole, monkeypatch, held):
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="counts Linux's memory maps")
+@pytest.mark.slow
 def test_programs_that_were_not_used_lately_are_given_up_and_come_back(monkeypatch, compiles):
     monkeypatch.setattr(evaluator, "MAX_MEMORY_MAPS", 1)
     monkeypatch.setattr(evaluator, "MIN_KEPT_PROGRAMS", 1)

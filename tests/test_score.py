@@ -45,7 +45,7 @@ def columns(*names):
     return [column for name in names for column in (name, f"{name}_std", f"{name}_status")]
 
 
-COUNTS = columns("params", "flops")
+COUNTS = columns("params", "flops", "live_flops")
 
 
 @pytest.fixture

@@ -12,7 +12,9 @@ from jaxnas.ranks import mean_ranks
 from jaxnas.types import Finished, Status
 
 NAN = float("nan")
-SIGNS = {"ntk": -1, "regions": 1, "regression": -1, "sequence": -1, "te_nas": -1, "params": 1, "flops": 1}
+COUNTS = ("params", "flops", "live_flops")
+SIGNS = {"ntk": -1, "regions": 1, "regression": -1, "sequence": -1, "te_nas": -1}
+SIGNS |= dict.fromkeys(("params", "flops", "live_params", "live_flops", "live_layers"), 1)
 PAPERS = {"ntk": "TE-NAS", "regions": "TE-NAS", "te_nas": "TE-NAS", "regression": "GenNAS", "sequence": "GenNAS"}
 
 
@@ -48,14 +50,14 @@ def test_registry_says_what_each_score_is():
 
 
 def test_select_keeps_the_order_and_adds_the_counts():
-    assert list(scorers.select("regions, ntk")) == ["regions", "ntk", "params", "flops"]
-    assert list(scorers.select("flops,regions,")) == ["flops", "regions", "params"]
-    assert list(scorers.select("params,params")) == ["params", "flops"]
+    assert list(scorers.select("regions, ntk")) == ["regions", "ntk", *COUNTS]
+    assert list(scorers.select("flops,regions,")) == ["flops", "regions", "params", "live_flops"]
+    assert list(scorers.select("params,params")) == [*COUNTS]
 
 
 def test_te_nas_brings_what_it_needs():
-    assert list(scorers.select("te_nas")) == ["ntk", "regions", "te_nas", "params", "flops"]
-    assert list(scorers.select("regions,te_nas")) == ["regions", "ntk", "te_nas", "params", "flops"]
+    assert list(scorers.select("te_nas")) == ["ntk", "regions", "te_nas", *COUNTS]
+    assert list(scorers.select("regions,te_nas")) == ["regions", "ntk", "te_nas", *COUNTS]
 
 
 def test_select_takes_the_given_options():

@@ -277,7 +277,9 @@ def test_without_arguments_under_runs(fast, capsys, tmp_path, monkeypatch):
     assert json.loads(Path("runs/search-nasbench201-prune-seed0/result.json").read_text()) == found
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method", [pytest.param(name, marks=pytest.mark.slow if name == "agnet" else ()) for name in METHODS]
+)
 def test_interrupted_command_resumes(fast, capsys, tmp_path, monkeypatch, method):
     words = ["--method", method, *BUDGET[method]]
     whole = result(capsys, *words, "--out", str(tmp_path / "whole"))
@@ -433,6 +435,7 @@ def measured():
     return {n: Evaluator(SPACE, s, source, repeats=2, seed=0, batch=Prune(SPACE).batch) for n, s in SMALL.items()}
 
 
+@pytest.mark.slow
 def test_only_the_first_round_compiles(measured, compiled_programs):
     method, before, compiled = Prune(SPACE), compiled_programs(), []
     state = run(

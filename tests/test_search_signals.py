@@ -571,6 +571,7 @@ def test_other_settings_are_refused(fast, capsys, tmp_path, table):
     assert "signed=false" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_measured(capsys, tmp_path, table, compiled_programs, monkeypatch):
     """The real thing, small: one compilation for all tasks, and best.json scores again what it scored."""
     monkeypatch.setattr(AnyTask, "recipe", Recipe("taps", channels=4, cells=1))

@@ -53,7 +53,7 @@ def test_a_run_resumes_and_ranks_into_a_table_of_scores(tmp_path, table, capsys)
     assert correlate.main([str(out), str(table), "--target", "accuracy", "--json", "--bootstrap", "2"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["compared"] == len(scores)
-    assert set(found["scores"]) == {"supernet_accuracy", "supernet_loss", "params", "flops"}
+    assert set(found["scores"]) == {"supernet_accuracy", "supernet_loss", "params", "flops", "live_flops"}
 
     assert main([*argv, "--epochs", "2", "--archs", "random:3"]) == 0  # nothing is trained again
     assert pl.read_parquet(out / "curves.parquet").equals(curves)

@@ -244,6 +244,7 @@ def test_skeletons_that_change_the_shape_alike_share_a_network():
     ]
 
 
+@pytest.mark.slow
 def test_skeletons_that_differ_in_halvings_have_the_same_regions():
     assert set(MACRO.groups(MACRO.enumerate(), "patches")) == {"2", "22", "222"}
     pairs = [["1412", "1412"], ["34123", "14321"], ["444311", "242111"]]

@@ -173,7 +173,7 @@ def of_one_program(space, archs):
     return np.array([arch for arch, group in zip(archs, groups, strict=True) if group == most])
 
 
-@pytest.mark.parametrize("name", ["nasbench201", "nasbench101", "darts"])
+@pytest.mark.parametrize("name", ["nasbench201", "nasbench101", pytest.param("darts", marks=pytest.mark.slow)])
 def test_every_way_of_writing_gets_the_same_scores(name, tmp_path, capsys):
     """A second command resumes a directory only with the same architectures; one with all ways scores them anew."""
     space, count = SPACES[name], len(WAYS[name])

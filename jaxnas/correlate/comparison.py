@@ -20,7 +20,8 @@ from jaxnas.spaces import Space
 from jaxnas.tables.measured import join, read_measured
 from jaxnas.tables.store import read_scores
 
-BASELINES = {"params": "#params", "flops": "FLOPs"}
+BASELINES = {"params": "#params", "flops": "FLOPs", "live_flops": "live FLOPs"}
+STORED = ("params", "flops")  # of these, what a table of scores must have
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Measured:
       name: of the space.
       joined: how many architectures either side has, and how many of them were left out.
       table: what was read of the table of measured values.
-      signs: of each score, +1 where higher is better; the baselines are the last two.
+      signs: of each score, +1 where higher is better; the baselines are the last three.
       scores: values `[n]` by name of the score; NaN is a failure.
       target: measured values `[n]`.
     """
@@ -81,12 +82,15 @@ def read(pair: Pair) -> Measured:
       UserError: the directory or the table cannot be used, or they have no architecture in common.
     """
     scores, manifest = read_scores(pair.scores)
+    space = space_of(pair.scores, manifest)
+    archs = space.from_table({space.string_columns[0]: scores["arch"]})
+    if "live_flops" not in scores.columns:
+        scores = scores.with_columns(live_flops=space.flops(space.live(archs)))
     chosen = signs(manifest, scores.columns)
     for name in sorted(manifest["scorers"].keys() - chosen.keys()):
         process.say(f"note: {pair.scores}: {name} is left out, it has no column until the run is finished")
-    space = space_of(pair.scores, manifest)
     known = read_measured(space, pair.measured())
-    joined = join(space, space.from_table({space.string_columns[0]: scores["arch"]}), known)
+    joined = join(space, archs, known)
     values = scores[joined.rows]
     return Measured(
         pair=pair,
@@ -118,7 +122,7 @@ def signs(manifest: Mapping[str, Any], columns: Collection[str]) -> dict[str, in
     Raises:
       UserError: the manifest lists no scores, or a baseline has no column.
     """
-    missing = [name for name in BASELINES if name not in columns]
+    missing = [name for name in STORED if name not in columns]
     if missing or "scorers" not in manifest:
         lacks = f"column {missing[0]!r}" if missing else "list of scorers in its manifest"
         raise UserError(f"the directory of scores has no {lacks}; give one that jaxnas.score wrote")

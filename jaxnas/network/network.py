@@ -197,6 +197,10 @@ class Network(ABC):
         """Return the number of parameters (weights, scales, biases)."""
         return self._cost(lambda path, op: op.num_params)
 
+    def layers_cost(self) -> Cost:
+        """Return the number of weight tensors of convolutions and matrix products."""
+        return self._cost(lambda path, op: op.num_layers)
+
     def flops_cost(self) -> Cost:
         """Return the multiply-adds of the convolutions and matrix products on one image."""
         inputs = self.flow.inputs

@@ -103,6 +103,11 @@ class Op:
         """Number of parameters."""
         return sum(math.prod(shape) for shape in self.shapes().values())
 
+    @property
+    def num_layers(self) -> int:
+        """Number of weight tensors of convolutions and matrix products."""
+        return sum(len(shape) > 1 for shape in self.shapes().values())
+
     def out_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the output for an input of `shape`, both in the op's layout."""
         out, layout = list(shape), self.layout

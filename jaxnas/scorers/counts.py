@@ -28,3 +28,36 @@ class Flops(Count):
     def of(self, space: Any, archs: np.ndarray) -> np.ndarray:
         counts: np.ndarray = space.flops(archs)
         return counts
+
+
+@dataclass(frozen=True)
+class LiveParams(Count):
+    """Parameters of the operations on a path from input to output."""
+
+    name: ClassVar[str] = "live_params"
+
+    def of(self, space: Any, archs: np.ndarray) -> np.ndarray:
+        counts: np.ndarray = space.params(space.live(archs))
+        return counts
+
+
+@dataclass(frozen=True)
+class LiveFlops(Count):
+    """Operations on one image, of what is on a path from input to output."""
+
+    name: ClassVar[str] = "live_flops"
+
+    def of(self, space: Any, archs: np.ndarray) -> np.ndarray:
+        counts: np.ndarray = space.flops(space.live(archs))
+        return counts
+
+
+@dataclass(frozen=True)
+class LiveLayers(Count):
+    """Weight tensors of the convolutions and matrix products on a path from input to output (VKDNW, CVPR 2025)."""
+
+    name: ClassVar[str] = "live_layers"
+
+    def of(self, space: Any, archs: np.ndarray) -> np.ndarray:
+        counts: np.ndarray = space.layers(space.live(archs))
+        return counts

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from jaxnas.errors import UserError, unknown
-from jaxnas.scorers.counts import Flops, Params
+from jaxnas.scorers.counts import Flops, LiveFlops, LiveLayers, LiveParams, Params
 from jaxnas.scorers.forward.regions import Regions
 from jaxnas.scorers.gradient.ntk import NTK
 from jaxnas.scorers.protocol import AnyScore, Combined, Count, Scorer
@@ -13,15 +13,28 @@ from jaxnas.scorers.training.sequence import Sequences
 from jaxnas.user_file import load_variable
 
 DEFAULTS: dict[str, AnyScore] = {
-    score.name: score for score in (NTK(), Regions(), Regression(), Sequences(), TeNas(), Params(), Flops())
+    score.name: score
+    for score in (
+        NTK(),
+        Regions(),
+        Regression(),
+        Sequences(),
+        TeNas(),
+        Params(),
+        Flops(),
+        LiveParams(),
+        LiveFlops(),
+        LiveLayers(),
+    )
 }
 COUNTS: dict[str, Count] = {name: score for name, score in DEFAULTS.items() if isinstance(score, Count)}
+ALWAYS = ("params", "flops", "live_flops")  # the baselines of every comparison
 
 
 def select(names: str, options: Iterable[Scorer] = ()) -> dict[str, AnyScore]:
     """Return the scores of a comma-separated list by name, those of `options` with their settings, and what they need.
 
-    `params` and `flops` are always there. `path/to/file.py:VARIABLE` is the score of a user.
+    `params`, `flops` and `live_flops` are always there. `path/to/file.py:VARIABLE` is the score of a user.
 
     Raises:
       UserError: no score is named, one is unknown (the message has the nearest valid name), or two have one name.
@@ -41,7 +54,7 @@ def select(names: str, options: Iterable[Scorer] = ()) -> dict[str, AnyScore]:
         chosen[score.name] = score
     if not chosen:
         raise unknown("scorer", names, available)
-    return chosen | {name: available[name] for name in COUNTS if name not in chosen}
+    return chosen | {name: available[name] for name in ALWAYS if name not in chosen}
 
 
 def listed(names: str) -> list[str]:

@@ -199,6 +199,16 @@ class AnyNet(Space):
         ]
         return count(self.block, frame.stems[self.strides[0]], stem, stages, frame)
 
+    def layers(self, archs: np.ndarray) -> np.ndarray:
+        before, numbers = self.split(np.asarray(archs, np.int64))
+        layers = np.full(len(archs), 1 + len(FRAMES[self.dataset].stems[self.strides[0]].convs))
+        for stage, stride in zip(np.moveaxis(numbers, 1, 0), self.strides[1:], strict=True):
+            depth, width, *_ = self._stage(stage)
+            shortcut = self.block.residual & ((before != width) | (stride != 1))
+            layers += np.where(depth > 0, depth * len(self.block.convs) + shortcut, 0)
+            before = np.where(depth > 0, width, before)
+        return layers
+
     def _stage(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return depth, width, bottleneck's width and groups `[N]` of a stage's numbers `[N, 2 or 4]`."""
         if not self.block.bottleneck:

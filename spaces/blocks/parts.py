@@ -30,6 +30,10 @@ class Part(ABC):
         """Return the size of the output for an input of size `image`."""
         return _halved(image, stride)
 
+    def layers(self, stride: int) -> int:
+        """Return the number of weight tensors of convolutions."""
+        return 0
+
     @abstractmethod
     def count(self, inputs: Channels, outputs: Channels, image: Image, stride: int) -> tuple[Channels, Channels]:
         """Return the number of parameters and of operations on one input of size `image`."""
@@ -58,6 +62,9 @@ class Conv(Part):
     def after(self, image: Image, stride: int) -> Image:
         return _halved(image, stride, self.strided)
 
+    def layers(self, stride: int) -> int:
+        return 1
+
     def count(self, inputs: Channels, outputs: Channels, image: Image, stride: int) -> tuple[Channels, Channels]:
         weights = math.prod(self.size) * outputs * (1 if self.depthwise else inputs)
         down, across = (
@@ -85,6 +92,9 @@ class Factorized(Part):
     The second one starts one pixel further down and right, so that together they see every other diagonal.
     """
 
+    def layers(self, stride: int) -> int:
+        return 2
+
     def count(self, inputs: Channels, outputs: Channels, image: Image, stride: int) -> tuple[Channels, Channels]:
         return POINTWISE.count(inputs, outputs, image, stride)  # as much as one convolution of all the outputs
 
@@ -92,6 +102,9 @@ class Factorized(Part):
 @dataclass(frozen=True)
 class Skip(Part):
     """Identity; `FACTORIZED` at stride 2."""
+
+    def layers(self, stride: int) -> int:
+        return 0 if stride == 1 else FACTORIZED.layers(stride)
 
     def count(self, inputs: Channels, outputs: Channels, image: Image, stride: int) -> tuple[Channels, Channels]:
         return (0, 0) if stride == 1 else FACTORIZED.count(inputs, outputs, image, stride)

@@ -235,6 +235,17 @@ class CellSpace(RowSpace):
             return np.where(dead, self.zero, archs)
         return np.where(dead[..., None], np.arange(len(self.ops)) == self.zero, archs)
 
+    def live(self, archs: np.ndarray) -> np.ndarray:
+        """Return op indices `[N, E]` with the zero op on the edges that are on no path from input to output."""
+        if self.zero < 0:
+            return archs
+        kept = self.without_dead_ends(archs)
+        reached = np.zeros((len(kept), self._nodes), bool)
+        reached[:, 0] = True
+        for edge, (target, source) in enumerate(self.edges):
+            reached[:, target] |= (kept[:, edge] != self.zero) & reached[:, source]
+        return np.where(reached[:, [source for _, source in self.edges]], kept, self.zero)
+
     def _open(self, masks: np.ndarray) -> np.ndarray:
         """Return `[N, E]`: an op other than the zero op is active."""
         return np.any(masks[..., [k for k in range(len(self.ops)) if k != self.zero]], axis=-1)

@@ -216,6 +216,11 @@ class NASBench101(Space):
         cells = [_convolutions(archs, before, after)[0] * pixels for before, after, pixels in _cells()]
         return fixed + np.sum(cells, 0)
 
+    def layers(self, archs: np.ndarray) -> np.ndarray:
+        projections = np.asarray(archs)[:, [edge(0, y) for y in range(1, VERTICES)]].sum(1)
+        operations = (KERNEL_AREA[np.asarray(archs)[:, len(EDGES) :]] > 0).sum(1)
+        return 2 + STACKS * CELLS * (projections + operations)  # with stem and classifier
+
 
 def _convolutions(archs: np.ndarray, before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
     """Return `[N]` the weights of the convolutions of a cell, and `[N]` their output channels, all normalised.

@@ -151,16 +151,26 @@ class NASBenchNLP(Space):
         """Return `[N]` the multiply-adds of the matrix products for one word, the output layer's among them."""
         return _weights(archs)[0] + VOCABULARY * SIZES[-1]
 
+    def layers(self, archs: np.ndarray) -> np.ndarray:
+        from_x, from_hidden, _ = _matrices(archs)
+        return (len(SIZES) - 1) * (from_x + from_hidden) + 1  # with the output layer
+
 
 def _weights(archs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return `[N]` the entries of all matrices of the recurrent layers, and `[N]` the number of linear nodes."""
+    from_x, from_hidden, linears = _matrices(archs)
+    sizes = list(itertools.pairwise(SIZES))
+    return from_x * sum(i * h for i, h in sizes) + from_hidden * sum(h * h for _, h in sizes), linears
+
+
+def _matrices(archs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return `[N]` a layer's matrices on its input, on values of its own size, and its linear nodes."""
     rows = slots.rows(archs)
     linear = rows[..., 1] == LINEAR
     from_x, from_hidden = (
         (chosen & linear[..., None]).sum((1, 2)) for chosen in (rows[..., 2:] == X, rows[..., 2:] > X)
     )
-    sizes = list(itertools.pairwise(SIZES))
-    return from_x * sum(i * h for i, h in sizes) + from_hidden * sum(h * h for _, h in sizes), linear.sum(1)
+    return from_x, from_hidden, linear.sum(1)
 
 
 # the benchmark's generator

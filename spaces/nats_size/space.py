@@ -110,6 +110,9 @@ class NATSSize(RowSpace):
         data = self.datasets[self.dataset]
         return _total(_flops_tables(data), archs) + data.classes
 
+    def layers(self, archs: np.ndarray) -> np.ndarray:
+        return _total(_layers_tables(self.datasets[self.dataset]), archs)
+
 
 def _ops(data: Dataset, layer: int, before: int, after: int) -> Iterator[tuple[Op, int]]:
     """Yield the ops, and the pixels of their inputs, of one layer from `before` to `after` channels.
@@ -152,6 +155,11 @@ def _params_tables(data: Dataset) -> np.ndarray:
 @functools.cache
 def _flops_tables(data: Dataset) -> np.ndarray:
     return _tables(data, lambda op, pixels: op.flops(pixels))
+
+
+@functools.cache
+def _layers_tables(data: Dataset) -> np.ndarray:
+    return _tables(data, lambda op, pixels: op.num_layers)
 
 
 def _total(tables: np.ndarray, archs: np.ndarray) -> np.ndarray:

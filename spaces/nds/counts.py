@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxnas.spaces.blocks.parts import FACTORIZED, POINTWISE, Channels, Image, table
+from jaxnas.spaces.blocks.parts import FACTORIZED, OPS, POINTWISE, Channels, Image, table
 from jaxnas.spaces.blocks.stem import Frame
 
 FRAMES: Mapping[str, Frame] = {  # by data set
@@ -55,6 +55,21 @@ def count(cells: Cells, width: int, depth: int, frame: Frame) -> np.ndarray:
     pixels, classes = image[0] * image[1], frame.classes
     _add(total, (features * classes + classes, features * classes + classes + features * pixels))  # with the pooling
     return total.T
+
+
+def layers(cells: Cells, depth: int, frame: Frame) -> np.ndarray:
+    """Return the number of weight tensors `[N]` of networks of one depth."""
+    total = np.full(len(cells.ops), len(frame.stem) + 1, np.int64)  # with the classifier
+    halvings = [i * (frame.stride - 1) for i in range(len(frame.stem) + 1)]
+    before, last = halvings[-2:] if len(frame.stem) > 1 else halvings[-1:] * 2
+    kept, halved = (np.array([sum(part.layers(stride) for part in OPS[n]) for n in cells.names]) for stride in (1, 2))
+    for reduction in reductions(depth):
+        entry = POINTWISE if before == last else FACTORIZED
+        ops, on_inputs = cells.ops[:, int(reduction)], cells.sources[:, int(reduction)] < 2
+        total += POINTWISE.layers(1) + entry.layers(1 + last - before)
+        total += np.where(reduction & on_inputs, halved[ops], kept[ops]).sum(1)
+        before, last = last, last + reduction
+    return total
 
 
 def _stem(total: np.ndarray, width: int, frame: Frame) -> list[tuple[Channels, Image]]:

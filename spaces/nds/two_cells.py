@@ -25,7 +25,7 @@ from jaxnas.spaces.base import Space
 from jaxnas.spaces.datasets import NDS
 from jaxnas.spaces.graphs import GraphCode
 from jaxnas.spaces.nds.code import graph_code
-from jaxnas.spaces.nds.counts import FRAMES, Cells, count, reductions
+from jaxnas.spaces.nds.counts import FRAMES, Cells, count, layers, reductions
 from jaxnas.spaces.nds.genotype import CELLS, COLUMNS, Genotype, Pair, parse, to_json
 from jaxnas.spaces.nds.module import TwoCellModule
 from jaxnas.spaces.nds.network import INPUTS, SETTINGS, THIN, GenotypeNetwork, Group, TwoCellNetwork, common
@@ -243,6 +243,16 @@ class TwoCells(Space):
             cells = Cells(self.ops, ops[rows], sources[rows], outputs[rows].sum(-1, dtype=np.int64))
             counts[rows] = count(cells, width, depth, FRAMES[self.dataset])
         return counts
+
+    def layers(self, archs: np.ndarray) -> np.ndarray:
+        sizes = self.sizes(archs)
+        ops, sources, outputs = self.split(archs)
+        total = np.zeros(len(ops), np.int64)
+        for depth in np.unique(sizes[:, 1]).tolist():
+            rows = sizes[:, 1] == depth
+            cells = Cells(self.ops, ops[rows], sources[rows], outputs[rows].sum(-1, dtype=np.int64))
+            total[rows] = layers(cells, depth, FRAMES[self.dataset])
+        return total
 
     def _setting(self, form: str) -> str:
         """Return the name in `SETTINGS` of the network for `form`."""

@@ -135,6 +135,10 @@ class MacroSpace(Space):
     def flops(self, archs: np.ndarray) -> np.ndarray:
         return self._counts(archs)[:, 1]
 
+    def layers(self, archs: np.ndarray) -> np.ndarray:
+        skeletons = [shapes(_to_skeleton(arch)) for arch in archs]  # a block is two convolutions and perhaps a shortcut
+        return 3 + np.array([sum(2 + (a != b) for a, b in skeleton) for skeleton in skeletons], np.int64)
+
     def _counts(self, archs: np.ndarray) -> np.ndarray:
         classes = self.datasets[self.dataset].classes
         return np.array([_macro_counts(_to_skeleton(arch), classes) for arch in archs])

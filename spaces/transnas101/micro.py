@@ -118,6 +118,13 @@ class MicroSpace(CellSpace):
     def flops(self, archs: np.ndarray) -> np.ndarray:
         return self._counts(archs)[:, 1]
 
+    def layers(self, archs: np.ndarray) -> np.ndarray:
+        per_op = np.zeros((len(EDGES), len(OPS)), np.int64)
+        for (edge, (_, source)), (before, after) in itertools.product(enumerate(EDGES), shapes(MICRO_SKELETON)):
+            per_op[edge, [CONV1, CONV3]] += 1
+            per_op[edge, SKIP] += 2 * (source == 0 and before != after)
+        return 3 + per_op[np.arange(len(EDGES)), np.asarray(archs)].sum(1)  # with the stem's two and the classifier
+
     def _counts(self, archs: np.ndarray) -> np.ndarray:
         last, per_op = _micro_tables()
         fixed = frame_counts(last, self.datasets[self.dataset].classes)
