@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -15,14 +16,17 @@ class Preset(NamedTuple):
     Attributes:
       prune_number: ops that an edge loses in a round.
       bn: derivative of batch normalisation in the NTK, as `NTK.bn`: `batch` where a search takes but minutes with it.
-      batch: images in the batch of the NTK with `bn` as `batch`.
-      frozen: images in the batch of the NTK with `bn` as `frozen`.
+      images: in the batch of the NTK, by `bn`.
     """
 
     prune_number: int = 1
     bn: Literal["batch", "frozen"] = "batch"
-    batch: int = 32  # the paper's appendix; with 72 it takes about five times as long
-    frozen: int = 72  # the official launcher
+    images: Mapping[str, int] = MappingProxyType(
+        {
+            "batch": 32,  # the paper's appendix; with 72 it takes about five times as long
+            "frozen": 72,  # the official launcher
+        }
+    )
 
 
 @dataclass(frozen=True)

@@ -91,14 +91,14 @@ def two_cells(form, width=4, **changes):
 
 
 def test_the_weights_are_those_that_the_own_nodes_draw():
-    arch, wide, alone, _ = two_cells("ntk", channels=64)
+    arch, wide, alone, _ = two_cells("thin", channels=64)
     leaves = dict(nnx.to_flat_state(wide.rescale_to_fan_in(wide.init(jax.random.key(0)), jnp.asarray(arch))))
     assert wide.config.init == "kaiming"
     for path in (("entries", 1, 1), HEAD):
         kernel = np.asarray(leaves[*path, "kernel"][...])
         fan = alone.features_out if path == HEAD else alone.ops()[path].in_channels
         assert abs(kernel.std() / (2 / fan) ** 0.5 - 1) < 4 / (2 * kernel.size) ** 0.5
-    arch, wide, alone, _ = two_cells("regression", width=64)
+    arch, wide, alone, _ = two_cells("taps", width=64)
     leaves = dict(nnx.to_flat_state(wide.rescale_to_fan_in(wide.init(jax.random.key(0)), jnp.asarray(arch))))
     assert wide.config.init == "pytorch"
     halved = ("entries", 2, 0, "parts/0/convs/0/kernel"), alone.ops()["entries", 2, 0].in_channels
@@ -116,7 +116,7 @@ def test_heads_are_those_that_the_own_channels_draw():
 
 
 def test_the_ntk_is_that_of_the_own_nodes():
-    arch, wide, alone, share = two_cells("ntk", bn="frozen", image=(8, 8, 3))
+    arch, wide, alone, share = two_cells("thin", bn="frozen", image=(8, 8, 3))
     params = wide.init(jax.random.key(0))
     x = np.random.default_rng(0).standard_normal((4, 8, 8, 3), np.float32)
 
@@ -130,7 +130,7 @@ def test_the_ntk_is_that_of_the_own_nodes():
 
 @pytest.mark.slow
 def test_the_regression_is_that_of_the_own_channels():
-    arch, wide, alone, share = two_cells("regression")
+    arch, wide, alone, share = two_cells("taps")
     params = wide.init(jax.random.key(0))
     scorer = Regression(images=8, steps=3)
     images, targets = scorer.draw(data.load("synthetic"), np.random.default_rng(0))
@@ -159,4 +159,4 @@ def test_every_architecture_of_one_size_is_one_program(compiled_programs):
         assert np.isfinite(measure(archs[1:]).value).all()
         assert compiled_programs() == before
     assert SPACE.groups(archs, "thin") == [(1, 2)] * len(archs)
-    assert set(spaces.get("amoeba").groups(spaces.get("amoeba").sample(jax.random.key(0), 50), "ntk")) == {(1, 2)}
+    assert set(spaces.get("amoeba").groups(spaces.get("amoeba").sample(jax.random.key(0), 50), "thin")) == {(1, 2)}

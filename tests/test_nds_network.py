@@ -43,7 +43,7 @@ def test_the_module_has_the_published_number_of_parameters(name):
     arch = sized(imagenet, 32, 3)[0]
     for space, form, counted in (
         (imagenet, "benchmark", imagenet),
-        (imagenet, "regression", cifar),
+        (imagenet, "taps", cifar),
         (cifar, "benchmark", cifar),
     ):
 
@@ -191,7 +191,7 @@ def test_the_supernet_with_one_op_on_an_edge_is_the_genotype(supernet):
     def where(number, place, name, source):
         return ("cells", number, edges.index((INPUTS + place // 2, source))), name
 
-    module = moved(network, params, arch, DARTS, "ntk", where)
+    module = moved(network, params, arch, DARTS, "thin", where)
     mask = to_edges(arch[None])[0].reshape(len(SUPERNET), -1).astype(np.int32)
     np.testing.assert_allclose(nnx.jit(lambda m, x: m(x))(module, x), logits(mask), rtol=0, atol=1e-4)
 

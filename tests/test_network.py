@@ -10,7 +10,7 @@ from flax import nnx
 
 from jaxnas import spaces
 from jaxnas.network.op import is_weight
-from jaxnas.spaces.cell.module import stand_alone
+from jaxnas.spaces.blocks.architecture import ArchitectureModule
 from jaxnas.spaces.cell.network import CellNetwork
 
 SPACE = spaces.get("nasbench201")
@@ -21,7 +21,6 @@ TOLERANCE = 1e-5  # of the largest logit
 
 apply = jax.jit(CellNetwork.apply, static_argnums=0)
 patterns = jax.jit(CellNetwork.patterns, static_argnums=0)
-alone = jax.jit(lambda network, params, arch, x: stand_alone(network, params, np.array(arch))(x), static_argnums=(0, 2))
 
 
 def images(*shape):
@@ -38,14 +37,16 @@ def assert_same_logits(actual, expected):
 
 
 @pytest.mark.parametrize("network", [SPACE.network("thin"), SPACE.network("benchmark", cells=1)], ids=["ntk", "wide"])
-def test_index_mask_stand_alone_module_and_reference_agree(network, reference, flat_weights):
+def test_index_mask_modules_and_reference_agree(network, reference, networks, flat_weights):
     params, x = network.init(jax.random.key(0)), images(4, 32, 32, 3)
     flat = flat_weights(params)
     for arch in ARCHS:
         logits = apply(network, params, jnp.array(arch), x)
         assert_same_logits(logits, reference.logits(flat, arch, x))
         assert_same_logits(apply(network, params, jnp.array(SPACE.to_mask(arch), int), x), logits)
-        assert_same_logits(alone(network, params, tuple(arch), x), logits)
+        for module in (ArchitectureModule, networks.stand_alone):
+            own = jax.jit(lambda params, x, module=module, arch=arch: module(network, params, np.array(arch))(x))
+            assert_same_logits(own(params, x), logits)
     for mask in (MASK, SUPERNET):
         assert_same_logits(apply(network, params, jnp.array(mask), x), reference.logits(flat, mask, x))
 
@@ -66,7 +67,7 @@ def test_build_gives_the_networks_weights_to_any_architecture():
     module = nnx.jit(lambda rngs: SPACE.build(string, rngs=rngs, form="thin"))(nnx.Rngs(5))
     assert_same_logits(nnx.jit(lambda module, x: module(x))(module, x), apply(network, params, jnp.array(ARCHS[0]), x))
     for edge, kind in ((0, "nor_conv_3x3"), (2, "nor_conv_1x1")):
-        own = module.blocks[1].edges[edge].conv.kernel[...]
+        own = module.modules[f"stages/0/0/{edge}"].conv.kernel[...]
         np.testing.assert_array_equal(own, params["stages"][0][0][edge][kind]["kernel"][...])
 
 

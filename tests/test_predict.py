@@ -17,7 +17,7 @@ from jaxnas.tables.store import Store
 
 SPACE = spaces.get("nasbench201")
 N, M = 40, 60
-COLUMNS = {"arch", "predicted", "measured", "params", "flops"}
+COLUMNS = {"arch", "predicted", "measured", "params", "flops", "live_flops"}
 GRAPH = ["--source", "a.csv", "--source-target", "b", "--model", "graph"]
 
 
@@ -73,7 +73,7 @@ def test_predictions_are_a_directory_of_scores(files, capsys):
 def test_json_has_the_baselines_beside_the_held_out_predictions(files, capsys):
     found = result(capsys, files, "--predict", "random:20", "--scores", str(files / "run"))
     assert (found["labels"], found["predicted"], found["scores"]) == (N, 20, ["ntk", "params", "flops"])
-    assert list(found["agreements"]) == ["held-out", "zero-label", "ntk", "params", "flops"]
+    assert list(found["agreements"]) == ["held-out", "zero-label", "ntk", "params", "flops", "live_flops"]
     assert found["agreements"]["params"]["spearman"] == pytest.approx(1)
     assert found["agreements"]["held-out"]["kendall"] > 0.7
     assert set(found["best"][0]) == COLUMNS

@@ -179,6 +179,7 @@ def test_manifest(toys, table, tmp_path):
         "te_nas": -1,
         "params": 1,
         "flops": 1,
+        "live_flops": 1,
     }
     assert all(entry["paper"] and entry["cost"] for entry in manifest["scorers"].values())
     assert {"python", "jax", "numpy"} <= manifest["versions"].keys()
@@ -294,7 +295,7 @@ def test_progress_on_a_terminal(toys, score, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     code, _, errors, _ = score("--archs", "random:20", "--scorers", "ntk", "--batch-size", 5, "--no-dedup")
     assert code == 0
-    assert "20/20" in errors and "arch/s" in errors
+    assert "20/20" in errors and "a second" in errors
 
 
 def test_report(toys, score, tmp_path):
@@ -391,7 +392,7 @@ def test_more_shards_than_parts(toys, score, capsys, tmp_path):
     [
         (("--space", "nasbench210"), "unknown space 'nasbench210'; did you mean 'nasbench201'?"),
         (("--scorers", "ntk,region"), "unknown scorer 'region'; did you mean 'regions'?"),
-        (("--scorers", ""), "choose from: flops, ntk"),
+        (("--scorers", ""), "choose from: flops, live_flops"),
         (("--repeats", "0"), "--repeats is 0; it must be at least 1"),
         (("--batch-size", "0"), "--batch-size is 0; it must be at least 1"),
         (("--devices", "0"), "--devices is 0; it must be at least 1"),

@@ -325,9 +325,9 @@ def test_regions_of_skeletons():
 
 
 def test_unknown_networks():
-    with pytest.raises(UserError, match="'darts'; it has networks for benchmark, ntk, regions, regression"):
+    with pytest.raises(UserError, match="'darts'; it has networks for benchmark, patches, taps, thin"):
         MICRO.network("darts")
-    with pytest.raises(UserError, match="'darts'; it has networks for benchmark, ntk, regions, regression"):
+    with pytest.raises(UserError, match="'darts'; it has networks for benchmark, patches, taps, thin"):
         MACRO.network("darts", "4")
     for form, group in (("thin", None), ("thin", "214"), ("patches", "24")):
         with pytest.raises(UserError, match="for each change of shape"):

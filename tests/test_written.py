@@ -350,7 +350,7 @@ def test_a_measured_table_may_have_indices_alone(tmp_path, capsys):
     capsys.readouterr()
     assert correlate([*map(str, argv)]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert (report["compared"], report["scores"].keys()) == (40, {"params", "flops"})
+    assert (report["compared"], report["scores"].keys()) == (40, {"params", "flops", "live_flops"})
     assert report["scores"]["params"]["spearman"] == 1
 
 

@@ -137,6 +137,10 @@ class Architectures:
         """Return `[n]` the FLOPs of `rows` `[n]`."""
         return self.space.flops(self.space.as_listed(self.archs[rows]))
 
+    def live_flops(self, rows: np.ndarray) -> np.ndarray:
+        """Return `[n]` the FLOPs of the operations on a path from input to output."""
+        return self.space.flops(self.space.live(self.space.as_listed(self.archs[rows])))
+
     def _from_tables(self, tables: dict[int, Table], features: Sequence[str]) -> dict[str, Found]:
         """Return where the architectures are found in the tables that have a column of the features."""
         found = {}

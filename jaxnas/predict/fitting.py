@@ -108,7 +108,8 @@ def agreements(problem: Problem, held_out: np.ndarray, seed: int) -> dict[str, A
     """Return how the held-out predictions `[n]` and what needs no label agree with the labels."""
     pool, (rows, target, _) = problem.pool, problem.labels
     columns = dict(zip(pool.names, pool.ranks[rows].T, strict=True))
-    baselines = {name: columns.pop(name) for name in BASELINES}
+    baselines = {name: columns.pop(name) for name in ("params", "flops")}
+    baselines["live_flops"] = problem.known.live_flops(rows).astype(float)
     scores = {"held-out": held_out, **({"zero-label": pool.zero_label[rows]} if pool.votes.any() else {})}
     return {
         name: compare(

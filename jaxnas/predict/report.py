@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from jaxnas.correlate.comparison import BASELINES
 from jaxnas.correlate.report import PIPED_WIDTH, number, with_interval
 from jaxnas.predict.fitting import MEMBERS, RESAMPLES, Fitted, Problem
 from jaxnas.ranks import Agreement, best_rows, ordering
@@ -52,7 +53,7 @@ def best(problem: Problem, fitted: Fitted) -> list[dict[str, Any]]:
     values = fitted.predicted[problem.asked]
     rows = problem.asked[best_rows(ordering(values), SHOWN)]
     frame = predictions(problem, fitted, rows)
-    return frame.select("arch", "predicted", "measured", "params", "flops").to_dicts()
+    return frame.select("arch", "predicted", "measured", "params", "flops", "live_flops").to_dicts()
 
 
 def predictions(problem: Problem, fitted: Fitted, rows: np.ndarray) -> pl.DataFrame:
@@ -68,6 +69,7 @@ def predictions(problem: Problem, fitted: Fitted, rows: np.ndarray) -> pl.DataFr
             "measured": pl.Series(measured[rows]).fill_nan(None),
             "params": known.params(rows),
             "flops": known.flops(rows),
+            "live_flops": known.live_flops(rows),
         }
     )
 
@@ -75,7 +77,7 @@ def predictions(problem: Problem, fitted: Fitted, rows: np.ndarray) -> pl.DataFr
 def write(path: Path, problem: Problem, fitted: Fitted, record: Mapping[str, Any]) -> None:
     """Write the predictions of what was asked for as a directory of scores, and the record as result.json."""
     about = {"cost": f"{record['labels']} labels", "paper": ""}
-    scorers = {"predicted": {"sign": problem.sign, **about}, "params": {"sign": 1}, "flops": {"sign": 1}}
+    scorers = {"predicted": {"sign": problem.sign, **about}, **{name: {"sign": 1} for name in BASELINES}}
     settings = {**record["settings"], "labels": record["labels"]}
     store = Store.open(path, {"settings": settings, "part_size": len(problem.asked), "scorers": scorers})
     store.write(0, predictions(problem, fitted, problem.asked))

@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,11 +24,6 @@ from jaxnas.search.goal import Found, Goal, NothingFoundError
 from jaxnas.search.loop import Log, run
 from jaxnas.search.method import Evaluate, Method, Task
 from jaxnas.search.methods import METHODS
-from jaxnas.search.methods.agnet import AgnetOptions
-from jaxnas.search.methods.evolve import EvolveOptions
-from jaxnas.search.methods.local import LocalOptions
-from jaxnas.search.methods.predictor import PredictorOptions
-from jaxnas.search.methods.prune import PruneOptions
 from jaxnas.search.objectives import ObjectiveOptions, Objectives, objectives
 from jaxnas.spaces import Space
 from jaxnas.spaces.prunable import Preset
@@ -53,8 +48,17 @@ class SearchNTK(NTK):
     `batch` (the paper's appendix) and 72 with `frozen`."""
 
 
+MethodOptions = make_dataclass(
+    "MethodOptions",
+    [(name, e.options, field(default_factory=e.options)) for name, e in METHODS.items() if e.options],
+    frozen=True,
+    kw_only=True,
+)
+"""A group of options for each method that has any, called like it."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class Search(ObjectiveOptions):
+class Search(ObjectiveOptions, MethodOptions):  # type: ignore[misc,valid-type]
     """Find a good architecture; the same command again resumes, or shows the result once more.
 
     Without --oracle no architecture is trained and no label is needed: the training-free --scorers decide, several of
@@ -70,11 +74,6 @@ class Search(ObjectiveOptions):
     """Architectures to evaluate in all (`evolve`: to bear, those that come up again included); by default 450 for
     `evolve`, 500 for `random`, 192 for the others. `prune` has none."""
     ntk: SearchNTK = field(default_factory=SearchNTK)
-    prune: PruneOptions = field(default_factory=PruneOptions)
-    agnet: AgnetOptions = field(default_factory=AgnetOptions)
-    evolve: EvolveOptions = field(default_factory=EvolveOptions)
-    local: LocalOptions = field(default_factory=LocalOptions)
-    predictor: PredictorOptions = field(default_factory=PredictorOptions)
     repeats: int = 3
     """Measurements of each score, each with new inputs and, unless --ntk.preset says otherwise, new weights."""
     out: str | None = None
@@ -146,21 +145,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _with_ntk(config: Search, space: Space) -> Search:
     """Return the options with the form of the NTK and its number of images, where they were not given."""
     supernet = space.supernet if config.method == "prune" else None
-    preset = Preset(bn=NTK.bn, frozen=NTK.images, batch=NTK.images)
+    preset = Preset(bn=NTK.bn, images=dict.fromkeys(("batch", "frozen"), NTK.images))
     if supernet is not None:
         preset = supernet.preset(config.prune.preset)
     bn = config.ntk.bn or preset.bn
-    images = getattr(preset, bn) if config.ntk.images is None else config.ntk.images
+    images = preset.images[bn] if config.ntk.images is None else config.ntk.images
     return replace(config, ntk=replace(config.ntk, bn=bn, images=images))
 
 
 def _method(config: Search, by: Objectives) -> Method:
     if config.method not in METHODS:
         raise unknown("method", config.method, METHODS)
-    make, budget = METHODS[config.method]
-    if budget is None and config.budget is not None:
+    entry = METHODS[config.method]
+    if entry.budget is None and config.budget is not None:
         raise UserError(f"--budget does not go with --method {config.method}, whose rounds the space decides")
-    if budget is None and config.oracle is not None:
+    if entry.budget is None and config.oracle is not None:
         raise UserError(
             f"--method {config.method} evaluates supernets, which an --oracle does not know: say another one"
         )
@@ -169,11 +168,11 @@ def _method(config: Search, by: Objectives) -> Method:
         by.goal,
         seed=config.seed,
         batch=by.batch,
-        budget=(budget or 0) if config.budget is None else config.budget,
+        budget=(entry.budget or 0) if config.budget is None else config.budget,
         prior=by.prior,
         pool=config.warm_start,
     )
-    return make(task, *([getattr(config, config.method)] if hasattr(config, config.method) else []))
+    return entry.make(task, *([getattr(config, config.method)] if entry.options else []))
 
 
 def _searched(name: str, method: Method, by: Objectives, evaluate: Evaluate, log: Log) -> tuple[Any, Found]:

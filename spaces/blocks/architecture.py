@@ -9,8 +9,8 @@ from jaxnas.kernels.layout import from_nhwc, to_nhwc
 from jaxnas.network.module_op import ModuleOp
 from jaxnas.network.network import HEAD, Network, Path, Walk
 from jaxnas.network.op import Op, Params
-from jaxnas.network.ops import ConvNorm, Head, Identity, Zero
-from jaxnas.spaces.blocks.plain import ConvBatchNorm, Skip, with_head
+from jaxnas.network.ops import AvgPool, ConvNorm, Head, Identity, Zero
+from jaxnas.spaces.blocks.plain import ConvBatchNorm, Pool, Skip, with_head
 
 
 class ArchitectureModule(nnx.Module):
@@ -72,8 +72,8 @@ def _module(op: Op, weights: Params) -> nnx.Module:
         return op.module(weights)
     if isinstance(op, Head):
         return with_head([], weights)
-    if isinstance(op, Identity):
-        return Skip()
+    if isinstance(op, Identity | AvgPool):
+        return Skip() if isinstance(op, Identity) else Pool()
     if isinstance(op, Zero):
         return Nothing(op)
     assert isinstance(op, ConvNorm), f"no module for {type(op).__name__}"

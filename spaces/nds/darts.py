@@ -20,7 +20,10 @@ NODES = 4
 EDGES = tuple((node, source) for node in range(INPUTS, INPUTS + NODES) for source in range(node))
 GROUPS = (slice(0, 2), slice(2, 5), slice(5, 9), slice(9, 14))  # the edges into each node
 MASKS = "masks"  # the group of op masks
-PRESETS = {"cifar10": Preset(3, "frozen", 14, 14), "imagenet": Preset(2, "frozen", 24, 24)}  # of TE-NAS's launcher
+PRESETS = {  # of TE-NAS's launcher
+    "cifar10": Preset(3, "frozen", {"batch": 14, "frozen": 14}),
+    "imagenet": Preset(2, "frozen", {"batch": 24, "frozen": 24}),
+}
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,10 @@ from collections.abc import Collection, Hashable
 from dataclasses import dataclass
 
 import numpy as np
-from flax import nnx
 
 from jaxnas.errors import UserError
 from jaxnas.network.network import Config, Network
 from jaxnas.network.op import Op
-from jaxnas.spaces.blocks.architecture import ArchitectureModule
 from jaxnas.spaces.cell.network import Cell
 from jaxnas.spaces.cell.space import CellSpace
 from jaxnas.spaces.datasets import TRANSNAS
@@ -97,16 +95,6 @@ class MicroSpace(CellSpace):
         if form not in MICRO:
             return super().network(form, group, **changes)
         return micro_network(form, **classes_of(self, form) | changes)
-
-    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, form: str = "benchmark") -> nnx.Module:  # type: ignore[override]
-        """Return one architecture as an ordinary Flax NNX module, to train, export or inspect.
-
-        Its weights are those that the space's shared network draws from `rngs`.
-        """
-        if form not in MICRO:
-            return super().build(arch, rngs=rngs, form=form)
-        network, arch = self.network(form), self.array(arch)
-        return ArchitectureModule(network, network.init(rngs.params()), arch)
 
     def canonical(self, archs: np.ndarray) -> np.ndarray:
         """Return `archs`: the benchmark has no classes, and a skip connection that changes the shape has weights."""

@@ -1,7 +1,7 @@
 """The search methods, by name."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxnas.search.method import Method
 from jaxnas.search.methods import agnet, evolve, local, predictor, prune, random
@@ -13,17 +13,19 @@ class Entry(NamedTuple):
     Attributes:
       make: from a task and, if it has any, the method's options; raises a `UserError` if they do not fit.
       budget: architectures that it scores by default; None where the space decides.
+      options: the dataclass of the method's own options, `--METHOD.OPTION` of the command; None if it has none.
     """
 
     make: Callable[..., Method]
     budget: int | None
+    options: type[Any] | None = None
 
 
 METHODS: Mapping[str, Entry] = {
-    "prune": Entry(prune.make, None),
-    "agnet": Entry(agnet.make, 192),
-    "evolve": Entry(evolve.make, 450),
+    "prune": Entry(prune.make, None, prune.PruneOptions),
+    "agnet": Entry(agnet.make, 192, agnet.AgnetOptions),
+    "evolve": Entry(evolve.make, 450, evolve.EvolveOptions),
     "random": Entry(random.make, 500),
-    "local": Entry(local.make, 192),
-    "predictor": Entry(predictor.make, 192),
+    "local": Entry(local.make, 192, local.LocalOptions),
+    "predictor": Entry(predictor.make, 192, predictor.PredictorOptions),
 }

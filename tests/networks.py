@@ -1,4 +1,4 @@
-"""One architecture as an ordinary Flax NNX module, made of Flax's own layers."""
+"""Networks wired by hand, of Flax's own layers: the oracle of the wiring that the spaces describe once."""
 
 from typing import Any
 
