@@ -58,7 +58,7 @@ def run(config: Bench) -> None:
 
 
 def measured(case: Case) -> dict[str, Any]:
-    """Return the record of a case: what it is and how to run it again, where and when it ran, and its figures."""
+    """The record of a case: what it is and how to run it again, where and when it ran, and its figures."""
     command = f"python -m bench {case.name} {case.arguments()}"
     print(f"{command} ...", file=sys.stderr)
     about = {"case": case.name, "kind": case.kind, "command": command}
@@ -75,7 +75,7 @@ def write(record: dict[str, Any], text: str, path: Path) -> None:
 
 
 def adapted(name: str, config: Bench) -> Case:
-    """Return the case called `name` changed as the command line asks; `UserError` if that makes no sense."""
+    """The case called `name` changed as the command line asks; `UserError` if that makes no sense."""
     if name not in CASES:
         raise unknown("case", name, CASES)
     if min(config.given("archs", "rounds").values(), default=1) < 1:
@@ -84,7 +84,7 @@ def adapted(name: str, config: Bench) -> Case:
 
 
 def checked_out(out: str | None, count: int) -> Path | None:
-    """Return where the records go, after making sure before the work that they can."""
+    """Where the records go, after making sure before the work that they can."""
     if out is None:
         return None
     path = Path(out)
@@ -103,7 +103,7 @@ def make_folder(folder: Path) -> None:
 
 
 def file_name(record: dict[str, Any]) -> str:
-    """Return the name of a record's file: case, device, time."""
+    """The name of a record's file: case, device, time."""
     device = re.sub(r"\W+", "-", record["machine"]["device"].lower())
     return f"{record['case']}-{device}-{record['created'].replace(':', '')}.json"
 

@@ -13,7 +13,7 @@ class UserError(ValueError):
 
 
 def unknown(what: str, name: str, allowed: Iterable[str]) -> UserError:
-    """Return the error for a `what` called `name` that is none of `allowed`, with the nearest valid name."""
+    """The error for a `what` called `name` that is none of `allowed`, with the nearest valid name."""
     names = sorted(allowed)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ";"

@@ -54,7 +54,7 @@ def spearman_rho(x: Ints, y: Ints, counts: Ints | None = None) -> float:
 
 
 def _dot(a: Floats, b: Floats) -> float:
-    """Return the dot product of `[n]` and `[n]` on this thread; `@` wakes all of BLAS for each, which then wait."""
+    """The dot product of `[n]` and `[n]` on this thread; `@` wakes all of BLAS for each, which then wait."""
     return float(np.einsum("i,i->", a, b))
 
 
@@ -99,7 +99,7 @@ def _pairs_within(groups: Ints, counts: Ints) -> int:
 
 
 def _meetings(order: Ints, prefix: Ints) -> tuple[Ints, Ints, Ints, Ints]:
-    """Return the observations with a 0, those with a 1, and for each 0 the range of the 1s before it in its group."""
+    """The observations with a 0, those with a 1, and for each 0 the range of the 1s before it in its group."""
     is_one = (prefix & 1).astype(bool)
     ones_before = np.cumsum(is_one) - is_one
     starts = np.searchsorted(prefix >> 1, prefix >> 1)
@@ -107,7 +107,7 @@ def _meetings(order: Ints, prefix: Ints) -> tuple[Ints, Ints, Ints, Ints]:
 
 
 def sparse_kendall(scores: ArrayLike, accuracies: ArrayLike, threshold: float = SPARSE) -> float:
-    """Return the sparse Kendall tau of Yu et al. (arXiv:2003.04276, their code); NaN if all accuracies are one bin.
+    """The sparse Kendall tau of Yu et al. (arXiv:2003.04276, their code); NaN if all accuracies are one bin.
 
     Accuracies in one bin, equal floor(accuracy / threshold), share a rank; the tau-b is that of these ranks in the
     order of the accuracies and in the order of the scores.
@@ -125,7 +125,7 @@ def sparse_kendall(scores: ArrayLike, accuracies: ArrayLike, threshold: float = 
 def bootstrap_intervals(
     statistics: Sequence[Callable[[Ints], float]], n: int, *, resamples: int, seed: int
 ) -> list[Interval | None]:
-    """Return the 95 % percentile bootstrap interval of each statistic (Efron & Tibshirani 1993, chapter 13).
+    """The 95 % percentile bootstrap interval of each statistic (Efron & Tibshirani 1993, chapter 13).
 
     Architectures are drawn with replacement, n of n. Resamples where a statistic is undefined are left out; an
     interval is None where all are, and for fewer than three architectures, which are always in some order.
@@ -152,7 +152,7 @@ def _percentiles(values: Floats) -> Interval | None:
 
 
 def percentiles_of_top(scores: ArrayLike, accuracies: ArrayLike, population: ArrayLike, k: int) -> Floats:
-    """Return the smallest, median and largest percentile, from 0 to 1, of the accuracies of the best `k` by score.
+    """The smallest, median and largest percentile, from 0 to 1, of the accuracies of the best `k` by score.
 
     Args:
       scores: `[n]`.
@@ -166,7 +166,7 @@ def percentiles_of_top(scores: ArrayLike, accuracies: ArrayLike, population: Arr
 
 
 def surpasses_random(rank: int, size: int, n: int) -> float:
-    """Return the probability that an architecture is at least as good as the best of `n` random ones: (rank / size)^n.
+    """The probability that an architecture is at least as good as the best of `n` random ones: (rank / size)^n.
 
     Args:
       rank: of the architecture among `size`, 1 = worst.
@@ -177,7 +177,7 @@ def surpasses_random(rank: int, size: int, n: int) -> float:
 
 
 def partial_rho(x: Ints, y: Ints, z: Ints) -> float:
-    """Return the rank correlation of `x` and `y` given `z`.
+    """The rank correlation of `x` and `y` given `z`.
 
     (r_xy - r_xz r_yz) / sqrt((1 - r_xz^2)(1 - r_yz^2)) on Spearman's rho (Kendall & Stuart, vol. 2, chapter 27); NaN
     where `x` or `y` is a monotone function of `z`.
@@ -204,7 +204,7 @@ def top_rho(x: Ints, y: Ints) -> float:
 
 
 def top_precision(x: Ints, y: Ints, fraction: float = 0.01) -> float:
-    """Return which share of the best `fraction` by `x` belongs to the best `fraction` by `y`, ties at its end included.
+    """Which share of the best `fraction` by `x` belongs to the best `fraction` by `y`, ties at its end included.
 
     Args:
       x: dense ranks `[n]`; of equals, the earlier ones are picked.
@@ -227,7 +227,7 @@ def regret(x: Ints, target: Floats, count: int = 50) -> float:
 
 
 def best_rows(x: Ints, count: int) -> Ints:
-    """Return the rows of the `count` largest of `x` `[n]`, the best first; of equals the earlier ones."""
+    """The rows of the `count` largest of `x` `[n]`, the best first; of equals the earlier ones."""
     return np.argsort(-x, kind="stable")[:count]
 
 

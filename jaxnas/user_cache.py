@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def user_cache(kind: str) -> Path | None:
-    """Return the folder for things of this kind in the user's cache directory, or None where none can be written."""
+    """The folder for things of this kind in the user's cache directory, or None where none can be written."""
     try:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxnas" / kind
         str(folder).encode()  # JAX takes no other names

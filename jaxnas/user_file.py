@@ -18,7 +18,7 @@ _SCHEME = re.compile(r"(?:^|,\s*)((?:(?:file|ftp|gs|hdfs|https?|s3):|[A-Za-z][\w
 
 
 def local(path: str, asked: str, *, remote: bool = False) -> str:
-    """Return what was given for an option, a path or several (or anything else), with `~` expanded.
+    """What was given for an option, a path or several (or anything else), with `~` expanded.
 
     Args:
       path: what was given.
@@ -82,7 +82,7 @@ def fingerprint(*paths: str | Path) -> str:
 
 
 def _run(path: Path, asked: str) -> ModuleType:
-    """Return the module of a file; it is in `sys.modules`, where for instance dataclasses look for it."""
+    """The module of a file; it is in `sys.modules`, where for instance dataclasses look for it."""
     name = f"_jaxnas_user_{digest(bytes(path))}"  # no other module's, whatever the file's is
     found = spec_from_file_location(name, path)
     assert found is not None and found.loader is not None
@@ -98,7 +98,7 @@ def _run(path: Path, asked: str) -> ModuleType:
 
 
 def _place(error: BaseException, path: Path) -> str:
-    """Return the line of the file at which it happened, if that is known."""
+    """The line of the file at which it happened, if that is known."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     if isinstance(error, SyntaxError) and error.filename == str(path):
         lines.append(error.lineno)

@@ -164,7 +164,7 @@ def through_moments(
 
 @functools.partial(jax.jit, static_argnames=("size", "stride", "layout"))
 def conv2d_kernel_gram(x: jax.Array, g: jax.Array, size: int, stride: int, layout: Layout) -> jax.Array:
-    """Return the Gram matrix `[B, B]` of the kernel's per-sample gradients, valid where samples are independent."""
+    """The Gram matrix `[B, B]` of the kernel's per-sample gradients, valid where samples are independent."""
     if layout is CHWN:
         return gram(_sample_kernel_grads(x, g, size, stride), -1)
     patches = jnp.concatenate(windows(x, (size, size), stride, layout), -1)
@@ -172,7 +172,7 @@ def conv2d_kernel_gram(x: jax.Array, g: jax.Array, size: int, stride: int, layou
 
 
 def _inner(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Return a b^T of `[M, K]` and `[N, K]`; their rows are read as they lie, also under `vmap`."""
+    """A b^T of `[M, K]` and `[N, K]`; their rows are read as they lie, also under `vmap`."""
     return jax.lax.dot_general(a, b, (((1,), (1,)), ((), ())))
 
 
@@ -260,7 +260,7 @@ def _conv_by_rows(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 
 def _sample_kernel_grads(x: jax.Array, g: jax.Array, size: int, stride: int) -> jax.Array:
-    """Return one kernel gradient per sample of `[C, H, W, B]`: `[size, size, C_in, C_out, B]`.
+    """One kernel gradient per sample of `[C, H, W, B]`: `[size, size, C_in, C_out, B]`.
 
     Sums are written out, over columns, then rows: XLA's CPU compiler vectorises such a sum, over the batch, but not a
     reduction with a product inside. Rows lead, so that one row of x and g stays in the cache for all taps and channels.

@@ -83,7 +83,7 @@ def _kernel_grad(x: jax.Array, g: jax.Array, size: Sequence[int], strides: Two, 
         own = jax.lax.dynamic_slice(g, (b, i, j, 0), (1, down, across, channels))[0].astype(kind)
 
         def column(k: int) -> jax.Array:
-            """Return the block's sums for column k of the kernel `[h, C]`."""
+            """The block's sums for column k of the kernel `[h, C]`."""
             return total(
                 seen[row * strides[0] :][: extent[0] : dilation, dilation * k + strides[1] * col] * own[row, col][None]
                 for row, col in itertools.product(range(down), range(across))

@@ -74,7 +74,7 @@ def alone(zero: jax.Array | int, function: Branch, *operands: Any) -> Any:
 
 
 def _mapped(branches: Sequence[Branch], mapped: Sequence[Any], size: int) -> list[Branch]:
-    """Return the branches vectorised over the operands that are `mapped`; every output gets the new leading axis."""
+    """The branches vectorised over the operands that are `mapped`; every output gets the new leading axis."""
     axes = tuple(jax.tree.map(lambda m: 0 if m else None, tree) for tree in mapped)
     return [jax.vmap(branch, in_axes=axes, axis_size=size) for branch in branches]
 

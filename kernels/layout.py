@@ -37,7 +37,7 @@ THIN = 8  # channels below which a CPU is faster with the batch as the innermost
 
 
 def layout_for(channels: int) -> Layout:
-    """Return the layout for a network whose first stage has `channels` channels.
+    """The layout for a network whose first stage has `channels` channels.
 
     Thin networks keep the batch innermost, so that elementwise loops are long and vectorised: at C=3 a 3x3 convolution
     over 72 images takes 0.3 ms instead of the 4 to 6 ms of `lax.conv` (2-core x86, jax 0.10.2).
@@ -56,7 +56,7 @@ def to_nhwc(x: jax.Array, layout: Layout) -> jax.Array:
 
 
 def pair(both: Pair) -> tuple[int, int]:
-    """Return a number for each of (height, width), from one for both or one for each."""
+    """A number for each of (height, width), from one for both or one for each."""
     return (both, both) if isinstance(both, int) else both
 
 

@@ -36,14 +36,14 @@ def _packed(bits: jax.Array, first: int) -> jax.Array:
 
 
 def count_distinct(words: jax.Array) -> jax.Array:
-    """Return the number of distinct columns of `words` `[W, N]`, `[]` int32: sort them, count the changes."""
+    """The number of distinct columns of `words` `[W, N]`, `[]` int32: sort them, count the changes."""
     ordered = jax.lax.sort(tuple(words), num_keys=len(words))
     changed = jnp.stack([word[1:] != word[:-1] for word in ordered]).any(0)
     return 1 + changed.sum(dtype=jnp.int32)
 
 
 def count_distinct_on_host(words: np.ndarray) -> np.ndarray:
-    """Return the same of `words` `[..., W, N]`, int64 `[...]`; far faster on a CPU than XLA's sort.
+    """The same of `words` `[..., W, N]`, int64 `[...]`; far faster on a CPU than XLA's sort.
 
     Columns are compared by one 64-bit key: two words or, where there are more, the rank of those so far and the next.
     """
@@ -56,7 +56,7 @@ def count_distinct_on_host(words: np.ndarray) -> np.ndarray:
 
 
 def _ranks(keys: np.ndarray) -> np.ndarray:
-    """Return the position of each key among the distinct keys of its row."""
+    """The position of each key among the distinct keys of its row."""
     order = np.argsort(keys, -1)
     ranks = np.zeros_like(keys)
     steps = _changes(np.take_along_axis(keys, order, -1)).cumsum(-1)

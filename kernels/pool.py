@@ -59,7 +59,7 @@ def sum_pool3x3(x: jax.Array, layout: Layout) -> jax.Array:
 
 
 def window_sizes(x: jax.Array, layout: Layout) -> jax.Array:
-    """Return how many pixels of the image each 3x3 window holds (4 at corners), shaped to broadcast against `x`."""
+    """How many pixels of the image each 3x3 window holds (4 at corners), shaped to broadcast against `x`."""
     ones = jnp.ones((1, x.shape[layout.height], x.shape[layout.width], 1), x.dtype)
     return sum_pool3x3(from_nhwc(ones, layout), layout)
 
@@ -73,7 +73,7 @@ def mean_pool2x2(x: jax.Array, layout: Layout) -> jax.Array:
 
 
 def max_pool3x3(x: jax.Array, layout: Layout) -> jax.Array:
-    """Return the maxima over 3x3 windows at stride 1, first down, then across.
+    """The maxima over 3x3 windows at stride 1, first down, then across.
 
     Maxima of shifted images and their derivatives are 2 to 10 times as fast as `lax.reduce_window`'s (2-core x86).
     """
@@ -87,7 +87,7 @@ def max_pool3x3(x: jax.Array, layout: Layout) -> jax.Array:
 
 
 def max_pool2x2(x: jax.Array, layout: Layout) -> jax.Array:
-    """Return the maxima over disjoint 2x2 windows of images with even sides."""
+    """The maxima over disjoint 2x2 windows of images with even sides."""
     for axis in (layout.height, layout.width):
         even, odd = (jax.lax.slice_in_dim(x, i, x.shape[axis], 2, axis=axis) for i in range(2))
         x = jnp.maximum(even, odd)

@@ -9,12 +9,12 @@ from jax.extend import core
 
 
 def find_relus(apply: Callable[[Any, jax.Array], Any], params: Any, x: jax.Array) -> list[jax.Array]:
-    """Return the signs `[B, U]` of each ReLU that `relu_outputs` finds."""
+    """The signs `[B, U]` of each ReLU that `relu_outputs` finds."""
     return [output > 0 for output in relu_outputs(apply, params, x)]
 
 
 def relu_outputs(apply: Callable[[Any, jax.Array], Any], params: Any, x: jax.Array) -> list[jax.Array]:
-    """Return the outputs `[B, U]` of each ReLU (`max(., 0)`) that `apply(params, x)` runs on a batch `x` `[B, ...]`.
+    """The outputs `[B, U]` of each ReLU (`max(., 0)`) that `apply(params, x)` runs on a batch `x` `[B, ...]`.
 
     Raises:
       ValueError: a ReLU is inside a loop or a branch, where it cannot be seen from outside.
@@ -58,7 +58,7 @@ def _evaluate(jaxpr: core.Jaxpr, consts: list[Any], args: list[Any], found: list
 
 
 def _called(eqn: Any) -> core.ClosedJaxpr | None:
-    """Return the function that a call equation calls, whatever its transformation rules."""
+    """The function that a call equation calls, whatever its transformation rules."""
     if eqn.primitive.name in ("jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint"):
         inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
         return inner if isinstance(inner, core.ClosedJaxpr) else core.ClosedJaxpr(inner, ())

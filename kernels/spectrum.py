@@ -10,7 +10,7 @@ import numpy as np
 
 
 def eigenvalues_on_host(gram: np.ndarray) -> np.ndarray:
-    """Return the ascending eigenvalues `[..., B]` of symmetric `gram` `[..., B, B]`, float64; NaN where not finite."""
+    """The ascending eigenvalues `[..., B]` of symmetric `gram` `[..., B, B]`, float64; NaN where not finite."""
     gram = np.asarray(gram, np.float64)
     finite = np.isfinite(gram).all((-2, -1), keepdims=True)
     values = np.linalg.eigvalsh(np.where(finite, gram, 0.0))
@@ -18,7 +18,7 @@ def eigenvalues_on_host(gram: np.ndarray) -> np.ndarray:
 
 
 def eigenvalues(gram: jax.Array) -> jax.Array:
-    """Return the same from inside `jit` and `vmap`: computed in float64 on the host, rounded to `gram`'s dtype."""
+    """The same from inside `jit` and `vmap`: computed in float64 on the host, rounded to `gram`'s dtype."""
     result = jax.ShapeDtypeStruct(gram.shape[:-1], gram.dtype)
     return jax.pure_callback(
         lambda g: eigenvalues_on_host(g).astype(result.dtype), result, gram, vmap_method="expand_dims"

@@ -19,7 +19,7 @@ Two = tuple[int, int]
 
 
 def margins(size: Sequence[int], dilation: int = 1) -> tuple[int, int]:
-    """Return the rows above (and below) and the columns left (and right) of an image that keep its size.
+    """The rows above (and below) and the columns left (and right) of an image that keep its size.
 
     Raises:
       ValueError: a side of the kernel is even.
@@ -81,7 +81,7 @@ def pulled(
 
 
 def total(terms: Iterable[jax.Array]) -> jax.Array:
-    """Return the sum of one or more, one after another: XLA fuses it into one loop."""
+    """The sum of one or more, one after another: XLA fuses it into one loop."""
     return functools.reduce(operator.add, terms)
 
 

@@ -34,7 +34,7 @@ SPACES: dict[str, Space] = {
 
 
 def get(name: str) -> Space:
-    """Return the space called `name`, or that of `path/to/file.py:variable`.
+    """The space called `name`, or that of `path/to/file.py:variable`.
 
     `SPACE:DATASET` names the space with the networks for another of the data sets of its benchmark: `darts:cifar10`,
     `nasbench201:cifar100`. Counts and `build` follow it, scores do not.
@@ -50,7 +50,7 @@ def get(name: str) -> Space:
 
 
 def name_of(spec: str) -> str:
-    """Return the one name of what `get(spec)` returns: of a built-in space its own, of a user's space `spec`."""
+    """The one name of what `get(spec)` returns: of a built-in space its own, of a user's space `spec`."""
     return spec if ".py:" in spec else get(spec).name
 
 

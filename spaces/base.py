@@ -55,7 +55,7 @@ class Space(ABC):
         return None
 
     def on(self, dataset: str) -> Self:
-        """Return the space with the networks for another of its `datasets`; `UserError` where there is none."""
+        """The space with the networks for another of its `datasets`; `UserError` where there is none."""
         if not self.datasets:
             raise UserError(f"{self.name} has no data sets to choose from; say --space {self.name}")
         if dataset not in self.datasets:
@@ -80,26 +80,26 @@ class Space(ABC):
 
     @abstractmethod
     def encode(self, string: str) -> np.ndarray:
-        """Return the architecture `[A]` of its official string, or of another form that the space reads.
+        """The architecture `[A]` of its official string, or of another form that the space reads.
 
         Raises:
           UserError: it is none; the message says what is wrong, and where.
         """
 
     def array(self, arch: np.ndarray | str) -> np.ndarray:
-        """Return an architecture `[A]` that is given as such or as its string."""
+        """An architecture `[A]` that is given as such or as its string."""
         return self.encode(arch) if isinstance(arch, str) else np.asarray(arch)
 
     @abstractmethod
     def decode(self, arch: np.ndarray) -> str:
-        """Return the official string, one line, of an architecture `[A]`."""
+        """The official string, one line, of an architecture `[A]`."""
 
     def from_ids(self, ids: np.ndarray) -> np.ndarray:
-        """Return the architectures `[N, A]` of the benchmark's own indices `[N]`; `UserError` if there are none."""
+        """The architectures `[N, A]` of the benchmark's own indices `[N]`; `UserError` if there are none."""
         raise UserError(f"{self.name} has no official indices; write an architecture as {self.example}")
 
     def arch_ids(self, archs: np.ndarray) -> np.ndarray | None:
-        """Return the benchmark's own indices `[N]`; None where it has none, or where they take long to find."""
+        """The benchmark's own indices `[N]`; None where it has none, or where they take long to find."""
         return None
 
     def checked_ids(self, ids: np.ndarray) -> np.ndarray:
@@ -114,7 +114,7 @@ class Space(ABC):
         return {}
 
     def from_table(self, columns: Mapping[str, Any]) -> np.ndarray:
-        """Return the architectures `[N, A]` of a table's rows, given its columns by name, each `[N]`.
+        """The architectures `[N, A]` of a table's rows, given its columns by name, each `[N]`.
 
         Raises:
           UserError: no column has architectures, or one is wrong; the message says which.
@@ -137,7 +137,7 @@ class Space(ABC):
 
     @abstractmethod
     def mutate(self, key: jax.Array, arch: np.ndarray) -> np.ndarray:
-        """Return a random neighbour of `arch` `[A]`."""
+        """A random neighbour of `arch` `[A]`."""
 
     def canonical(self, archs: np.ndarray) -> np.ndarray:
         """Return `[N, A]` one architecture for all of an isomorphism class, where the benchmark has such classes."""
@@ -173,7 +173,7 @@ class Space(ABC):
         """The forms of network that the space has, see `Recipe`."""
 
     def networks(self, archs: np.ndarray, recipe: Recipe) -> list[tuple[Network, np.ndarray]]:
-        """Return the networks that `archs` `[N, A]` run on, each with the rows that do."""
+        """The networks that `archs` `[N, A]` run on, each with the rows that do."""
         rows: dict[Hashable, list[int]] = {}
         for row, group in enumerate(self.groups(archs, recipe.form)):
             rows.setdefault(group, []).append(row)
@@ -188,7 +188,7 @@ class Space(ABC):
 
     @abstractmethod
     def network(self, form: str = "benchmark", group: Hashable = None, **changes) -> Network:
-        """Return the network of a group for `form`, with `changes` to its `Config` such as `bn` or `init`.
+        """The network of a group for `form`, with `changes` to its `Config` such as `bn` or `init`.
 
         Raises:
           UserError: the space has no such network; the message lists those that it has.
@@ -196,7 +196,7 @@ class Space(ABC):
 
     @abstractmethod
     def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, form: str = "benchmark") -> nnx.Module:
-        """Return one architecture as an ordinary Flax NNX module, to train, export or inspect."""
+        """One architecture as an ordinary Flax NNX module, to train, export or inspect."""
 
     @abstractmethod
     def params(self, archs: np.ndarray) -> np.ndarray:

@@ -61,7 +61,7 @@ class GraphCode:
         return self.nodes * len(self.classes) + self.pairs
 
     def vectors(self, graphs: Graphs) -> np.ndarray:
-        """Return the graphs as float32 vectors `[N, C, size]`."""
+        """The graphs as float32 vectors `[N, C, size]`."""
         one_hot = np.eye(len(self.classes), dtype=np.float32)[graphs.ops]
         return np.concatenate(
             [one_hot.reshape(*graphs.ops.shape[:2], self.size - self.pairs), graphs.edges.astype(np.float32)], -1
@@ -77,17 +77,17 @@ def adjacency(graphs: Graphs) -> np.ndarray:
 
 
 def edges_of(matrix: np.ndarray) -> np.ndarray:
-    """Return the edges `[..., V (V - 1) / 2]` of adjacency matrices `[..., V, V]`: the inverse of `adjacency`."""
+    """The edges `[..., V (V - 1) / 2]` of adjacency matrices `[..., V, V]`: the inverse of `adjacency`."""
     return matrix[..., *np.tril_indices(matrix.shape[-1], -1)].astype(int)
 
 
 def chain(choices: Sequence[str], places: int) -> GraphCode:
-    """Return the code of rows of independent choices: one node for each place, one behind the other."""
+    """The code of rows of independent choices: one node for each place, one behind the other."""
     return ops_on_edges(choices, [(place + 1, place) for place in range(places)])
 
 
 def ops_on_edges(ops: Sequence[str], edges: Sequence[tuple[int, int]]) -> GraphCode:
-    """Return the code of a cell with ops on its edges `(target, source)`, sorted by target: a node for each edge.
+    """The code of a cell with ops on its edges `(target, source)`, sorted by target: a node for each edge.
 
     An op's node reads those of the ops that end where it starts; `none` is an op like the others. So the graph is
     always the same, and any other one is invalid.

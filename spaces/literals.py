@@ -19,7 +19,7 @@ FAILURES = (ValueError, TypeError, SyntaxError, RecursionError, MemoryError)
 
 
 def read(text: str) -> Any:
-    """Return the numbers, strings, lists, tuples, ranges and dictionaries of a text.
+    """The numbers, strings, lists, tuples, ranges and dictionaries of a text.
 
     Raises:
       ValueError: it is something else; the message says what.
@@ -39,7 +39,7 @@ def read(text: str) -> Any:
 
 
 def arguments(text: str, name: str, fields: Sequence[str]) -> dict[str, Any] | None:
-    """Return the arguments of the call of `name` in a text, say a log line, by field; None where there is no call.
+    """The arguments of the call of `name` in a text, say a log line, by field; None where there is no call.
 
     Raises:
       ValueError: there are several calls, or an argument is no plain value.
@@ -63,12 +63,12 @@ def arguments(text: str, name: str, fields: Sequence[str]) -> dict[str, Any] | N
 
 
 def index(text: str) -> int | None:
-    """Return the number that a text consists of, None if it is something else."""
+    """The number that a text consists of, None if it is something else."""
     return int(text) if INDEX.fullmatch(text := text.strip()) else None
 
 
 def row(text: str) -> list[int] | None:
-    """Return the integers of `[3, 1, 2]`, `3, 1, 2`, `[3 1 2]` or `array([3, 1, 2])`; None if it is something else."""
+    """The integers of `[3, 1, 2]`, `3, 1, 2`, `[3 1 2]` or `array([3, 1, 2])`; None if it is something else."""
     text = text.strip()
     if not ROW.match(text) or INDEX.fullmatch(text):
         return None
@@ -81,14 +81,14 @@ def row(text: str) -> list[int] | None:
 
 
 def parsed(text: str) -> ast.expr:
-    """Return the expression that a text is."""
+    """The expression that a text is."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about escapes in strings
         return ast.parse(text.strip(), mode="eval").body
 
 
 def value(node: ast.expr) -> Any:
-    """Return the value of an expression without names, operators and calls other than those known here."""
+    """The value of an expression without names, operators and calls other than those known here."""
     match node:
         case ast.Constant(value=found):
             return found
@@ -118,7 +118,7 @@ def _called(name: str, args: list[Any]) -> Any:
 
 
 def _end(text: str, start: int) -> int:
-    """Return where the first bracket after `start` is closed again, or the end of the text."""
+    """Where the first bracket after `start` is closed again, or the end of the text."""
     depth, quote = 0, ""
     for place in range(start, len(text)):
         mark = text[place]

@@ -75,7 +75,7 @@ class MakeBlock:
         return InvertedResidual(self.inputs, self.outputs, self.stride, self.block, rngs)
 
     def multiply_adds(self, pixels: int) -> int:
-        """Return those on an image of so many pixels."""
+        """Those on an image of so many pixels."""
         expansion, size = BLOCKS[self.block]
         hidden, after = self.inputs * expansion, pixels // self.stride**2
         if expansion:
@@ -94,7 +94,7 @@ class MakeStem:
         return ConvNormReLU(self.inputs, self.outputs, STEM_KERNEL, rngs=rngs)
 
     def multiply_adds(self, pixels: int) -> int:
-        """Return those on an image of so many pixels."""
+        """Those on an image of so many pixels."""
         return STEM_KERNEL**2 * self.inputs * self.outputs * pixels
 
 
@@ -140,7 +140,7 @@ class MacroNetwork(Network):
         return {**places, HEAD: Head(self.last or width, config.classes, config.layout, config.bn)}
 
     def wire(self, apply: Walk, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
-        """Return the outputs of the stages and what the head gets."""
+        """The outputs of the stages and what the head gets."""
         if self.config.stem:
             x = apply(("stem",), x)
         features = []
@@ -157,7 +157,7 @@ class MacroNetwork(Network):
         return [*features, apply(("last",), x)] if self.last else features
 
     def _equal_layers(self) -> list[range]:
-        """Return the runs of layers with the same blocks to choose from."""
+        """The runs of layers with the same blocks to choose from."""
         if self.config.stages == 1:
             return [range(LAYERS)]
         bounds = sorted({*FIRST, *(first + 1 for first in FIRST), LAYERS})
@@ -227,13 +227,13 @@ class NASBenchMacro(RowSpace):
         return NETWORKS
 
     def network(self, form: str = "benchmark", group: Hashable = None, **changes) -> MacroNetwork:
-        """Return the network for `form`, with `changes` to its `Config` such as `bn`, `init` or `channels`."""
+        """The network for `form`, with `changes` to its `Config` such as `bn`, `init` or `channels`."""
         self.check_form(form)
         network = NETWORKS[form]
         return replace(network, config=replace(network.config, **changes))
 
     def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, form: str = "benchmark") -> ArchitectureModule:
-        """Return one architecture as an ordinary Flax NNX module, to train, export or inspect.
+        """One architecture as an ordinary Flax NNX module, to train, export or inspect.
 
         Its weights are those that the shared network draws from `rngs`.
         """

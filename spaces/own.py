@@ -54,7 +54,7 @@ def cell_space(
     image: tuple[int, int, int] = (32, 32, 3),
     classes: int = 10,
 ) -> CellSpace:
-    """Return the space of all choices of one of `ops` on each of `edges`.
+    """The space of all choices of one of `ops` on each of `edges`.
 
     Strings are op names joined by `|`; lists of their positions (`[0, 2, 1]`) are read, too.
 
@@ -132,7 +132,7 @@ class _At:
 
 
 def _pairs(name: str, edges: Sequence[Sequence[int]]) -> tuple[tuple[int, int], ...]:
-    """Return the edges, checked, as tuples."""
+    """The edges, checked, as tuples."""
     try:
         pairs = tuple((operator.index(target), operator.index(source)) for target, source in edges)
     except (TypeError, ValueError):

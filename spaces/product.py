@@ -30,13 +30,13 @@ class RowSpace(Space):
         return self.choices**self.places
 
     def enumerate(self) -> np.ndarray:
-        """Return all architectures `[size, places]`, the last number varying fastest."""
+        """All architectures `[size, places]`, the last number varying fastest."""
         if self.size > LISTABLE:
             return super().enumerate()
         return self._at(np.arange(self.size))
 
     def index(self, archs: np.ndarray) -> np.ndarray:
-        """Return the positions `[N]` of `archs` `[N, places]` in `enumerate()`."""
+        """The positions `[N]` of `archs` `[N, places]` in `enumerate()`."""
         return np.ravel_multi_index(tuple(np.asarray(archs).T), self._radix)
 
     def arch_ids(self, archs: np.ndarray) -> np.ndarray | None:
@@ -46,7 +46,7 @@ class RowSpace(Space):
         return super().from_ids(ids) if self.order is None else self._at(self.order()[self.checked_ids(ids)])
 
     def from_numbers(self, string: str) -> np.ndarray | None:
-        """Return the architecture `[places]` of an index of the benchmark or of `[3, 0, 1, ...]`; None for other texts.
+        """The architecture `[places]` of an index of the benchmark or of `[3, 0, 1, ...]`; None for other texts.
 
         Raises:
           UserError: there is no such index, or it is a row of other numbers than architectures have.
@@ -78,7 +78,7 @@ class RowSpace(Space):
         return child
 
     def _at(self, positions: np.ndarray) -> np.ndarray:
-        """Return the architectures `[N, places]` at these positions `[N]` in `enumerate()`."""
+        """The architectures `[N, places]` at these positions `[N]` in `enumerate()`."""
         return np.stack(np.unravel_index(positions, self._radix), -1).astype(np.int32)
 
     @property

@@ -52,7 +52,7 @@ class Supernet:
     keep: int = 0
 
     def preset(self, name: str | None) -> Preset:
-        """Return the preset called `name`, or without a name the first one; `UserError` where there is none."""
+        """The preset called `name`, or without a name the first one; `UserError` where there is none."""
         if name is not None and name not in self.presets:
             raise unknown("preset", name, self.presets)
         return self.presets[next(iter(self.presets)) if name is None else name]

@@ -18,7 +18,7 @@ class RowError(UserError):
 
 
 def encode_rows(encode: Callable[[str], np.ndarray], strings: Iterable[str | None]) -> np.ndarray:
-    """Return the architectures `[N, A]` of strings.
+    """The architectures `[N, A]` of strings.
 
     Raises:
       UserError: there are none, or one is missing or malformed; the message says which.
@@ -36,10 +36,10 @@ def encode_rows(encode: Callable[[str], np.ndarray], strings: Iterable[str | Non
 
 
 def nothing() -> UserError:
-    """Return the error for a table without rows."""
+    """The error for a table without rows."""
     return UserError("the list of architectures is empty; give at least one")
 
 
 def no_column(wanted: str, columns: Iterable[str]) -> UserError:
-    """Return the error that says which columns of architectures a table lacks, and which it has."""
+    """The error that says which columns of architectures a table lacks, and which it has."""
     return UserError(f"no column {wanted}; the columns are {', '.join(columns)}")

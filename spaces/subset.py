@@ -62,7 +62,7 @@ class Subspace(Space):
         return self.archs[generator(key).choice(self.size, n, replace=False)]
 
     def mutate(self, key: jax.Array, arch: np.ndarray) -> np.ndarray:
-        """Return the first of the whole space's mutations of `arch` `[A]` that is in this one, and another one."""
+        """The first of the whole space's mutations of `arch` `[A]` that is in this one, and another one."""
         for number in range(TRIES):
             child = self.space.mutate(jax.random.fold_in(key, number) if number else key, arch)
             if (child != arch).any() and self.contains(child[None])[0]:

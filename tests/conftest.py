@@ -79,13 +79,13 @@ def pytest_runtest_protocol() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def compiled_programs() -> Callable[[], int]:
-    """Return the function that says how many programs were compiled so far."""
+    """The function that says how many programs were compiled so far."""
     return lambda: compiled.count(COMPILES)
 
 
 @pytest.fixture(scope="session")
 def compiles() -> Callable[[int], contextlib.AbstractContextManager[None]]:
-    """Return a context manager that expects so many programs to be compiled in it."""
+    """A context manager that expects so many programs to be compiled in it."""
 
     @contextlib.contextmanager
     def expect(count: int) -> Iterator[None]:
@@ -163,7 +163,7 @@ def nested_weights() -> Callable[[Mapping[str, Any], nnx.State], nnx.State]:
 
 
 def _name(path: tuple[Any, ...]) -> tuple[str, tuple[int, ...]]:
-    """Return a parameter's name in the interchange form and its position along that tensor's leading axes."""
+    """A parameter's name in the interchange form and its position along that tensor's leading axes."""
     group, *numbers, leaf = path
     if group == "head":
         return CLASSIFIER[leaf], ()
@@ -188,7 +188,7 @@ def _flat_weights(params: nnx.State) -> Weights:
 
 
 def _stack(copies: dict[tuple[int, ...], np.ndarray]) -> np.ndarray:
-    """Return the tensor whose element at each key is that key's array."""
+    """The tensor whose element at each key is that key's array."""
     lead = tuple(1 + max(axis) for axis in zip(*copies, strict=True))
     first = next(iter(copies.values()))
     whole = np.empty((*lead, *first.shape), first.dtype)

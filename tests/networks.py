@@ -38,7 +38,7 @@ class Reduction(nnx.Module):
 
 
 def stand_alone(network: CellNetwork, params: nnx.State, arch: np.ndarray) -> StandAlone:
-    """Return the module of `arch` `[E]` with its share of the network's `params`."""
+    """The module of `arch` `[E]` with its share of the network's `params`."""
     module: Any = network.module(params)
     config = network.config
     blocks: list[nnx.Module] = []

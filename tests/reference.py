@@ -34,7 +34,7 @@ class Var:
 
 
 def backward(output: Var, cotangent: Array) -> dict[Var, Array]:
-    """Return the cotangent of every leaf below `output`, visiting the youngest value first."""
+    """The cotangent of every leaf below `output`, visiting the youngest value first."""
     pending, leaves = {output: cotangent}, {}
     while pending:
         var = max(pending, key=lambda v: v.serial)
@@ -303,7 +303,7 @@ class Network:
 
 
 def logits(weights: Weights, arch: ArrayLike, images: Array) -> Array:
-    """Return the logits `[B, 10]` of `images` `[B, H, W, 3]`."""
+    """The logits `[B, 10]` of `images` `[B, H, W, 3]`."""
     return Network(weights, arch).logits(images).value
 
 
@@ -322,20 +322,20 @@ def ntk_gram(weights: Weights, arch: ArrayLike, images: Array, bn: str = "batch"
 
 
 def condition_number(gram: Array) -> float:
-    """Return the largest over the smallest eigenvalue of `gram` `[B, B]`."""
+    """The largest over the smallest eigenvalue of `gram` `[B, B]`."""
     eigenvalues = np.linalg.eigvalsh(np.asarray(gram, np.float64))
     return float(eigenvalues[-1] / eigenvalues[0])
 
 
 def patterns(weights: Weights, arch: ArrayLike, patches: Array) -> Array:
-    """Return the signs `[B, bits]` of all executed ReLUs of the one-cell network without stem on one batch."""
+    """The signs `[B, bits]` of all executed ReLUs of the one-cell network without stem on one batch."""
     network = Network(weights, arch)
     network.head_activation(network.cell(Var(patches), 0, 0))
     return np.concatenate(network.signs, axis=1)
 
 
 def regions(weights: Weights, arch: ArrayLike, patches: Array) -> int:
-    """Return the number of distinct patterns over all batches of `patches` `[K, B, 3, 3, 1]`."""
+    """The number of distinct patterns over all batches of `patches` `[K, B, 3, 3, 1]`."""
     seen = set()
     for batch in patches:
         for row in patterns(weights, arch, batch):
@@ -452,7 +452,7 @@ def gaussian_blur(image: Array, sigma: float = 1.0, radius: int = 4) -> Array:
 
 
 def gaussian_dot(dots: Array) -> Array:
-    """Return the blurred map `[S, S]`, divided by its largest magnitude."""
+    """The blurred map `[S, S]`, divided by its largest magnitude."""
     blurred = gaussian_blur(dots)
     return blurred / np.abs(blurred).max()
 
@@ -478,7 +478,7 @@ def significant(x: float, digits: int = 3) -> float:
 
 
 def mean_change(before: Sequence[float], after: Sequence[float]) -> float:
-    """Return the mean over repeats of (before - after) / before, each rounded to 3 decimals."""
+    """The mean over repeats of (before - after) / before, each rounded to 3 decimals."""
     return float(np.mean([round(float((b - a) / b), 3) for b, a in zip(before, after, strict=True)]))
 
 
@@ -492,7 +492,7 @@ def dense_ranks(values: Sequence[float], descending: bool = False) -> tuple[list
 
 
 def prune_order(delta_kappa: Sequence[float], delta_regions: Sequence[float]) -> list[int]:
-    """Return the candidates, first to prune first: by the sum of both ranks, ties in the NTK's order."""
+    """The candidates, first to prune first: by the sum of both ranks, ties in the NTK's order."""
     ntk_ranks, ntk_order = dense_ranks(delta_kappa, descending=True)
     region_ranks, _ = dense_ranks(delta_regions)
     return sorted(ntk_order, key=lambda i: ntk_ranks[i] + region_ranks[i])
@@ -504,7 +504,7 @@ def prune_round(
     edge_of_candidate: Sequence[int],
     prune_number: int = 1,
 ) -> list[int]:
-    """Return the candidates pruned in one round, ascending: on every edge the first `prune_number`, never the last op.
+    """The candidates pruned in one round, ascending: on every edge the first `prune_number`, never the last op.
 
     Args:
       delta_kappa: mean relative change of the condition number when the candidate is removed, `[n]`.
@@ -564,7 +564,7 @@ def benchmark_layers(arch: Sequence[int], channels: int = 16, cells: int = 5, si
 
 
 def params(arch: Sequence[int], channels: int = 16, cells: int = 5) -> int:
-    """Return the number of trainable parameters."""
+    """The number of trainable parameters."""
     total = 0
     for kind, kernel, c_in, c_out, _ in benchmark_layers(arch, channels, cells):
         total += {"conv": kernel**2 * c_in * c_out, "norm": 2 * c_out, "linear": c_in * c_out + c_out}.get(kind, 0)

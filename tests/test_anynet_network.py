@@ -39,7 +39,7 @@ def conv_norm(weights, x, stride=1):
 
 
 def plain(space, shared, arch, x):
-    """Return the stages' outputs before their last ReLU, block after block as NDS writes them."""
+    """The stages' outputs before their last ReLU, block after block as NDS writes them."""
     relu, outputs = jax.nn.relu, []
     x = relu(conv_norm(shared.weights(("stem", 0)), x))
     stages = np.reshape(arch[1:], (len(space.strides) - 1, -1))

@@ -58,7 +58,7 @@ def clock(bench: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> SimpleName
 
 
 def fake(harness: ModuleType, clock: SimpleNamespace, calls: list[str], seconds: dict[str, list[float]]) -> Any:
-    """Return a workload of two architectures that notes its calls and moves the clock by `seconds[name]`, in turn."""
+    """A workload of two architectures that notes its calls and moves the clock by `seconds[name]`, in turn."""
     later = {name: iter(values) for name, values in seconds.items()}
 
     def call(name: str) -> Any:
@@ -72,14 +72,14 @@ def fake(harness: ModuleType, clock: SimpleNamespace, calls: list[str], seconds:
 
 
 def record_of(kind: str, figures: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """Return a record as `python -m bench` writes it, on a fake machine."""
+    """A record as `python -m bench` writes it, on a fake machine."""
     host = {"backend": "cpu", "device": "cpu", "devices": 2, "processor": "x", "cpus": 2, "load_average": 0.0}
     about = {"case": "c", "kind": kind, "command": "", "created": "2001-01-01", "machine": host}
     return {**about, "versions": {"jax": "1"}, "rounds": 1, **figures, **changes}
 
 
 def tiny_scorer(bench: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a quick case with a competitor that is not installed, and make the ceilings quick too."""
+    """A quick case with a competitor that is not installed, and make the ceilings quick too."""
     monkeypatch.setattr(bench.scorers, "installed", lambda package: None)
     monkeypatch.setattr(bench.ceilings, "SIDE", 16)
     monkeypatch.setattr(bench.ceilings, "STREAM_BYTES", 2**12)

@@ -226,7 +226,7 @@ def test_several_spaces_have_the_figures_of_each(spaces, pairs, capsys):
 
 
 def table_rows(text):
-    """Return the cells of each row of a printed table, by section and score."""
+    """The cells of each row of a printed table, by section and score."""
     rows, section = {}, None
     for line in filter(str.strip, text.splitlines()):
         cells = [cell.strip() for cell in line.split("  ") if cell.strip()]

@@ -34,7 +34,7 @@ def python(*arguments, **environment):
 
 
 def sizes(folder):
-    """Return the size of every program that is kept in `folder`."""
+    """The size of every program that is kept in `folder`."""
     return {path: path.stat().st_size for path in folder.rglob("*-cache")}
 
 

@@ -90,7 +90,7 @@ def measure(archs, signs=ONE, failed=()):
 
 
 def searched(of, evaluate=measure):
-    """Return the last state of a search, and what it asked for."""
+    """The last state of a search, and what it asked for."""
     state, asked = of.init(), []
     while not of.done(state):
         asked.append(of.ask(state))
@@ -99,7 +99,7 @@ def searched(of, evaluate=measure):
 
 
 def published(space, fitness, *, seed, population, children, tournament):
-    """Return the history of the published algorithm, one child after another; the highest fitness breeds.
+    """The history of the published algorithm, one child after another; the highest fitness breeds.
 
     Args:
       fitness: of all architectures scored so far, from a list of them to one number each.

@@ -27,7 +27,7 @@ GOLDEN = json.loads((Path(__file__).parent / "golden" / "scores.json").read_text
 
 
 def measured_and_golden(name, scorer, number):
-    """Return the first `number` values, measured and golden; their statuses are equal."""
+    """The first `number` values, measured and golden; their statuses are equal."""
     archs = np.stack([SPACE.encode(arch) for arch in GOLDEN["archs"][:number]])
     found = Evaluator(SPACE, scorer, data.load("synthetic"), seed=0, repeats=1)(archs)
     golden = {key: GOLDEN["scores"][name][key][:number] for key in ("value", "status")}

@@ -22,7 +22,7 @@ N = 12
 
 
 def rewritten(string):
-    """Return the same cell of NAS-Bench-101 with the vertices inside in another order that keeps edges upward."""
+    """The same cell of NAS-Bench-101 with the vertices inside in another order that keeps edges upward."""
     spec = json.loads(string)
     matrix, ops, last = np.array(spec["matrix"]), spec["ops"], len(spec["ops"]) - 1
     for x in range(1, last - 1):

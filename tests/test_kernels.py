@@ -38,7 +38,7 @@ def assert_close(actual, expected, tolerance=2e-5):
 
 @functools.partial(jax.jit, static_argnames=("stride", "groups"))
 def by_lax(x, kernel, g, stride, groups=1):
-    """Return the convolution, its two adjoints, and the Gram matrix of the kernel's per-sample gradients, on NHWC."""
+    """The convolution, its two adjoints, and the Gram matrix of the kernel's per-sample gradients, on NHWC."""
 
     def convolve(x, kernel):
         pad = [((len(kernel) - 1) // 2,) * 2] * 2
@@ -193,7 +193,7 @@ def test_gram_flattens_all_but_the_batch():
 
 
 def spread_gram(smallest, size=12):
-    """Return a float64 Gram matrix whose eigenvalues run from `smallest` to 1."""
+    """A float64 Gram matrix whose eigenvalues run from `smallest` to 1."""
     basis = np.linalg.qr(np.random.default_rng(0).standard_normal((size, size)))[0]
     return (basis * np.geomspace(smallest, 1, size)) @ basis.T
 

@@ -79,7 +79,7 @@ def with_lax():
 
 
 def frozen_forward(name, params, x):
-    """Return the op's output with batch moments that are constants for automatic differentiation."""
+    """The op's output with batch moments that are constants for automatic differentiation."""
     op = operation(name)
     if isinstance(op, Head):
         return head(params, x, jax.lax.stop_gradient(moments(x, NHWC)))
@@ -95,7 +95,7 @@ def head(params, x, by):
 
 
 def explicit_gram(forward, params, g):
-    """Return the Gram matrix of the weight gradients of every sample's part of `forward(params)` weighted by `g`."""
+    """The Gram matrix of the weight gradients of every sample's part of `forward(params)` weighted by `g`."""
     pull = jax.vjp(forward, params)[1]
 
     def row(sample):
@@ -110,7 +110,7 @@ def explicit_gram(forward, params, g):
 
 @functools.cache
 def expected(name, bn):
-    """Return an output, a cotangent of it, and what it becomes at the input and the parameters; and the Gram matrix."""
+    """An output, a cotangent of it, and what it becomes at the input and the parameters; and the Gram matrix."""
 
     @jax.jit
     def derive(params, x):
@@ -174,7 +174,7 @@ def test_given_moments_replace_those_of_the_batch():
 
 
 def choice(layout, bn="batch"):
-    """Return the ops of an edge and their parameters."""
+    """The ops of an edge and their parameters."""
     return tuple(operation(name, layout, bn) for name in CHOICES), tuple(parameters(name) for name in CHOICES)
 
 

@@ -53,7 +53,7 @@ def normal(*shape, seed=0):
 
 
 def pair(layout, bn):
-    """Return the two ops with equal parameters: the hand-written one's names, and those of the module."""
+    """The two ops with equal parameters: the hand-written one's names, and those of the module."""
     names = {"conv/kernel": "kernel", "norm/scale": "scale", "norm/bias": "bias"}
     written, module = ConvNorm(WIDTH, WIDTH, 3, layout, bn=bn), ModuleOp(Make(), WIDTH, WIDTH, layout, bn=bn)
     assert module.shapes() == {name: written.shapes()[short] for name, short in names.items()}

@@ -63,7 +63,7 @@ class OwnHeads(Regression):
 
 
 def two_cells(form, width=4, **changes):
-    """Return an architecture, its wide network, that of its own, and what takes its share of the weights."""
+    """An architecture, its wide network, that of its own, and what takes its share of the weights."""
     archs = SPACE.sample(jax.random.key(3), 20)
     archs[:, :2] = width, 3
     normal, reduction = SPACE.split(archs)[2].sum(-1).T

@@ -33,7 +33,7 @@ ROWS = [  # position in the benchmark's order, vertices, edge bits, ops and para
 
 
 def string(edges, ops):
-    """Return the string of a cell with `edges` (source, target) and interior `ops`."""
+    """The string of a cell with `edges` (source, target) and interior `ops`."""
     matrix = np.zeros((len(ops) + 2, len(ops) + 2), int)
     for edge in edges:
         matrix[edge] = 1
@@ -45,7 +45,7 @@ def cell(edges, ops):
 
 
 def graph(arch):
-    """Return the edges (source, target) of an architecture, its output numbered 6, and its present vertices."""
+    """The edges (source, target) of an architecture, its output numbered 6, and its present vertices."""
     edges = {(x, y) for (y, x), on in zip(dag.EDGES, arch[:21], strict=True) if on}
     return edges, [0, *(v for v in range(1, 6) if arch[20 + v] >= 0), 6]
 
@@ -160,7 +160,7 @@ def test_indices_are_the_order_of_the_hashes(everything):
 
 
 def on_paths(edges):
-    """Return the edges on paths from vertex 0 to vertex 6, by walking all of them."""
+    """The edges on paths from vertex 0 to vertex 6, by walking all of them."""
     found, open_ = set(), [[0]]
     while open_:
         path = open_.pop()

@@ -52,13 +52,13 @@ def drawn(network):
 
 
 def pure(module):
-    """Return a module as `(apply, params)`."""
+    """A module as `(apply, params)`."""
     graphdef, params, rest = nnx.split(module, nnx.Param, ...)
     return lambda params, x: nnx.merge(graphdef, params, rest, copy=True)(x), params
 
 
 def frozen(module, x):
-    """Return the module in evaluation mode, the moments of `x` as running moments."""
+    """The module in evaluation mode, the moments of `x` as running moments."""
     for _, part in nnx.iter_modules(module):
         if isinstance(part, nnx.BatchNorm):
             part.momentum = 0.0

@@ -21,7 +21,7 @@ apply = jax.jit(SizeNetwork.apply, static_argnums=0)
 
 
 def narrow(network, arch):
-    """Return the network of one architecture, and the function that takes its share of the wide network's weights."""
+    """The network of one architecture, and the function that takes its share of the wide network's weights."""
     form = "thin" if network.config.init == "kaiming" else "taps"
     alone = SPACE.network(form, tuple(int(2 * (k + 1)) for k in arch), bn=network.config.bn, **CHANGES)
 

@@ -106,7 +106,7 @@ def entry(size, normal, reduce, concats) -> str:
 
 
 def walk(arch: np.ndarray) -> bool:
-    """Return whether an input pixel reaches the logits of a DARTS architecture, by following every edge."""
+    """Whether an input pixel reaches the logits of a DARTS architecture, by following every edge."""
     genotype, depth = DARTS.genotype(arch), int(arch[1])
     before, last = True, True
     for reduction in reductions(depth):

@@ -65,7 +65,7 @@ def test_the_supernet_has_the_weights_of_te_nas():
 
 
 def moved(network, params, arch, space, form, where):
-    """Return the module of `arch` with its share of the network's weights.
+    """The module of `arch` with its share of the network's weights.
 
     `where(number, place, name, source)` is the path, and the name there, of an op of cell `number`.
     """
@@ -81,7 +81,7 @@ def moved(network, params, arch, space, form, where):
         return nnx.to_flat_state(nnx.state(target, nnx.Param))
 
     def given(cell):
-        """Return which channels the cell outputs."""
+        """Which channels the cell outputs."""
         shape = network.shapes[cell]
         return np.repeat(outputs[int(shape.reduction)], shape.channels)
 

@@ -34,7 +34,7 @@ def is_mask(arch):
 
 
 def set_up(bn, golden_inputs, nested_weights):
-    """Return the network, weights and images of the golden values."""
+    """The network, weights and images of the golden values."""
     settings = GOLDEN["settings"]["ntk"]
     network = SPACE.network("thin", bn=bn)
     shapes = golden_inputs.classifier_shapes(settings["channels"], settings["cells"])
@@ -172,7 +172,7 @@ X = np.random.default_rng(9).standard_normal((5, 4), np.float32)
 
 
 def expected_gram(weights, x):
-    """Return the NTK by the chain rule, in float64."""
+    """The NTK by the chain rule, in float64."""
     x = x.astype(np.float64)
     first, second = weights["first"], weights["second"]
     hidden = np.tanh(x @ first["kernel"] + first["bias"])

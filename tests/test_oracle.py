@@ -26,7 +26,7 @@ SPACE = spaces.get("nasbench201")
 
 
 def scores_of(values):
-    """Return one repeat's scores; NaN is a failure."""
+    """One repeat's scores; NaN is a failure."""
     found = {name: np.array([v], float) for name, v in values.items()}
     return {n: Finished(v, np.where(np.isnan(v), Status.failed, Status.ok), {}) for n, v in found.items()}
 

@@ -51,7 +51,7 @@ assert devices.parts() == 1
 
 
 def python(*arguments, before=(), **environment):
-    """Return what another interpreter prints, in the root of the checkout."""
+    """What another interpreter prints, in the root of the checkout."""
     done = subprocess.run(
         [*before, sys.executable, *map(str, arguments)],
         cwd=ROOT,

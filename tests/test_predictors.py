@@ -25,7 +25,7 @@ VALUE = np.array([-3.0, 1.0, 2.0, 4.0, 0.5])  # of each op of NAS-Bench-201, in 
 
 
 def made_up(n=200, space=NB201, seed=0):
-    """Return a pool and a target: a sum over the ops in which the first edges count more."""
+    """A pool and a target: a sum over the ops in which the first edges count more."""
     archs = space.sample(jax.random.key(seed), n)
     target = VALUE[archs] @ np.array([3, 2, 2, 1, 1, 1])
     noisy = target + np.random.default_rng(seed).normal(scale=10, size=n)
@@ -161,7 +161,7 @@ def edges_of(matrix):
 
 
 def reference_score(params, ops, matrices, prior):
-    """Return the score and the residual of one architecture, in float64 and node by node."""
+    """The score and the residual of one architecture, in float64 and node by node."""
     weights = {path: np.asarray(leaf[...], np.float64) for path, leaf in nnx.to_flat_state(params)}
     table, width, cells = weights["embedding", "kernel"], SMALL.width, []
     for cell_ops, matrix in zip(ops, matrices, strict=True):

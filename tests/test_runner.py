@@ -303,7 +303,7 @@ def test_waiting_in_any_order(archs, whole):
 
 
 def with_little_memory(most, message="RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.", late=False):
-    """Return an evaluator of batches of 16 that fails above `most`, when asked or `late`, and the sizes asked for."""
+    """An evaluator of batches of 16 that fails above `most`, when asked or `late`, and the sizes asked for."""
     evaluator = Evaluator(SPACE, Toy(), SOURCE, repeats=2, batch=16)
     execute, asked = evaluator.program().execute, []
 

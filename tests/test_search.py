@@ -75,7 +75,7 @@ class MadeUp:
 
 
 def made_up(seed=0):
-    """Return an `evaluate` for both scores."""
+    """An `evaluate` for both scores."""
     return evaluate_with(SPACE, {}, [MadeUp(SPACE, s, None, repeats=2, seed=seed, batch=1) for s in SMALL.values()])
 
 
@@ -88,7 +88,7 @@ def new_log(path):
 
 
 def scores_of(values):
-    """Return one repeat's scores per scorer."""
+    """One repeat's scores per scorer."""
     return {n: Finished(np.array([v], float), np.zeros((1, len(v)), int), {}) for n, v in values.items()}
 
 
@@ -243,7 +243,7 @@ def result(capsys, *arguments):
 
 
 def lasting(found):
-    """Return the result without what may differ between two runs of the same search."""
+    """The result without what may differ between two runs of the same search."""
     return {key: value for key, value in found.items() if key not in ("seconds", "created")}
 
 

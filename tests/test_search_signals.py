@@ -34,7 +34,7 @@ def rng(seed=0):
 
 
 def genes(task):
-    """Return the genes by name; an absent signal is None."""
+    """The genes by name; an absent signal is None."""
     found = {"noise": (task.noise, task.noise_level)}
     for tap, (channels, signals) in enumerate(zip(task.channels, task.taps, strict=True)):
         found[f"channels {tap}"] = channels

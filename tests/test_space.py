@@ -194,7 +194,7 @@ def test_impossible_sample_sizes_say_what_is_allowed(n):
 
 
 def paths(edges, node):
-    """Return all paths from node 0 to `node` as lists of edge numbers."""
+    """All paths from node 0 to `node` as lists of edge numbers."""
     if node == 0:
         return [[]]
     return [[*p, e] for e, (to, source) in enumerate(edges) if to == node for p in paths(edges, source)]

@@ -66,7 +66,7 @@ assert not xla_bridge._backends, "an import starts a JAX backend"
 
 
 def modules() -> dict[str, Path]:
-    """Return the files of jaxnas by module name; a package's name ends in `__init__`."""
+    """The files of jaxnas by module name; a package's name ends in `__init__`."""
     return {
         ".".join([package, *path.relative_to(folder).with_suffix("").parts]): path
         for package, folder in FOLDERS.items()
@@ -89,7 +89,7 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def tracked() -> list[Path]:
-    """Return the files under version control."""
+    """The files under version control."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode:
         pytest.skip("not a git checkout")

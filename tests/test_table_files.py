@@ -23,7 +23,7 @@ CSV = "arch,acc\n" + "".join(f"{row['arch']},{row['acc']}\n" for row in ROWS)
 
 
 def written(write):
-    """Return the bytes that a function of polars writes into a buffer."""
+    """The bytes that a function of polars writes into a buffer."""
     write(buffer := io.BytesIO())
     return buffer.getvalue()
 

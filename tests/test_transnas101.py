@@ -212,7 +212,7 @@ def pixels(network, count):
 
 
 def logits_and_ntk(network):
-    """Return the function of parameters, architecture and images that gives logits and NTK `[B, B]`."""
+    """The function of parameters, architecture and images that gives logits and NTK `[B, B]`."""
 
     @jax.jit
     def compute(params, arch, x):
@@ -289,7 +289,7 @@ def test_network_of_cells_is_its_stand_alone_module():
 
 
 def shared_by(params, network):
-    """Return those of `params` that `network` has."""
+    """Those of `params` that `network` has."""
     leaves = dict(nnx.to_flat_state(params))
     return nnx.from_flat_state([(path, leaves[path]) for path, _ in nnx.to_flat_state(network.init(jax.random.key(0)))])
 

@@ -29,7 +29,7 @@ NASLIB_EDGES = ((1, 0), (2, 0), (3, 0), (2, 1), (3, 1), (3, 2))
 
 
 def rows():
-    """Return the ways of writing a row of numbers, which several spaces read."""
+    """The ways of writing a row of numbers, which several spaces read."""
     return {
         "list": lambda space, arch: str(arch.tolist()),
         "row": lambda space, arch: ", ".join(map(str, arch)),
@@ -67,7 +67,7 @@ def spec(space, arch):
 
 
 def call(space, arch, **changes):
-    """Return the call of a genotype with its width and depth."""
+    """The call of a genotype with its width and depth."""
     text = to_call(space.genotype(arch)._replace(**changes))
     return f"{text[:-1]}, width={arch[0]}, depth={arch[1]})"
 

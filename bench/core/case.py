@@ -21,7 +21,7 @@ class Options:
     """Architectures per device in a compiled call, along a curve."""
 
     def given(self, *names: str) -> dict[str, Any]:
-        """Return those of the named options that were given."""
+        """Those of the named options that were given."""
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
@@ -42,11 +42,11 @@ class Case(Protocol):
     def kind(self) -> str: ...
 
     def adapted(self, options: Options) -> "Case":
-        """Return the case with these options; a `UserError` says which make no sense."""
+        """The case with these options; a `UserError` says which make no sense."""
         ...
 
     def arguments(self) -> str:
-        """Return the options that make this case of the one called `name`, as typed."""
+        """The options that make this case of the one called `name`, as typed."""
         ...
 
     def run(self) -> dict[str, Any]:

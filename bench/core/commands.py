@@ -53,7 +53,7 @@ class CommandCase:
         return f"--archs {number} " if kind == "random" else ""
 
     def argv(self, out: Path) -> list[str]:
-        """Return the arguments after `python -m`, with the results in `out`."""
+        """The arguments after `python -m`, with the results in `out`."""
         archs = [] if self.archs is None else ["--archs", self.archs]
         return [self.module, *self.options, *archs, "--out", str(out)]
 
@@ -73,7 +73,7 @@ class CommandCase:
         }
 
     def _round(self) -> dict[str, Any]:
-        """Return the `harness.Child` of each run and the number of rows (scored `networks`) in the last one's table."""
+        """The `harness.Child` of each run and the number of rows (scored `networks`) in the last one's table."""
         with tempfile.TemporaryDirectory(prefix="jaxnas-bench-") as scratch:
             cache = Path(scratch, "cache")
             cache.mkdir()

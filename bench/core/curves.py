@@ -116,7 +116,7 @@ def by_batch(case: CurveCase) -> dict[str, list[dict[str, Any]]]:
 
 
 def representatives() -> np.ndarray:
-    """Return one architecture of each isomorphism class `[M, E]` that is connected, in a fixed random order."""
+    """One architecture of each isomorphism class `[M, E]` that is connected, in a fixed random order."""
     archs = np.unique(SPACE.canonical(SPACE.enumerate()), axis=0)
     connected = archs[~SPACE.is_disconnected(archs)]
     return np.random.default_rng(SEED).permutation(connected)
@@ -141,7 +141,7 @@ def breakdown(argv: Sequence[str], started: float) -> dict[str, float]:
 
 
 def attributed(spans: Mapping[str, Sequence[harness.Span]]) -> dict[str, float]:
-    """Return the seconds of each task; moments that several tasks cover count for the first of them."""
+    """The seconds of each task; moments that several tasks cover count for the first of them."""
     seen: list[harness.Span] = []
     found: dict[str, float] = {}
     for task, own in spans.items():

@@ -53,7 +53,7 @@ class Workload:
 
 
 def measure(work: Workload, *, rounds: int) -> dict[str, Any]:
-    """Return the figures of `rounds` rounds of ours, theirs, ours, theirs, ...
+    """The figures of `rounds` rounds of ours, theirs, ours, theirs, ...
 
     Ours are seconds for all architectures: `lower` (tracing included), `compile`, `run` (warm) and `total`, the whole
     first call, which is what a user waits for. Theirs are warm too.
@@ -79,13 +79,13 @@ def measure(work: Workload, *, rounds: int) -> dict[str, Any]:
 
 
 def time_ours(work: Workload) -> dict[str, float]:
-    """Return the seconds of each of `STAGES`, from empty caches."""
+    """The seconds of each of `STAGES`, from empty caches."""
     score, cold = time_first_call(work.ours, work.archs)
     return {**cold, "run": statistics.median(seconds(score, work.archs) for _ in range(CALLS))}
 
 
 def time_first_call(make: Callable[[], Scorer], archs: Any) -> tuple[Scorer, dict[str, float]]:
-    """Return a new scorer and the seconds to `lower`, to `compile`, and in `total` to its first scores."""
+    """A new scorer and the seconds to `lower`, to `compile`, and in `total` to its first scores."""
     jax.clear_caches()
     started = time.perf_counter()
     with compilations() as spans:
@@ -98,12 +98,12 @@ def time_first_call(make: Callable[[], Scorer], archs: Any) -> tuple[Scorer, dic
 
 
 def time_rivals(rivals: Rivals, archs: Iterable[Any]) -> dict[str, float]:
-    """Return each competitor's seconds for all architectures, one after another."""
+    """Each competitor's seconds for all architectures, one after another."""
     return {name: sum(seconds(rival, arch) for arch in archs) for name, rival in rivals.items()}
 
 
 def seconds(function: Callable[..., Any], *arguments: Any) -> float:
-    """Return the time until the result of `function(*arguments)` is there."""
+    """The time until the result of `function(*arguments)` is there."""
     started = time.perf_counter()
     jax.block_until_ready(function(*arguments))
     return time.perf_counter() - started
@@ -126,7 +126,7 @@ def compilations() -> Iterator[dict[str, list[Span]]]:
 
 
 def covered(spans: Sequence[Span]) -> float:
-    """Return the length of the union of spans, which may be nested."""
+    """The length of the union of spans, which may be nested."""
     total, reached = 0.0, float("-inf")
     for start, end in sorted(spans):
         total += max(0.0, end - max(start, reached))
@@ -140,7 +140,7 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def compare(ours: Sequence[float], theirs: Sequence[float], archs: int) -> dict[str, Any]:
-    """Return a competitor's seconds per architecture and its ratio to ours: of medians, and the rounds' extremes."""
+    """A competitor's seconds per architecture and its ratio to ours: of medians, and the rounds' extremes."""
     rounds = [their / our for our, their in zip(ours, theirs, strict=True)]
     ratio = statistics.median(theirs) / statistics.median(ours)
     return {

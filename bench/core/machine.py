@@ -27,7 +27,7 @@ def provenance() -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """Return the devices of JAX, the processor, its CPUs and how busy they are before the run."""
+    """The devices of JAX, the processor, its CPUs and how busy they are before the run."""
     return {
         "backend": jax.default_backend(),
         "device": jax.devices()[0].device_kind,
@@ -39,7 +39,7 @@ def machine() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """Return the processor's model."""
+    """The processor's model."""
     table = Path("/proc/cpuinfo")
     lines = table.read_text().splitlines() if table.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -47,7 +47,7 @@ def processor() -> str:
 
 
 def installed(package: str) -> str | None:
-    """Return the version of a package; None if it is not installed."""
+    """The version of a package; None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -55,7 +55,7 @@ def installed(package: str) -> str | None:
 
 
 def peak_memory() -> dict[str, int | None]:
-    """Return the largest resident set of this process so far, and the largest peak of a device, in bytes.
+    """The largest resident set of this process so far, and the largest peak of a device, in bytes.
 
     None for devices that do not tell, such as CPUs.
     """

@@ -42,7 +42,7 @@ def draw(record: Mapping[str, Any], path: Path) -> None:
 
 
 def title(record: Mapping[str, Any]) -> str:
-    """Return what was measured where and when."""
+    """What was measured where and when."""
     host = record["machine"]
     model = host["processor"] if host["backend"] == "cpu" else f"{host['devices']} x {host['device']}"
     place = f"{model}, {host['cpus']} CPUs, jax {record['versions']['jax']}, {record['created'][:10]}"
@@ -103,7 +103,7 @@ def draw_tasks(panel: Axes, breakdown: Mapping[str, Any]) -> None:
 
 
 def columns(points: list[dict[str, float]], key: str) -> tuple[list[float], list[float]]:
-    """Return the numbers of architectures and another column."""
+    """The numbers of architectures and another column."""
     return [p["archs"] for p in points], [p[key] for p in points]
 
 

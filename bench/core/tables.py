@@ -42,7 +42,7 @@ def write(readme: Path, results: Path) -> None:
 
 
 def read(results: Path) -> dict[Path, Record]:
-    """Return the newest record of each case and device by its path, in order of case and device."""
+    """The newest record of each case and device by its path, in order of case and device."""
     found = [(path, json.loads(path.read_text())) for path in results.glob("*.json")]
     ordered = sorted(found, key=lambda item: item[1]["created"])
     newest = {(record["case"], record["machine"]["device"]): (path, record) for path, record in ordered}
@@ -50,7 +50,7 @@ def read(results: Path) -> dict[Path, Record]:
 
 
 def blocks(records: dict[Path, Record]) -> dict[str, str]:
-    """Return what stands between the marks of each name in README.md."""
+    """What stands between the marks of each name in README.md."""
     figures = [path.with_suffix(".png") for path, record in records.items() if record["kind"] == "curves"]
     return {name: markdown(table, list(records.values())) for name, table in TABLES.items()} | {
         "curves": "".join(f"![{path.stem}]({path.parent.name}/{path.name})\n" for path in figures) or "None yet.\n"
@@ -67,7 +67,7 @@ def replaced(text: str, name: str, new: str, origin: Path) -> str:
 
 
 def markdown(table: Table, records: Sequence[Record]) -> str:
-    """Return the table of those records that are of its kind."""
+    """The table of those records that are of its kind."""
     bars = table.header.count("|")
     rows = [row for record in records if record["kind"] == table.kind for row in table.rows(record)]
     lines = [table.header, " | ".join(["---"] * (bars + 1)), *(rows or ["none yet" + " |" * bars])]
@@ -75,7 +75,7 @@ def markdown(table: Table, records: Sequence[Record]) -> str:
 
 
 def speed(record: Record) -> list[str]:
-    """Return one row for each competitor of a record, or one without."""
+    """One row for each competitor of a record, or one without."""
     own = {stage: found["median"] for stage, found in record["seconds"].items()}
     first = f"{about(record)} | {record['archs_per_second']:.3g} | {milliseconds(record['seconds_per_arch']['median'])}"
     last = (
@@ -90,7 +90,7 @@ def speed(record: Record) -> list[str]:
 
 
 def floor(record: Record) -> list[str]:
-    """Return the row of a record against the least that its scorer takes on this machine."""
+    """The row of a record against the least that its scorer takes on this machine."""
     peak = {name: record["ceilings"][name]["median"] / 1e9 for name in ("flops_per_second", "bytes_per_second")}
     return [
         f"{about(record)} | {record['flops_per_arch'] / 1e9:.3g} | {record['bytes_per_arch'] / 1e6:.3g}"
@@ -101,7 +101,7 @@ def floor(record: Record) -> list[str]:
 
 
 def whole(record: Record) -> list[str]:
-    """Return the row of a command line."""
+    """The row of a command line."""
     cold, warm = (record["seconds"].get(run) for run in ("cold", "warm"))
     return [
         f"{about(record)} | `{record['command_line']}` | {record['networks']:,} | {seconds(cold)} | {seconds(warm)}"
@@ -110,7 +110,7 @@ def whole(record: Record) -> list[str]:
 
 
 def transfer(record: Record) -> list[str]:
-    """Return a row for each way to predict: Spearman's rho by number of labels, with the 95 % interval of the mean."""
+    """A row for each way to predict: Spearman's rho by number of labels, with the 95 % interval of the mean."""
     case = record["case"].removeprefix("transfer_")
     target = f"{case} | {record['target']['space']}, {record['target']['column']}"
 
@@ -125,7 +125,7 @@ def transfer(record: Record) -> list[str]:
 
 
 def spaces(record: Record) -> list[str]:
-    """Return a row for each space and score."""
+    """A row for each space and score."""
     return [
         f"{space} | {scorer} | {score_on_space(found)}"
         for space, own in sorted(record["results"].items())
@@ -134,7 +134,7 @@ def spaces(record: Record) -> list[str]:
 
 
 def score_on_space(found: dict[str, Any]) -> str:
-    """Return the figures of one score on one space."""
+    """The figures of one score on one space."""
     first, groups = found["first_call_seconds"], found["groups"]
     whole = "" if groups["space"] is None else f" (of {groups['space']:,})"
     each = {name: 1000 * value for name, value in found["seconds_per_arch"].items()}
@@ -176,7 +176,7 @@ TABLES = {
 
 
 def about(record: Record) -> str:
-    """Return the case and the machine."""
+    """The case and the machine."""
     host = record["machine"]
     model = host["processor"] if host["backend"] == "cpu" else f"{host['devices']} x {host['device']}"
     return f"{record['case']} | {model}, {host['cpus']} CPUs"
@@ -188,7 +188,7 @@ def milliseconds(value: float) -> str:
 
 
 def seconds(found: dict[str, float] | None) -> str:
-    """Return a median with its range, to three digits; nothing for None."""
+    """A median with its range, to three digits; nothing for None."""
     if found is None:
         return ""
     median, low, high = (f"{v:.3g}" if v < 1000 else f"{v:.0f}" for v in (found["median"], found["min"], found["max"]))
@@ -196,11 +196,11 @@ def seconds(found: dict[str, float] | None) -> str:
 
 
 def mebibytes(record: Record) -> str:
-    """Return the peak memory of the process."""
+    """The peak memory of the process."""
     return f"{record['peak_rss_bytes'] / 2**20:.0f}"
 
 
 def ratio(record: Record) -> str:
-    """Return a competitor's ratio with its range."""
+    """A competitor's ratio with its range."""
     found = record["ratio"]
     return f"{found['of_medians']:.3g}x ({found['min']:.3g} to {found['max']:.3g})"

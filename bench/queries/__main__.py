@@ -209,7 +209,7 @@ def _draw(results: dict[str, Any], path: Path) -> None:
 
 
 def _full(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the runs with curves of one length: evolution asks for fewer where children came up before."""
+    """The runs with curves of one length: evolution asks for fewer where children came up before."""
     longest = max(len(run["curve"]) for run in runs)
     return [{**run, "curve": run["curve"] + [run["test"]] * (longest - len(run["curve"]))} for run in runs]
 

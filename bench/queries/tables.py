@@ -31,7 +31,7 @@ class Oracle:
     percent: float = 1.0
 
     def accuracy(self, scores: Scores) -> np.ndarray:
-        """Return what is reported of architectures `[N]`, in %."""
+        """What is reported of architectures `[N]`, in %."""
         return self.percent * scores[self.test].value[0]
 
 
@@ -63,7 +63,7 @@ def latency(folder: Path, device: str, quantile: float, *, joint: bool) -> Oracl
 
 
 def baselines(oracle: Oracle) -> dict[str, float]:
-    """Return the best test accuracy within the limits, and that of the largest architectures: what no query finds."""
+    """The best test accuracy within the limits, and that of the largest architectures: what no query finds."""
     archs = oracle.table.space.archs
     scores = oracle.table(archs)
     test, kept = oracle.accuracy(scores), oracle.goal.feasible(scores)

@@ -65,7 +65,7 @@ class ScorerCase:
 
 
 def figures(case: ScorerCase) -> dict[str, Any]:
-    """Return all that is measured in this process, and what it was measured on."""
+    """All that is measured in this process, and what it was measured on."""
     rows, source = sample(case.archs), data.load("synthetic")
 
     latest: list[Evaluator] = []  # where memory is short it lowers its batch
@@ -89,7 +89,7 @@ def figures(case: ScorerCase) -> dict[str, Any]:
 
 
 def share(case: ScorerCase, rows: np.ndarray, seconds: float) -> dict[str, Any]:
-    """Return what architectures `[N, E]` must cost on this machine, and its share of the `seconds` that each took."""
+    """What architectures `[N, E]` must cost on this machine, and its share of the `seconds` that each took."""
     flops, moved = (count(SPACE, case.scorer, rows) for count in (counts.flops, counts.moved))
     found = ceilings.measure(case.precision)
     least = ceilings.floor(flops, moved, found)
@@ -105,7 +105,7 @@ def share(case: ScorerCase, rows: np.ndarray, seconds: float) -> dict[str, Any]:
 
 
 def sample(archs: int) -> np.ndarray:
-    """Return the first `archs` architectures `[archs, E]` of a fixed random order of the connected ones."""
+    """The first `archs` architectures `[archs, E]` of a fixed random order of the connected ones."""
     order = SPACE.sample(jax.random.key(SEED), SPACE.size)
     return order[~SPACE.is_disconnected(order)][:archs]
 
@@ -129,7 +129,7 @@ def load_rivals(case: ScorerCase, source: data.Source) -> harness.Rivals:
 
 
 def draw(scorer: counts.Images, source: data.Source) -> Any:
-    """Return one repeat's inputs as NumPy arrays; for the regression with its noise `[steps + 1, B, H, W, C]`."""
+    """One repeat's inputs as NumPy arrays; for the regression with its noise `[steps + 1, B, H, W, C]`."""
     inputs: Any = scorer.draw(source, np.random.default_rng(SEED))
     if not isinstance(scorer, Regression):
         return inputs
@@ -139,18 +139,18 @@ def draw(scorer: counts.Images, source: data.Source) -> Any:
 
 
 def ntk_loop(torch_loop: ModuleType, images: Any, arch: Any, *, bn: str) -> float:
-    """Return the condition number of a new network."""
+    """The condition number of a new network."""
     module = torch_loop.Classifier(arch, torch_loop.PRESETS["ntk"])
     return torch_loop.condition_number(torch_loop.ntk_gram(module, images, bn=bn))
 
 
 def regions_loop(torch_loop: ModuleType, patches: Any, arch: Any) -> int:
-    """Return the number of linear regions of a new network."""
+    """The number of linear regions of a new network."""
     return torch_loop.regions(torch_loop.Classifier(arch, torch_loop.PRESETS["regions"]), patches)
 
 
 def regression_loop(torch_loop: ModuleType, inputs: Any, arch: Any) -> float:
-    """Return the regression error of a new network."""
+    """The regression error of a new network."""
     images, targets, added = inputs
     module = torch_loop.Regressor(arch, [target.shape[-1] for target in targets])
     return torch_loop.regression(module, images, targets, added)

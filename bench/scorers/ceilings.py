@@ -24,7 +24,7 @@ def measure(precision: str) -> Ceilings:
 
 
 def arithmetic(precision: str) -> dict[str, float]:
-    """Return the floating-point operations per second of a float32 matrix product A B, rows of A over the devices.
+    """The floating-point operations per second of a float32 matrix product A B, rows of A over the devices.
 
     Args:
       precision: as of `jax.numpy.matmul`; `highest` is float32 arithmetic everywhere, `default` is TF32 on some GPUs.
@@ -37,7 +37,7 @@ def arithmetic(precision: str) -> dict[str, float]:
 
 
 def bandwidth() -> dict[str, float]:
-    """Return the bytes per second, read plus written, of adding 1 to a large vector in place.
+    """The bytes per second, read plus written, of adding 1 to a large vector in place.
 
     In place, because memory that is new to the process costs page faults on top.
     """
@@ -55,7 +55,7 @@ def bandwidth() -> dict[str, float]:
 
 
 def floor(flops: float, moved: float, ceilings: Ceilings) -> dict[str, Any]:
-    """Return the least seconds for `flops` operations and `moved` bytes, and which of the two takes them."""
+    """The least seconds for `flops` operations and `moved` bytes, and which of the two takes them."""
     least = {
         "arithmetic": flops / ceilings["flops_per_second"]["median"],
         "memory": moved / ceilings["bytes_per_second"]["median"],
@@ -65,13 +65,13 @@ def floor(flops: float, moved: float, ceilings: Ceilings) -> dict[str, Any]:
 
 
 def rate(amount: float, function: Callable[[], Any]) -> dict[str, float]:
-    """Return what `function` gets done per second, of `amount` in a call, over several warm calls."""
+    """What `function` gets done per second, of `amount` in a call, over several warm calls."""
     for _ in range(2):
         harness.seconds(function)
     return harness.spread([amount / harness.seconds(function) for _ in range(TIMES)])
 
 
 def sharding(*axes: str) -> NamedSharding:
-    """Return the placement that splits the leading axis over all devices, or without `axes` copies to each."""
+    """The placement that splits the leading axis over all devices, or without `axes` copies to each."""
     mesh = Mesh(jax.devices(), ("devices",))
     return NamedSharding(mesh, PartitionSpec(*axes))

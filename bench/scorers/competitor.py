@@ -42,7 +42,7 @@ PRESETS = {
 
 
 def named(**layers: nn.Module) -> nn.Sequential:
-    """Return the layers in sequence, under their names."""
+    """The layers in sequence, under their names."""
     return nn.Sequential(OrderedDict(layers))
 
 
@@ -54,7 +54,7 @@ class Zero(nn.Module):
 
 
 def operation(name: str, channels: int, affine: bool) -> nn.Module:
-    """Return a new module for the operation `name` of `OPS`."""
+    """A new module for the operation `name` of `OPS`."""
     if name.startswith("conv"):
         size = int(name[-1])
         conv = nn.Conv2d(channels, channels, size, padding=size // 2, bias=not affine)
@@ -66,7 +66,7 @@ def operation(name: str, channels: int, affine: bool) -> nn.Module:
 
 
 def active_ops(arch: ArrayLike) -> list[list[str]]:
-    """Return the operations of each edge of six op indices `[6]`, or of a mask `[6, 5]` with a 1 in every row."""
+    """The operations of each edge of six op indices `[6]`, or of a mask `[6, 5]` with a 1 in every row."""
     array = np.asarray(arch)
     mask = array if array.ndim == 2 else np.eye(len(OPS), dtype=int)[array]
     return [[name for name, on in zip(OPS, row, strict=True) if on] for row in mask]
@@ -125,7 +125,7 @@ class Backbone(nn.Module):
         self.reductions = nn.ModuleList(Reduction(width) for width in self.widths[:-1])
 
     def taps(self, x: Tensor) -> list[Tensor]:
-        """Return the output of every stage."""
+        """The output of every stage."""
         outputs = [self.stages[0](self.stem(x))]
         for reduction, stage in zip(self.reductions, self.stages[1:], strict=True):
             outputs.append(stage(reduction(outputs[-1])))
@@ -162,7 +162,7 @@ CELL_PARAMETER = re.compile(r"stages\.(\d+)\.(\d+)\.edges\.(\d+)\.conv(\dx\d)\.(
 
 
 def flat_key(name: str) -> tuple[str, tuple[int, ...]]:
-    """Return the key and the leading index in the flat dictionary of the parameter called `name` here."""
+    """The key and the leading index in the flat dictionary of the parameter called `name` here."""
     index: tuple[int, ...] = ()
     if cell := CELL_PARAMETER.fullmatch(name):
         stage, position, edge, size, layer, leaf = cell.groups()
@@ -218,7 +218,7 @@ def freeze_statistics(module: nn.Module, x: Tensor) -> None:
 
 
 def ntk_gram(module: nn.Module, images: Array, *, bn: Literal["batch", "frozen"] = "batch") -> Array:
-    """Return the NTK `K = G G^T` `[B, B]` of the summed logits, over the weights but not the biases.
+    """The NTK `K = G G^T` `[B, B]` of the summed logits, over the weights but not the biases.
 
     Args:
       images: `[B, H, W, C]`.
@@ -243,7 +243,7 @@ def condition_number(gram: Array) -> float:
 
 
 def patterns(module: nn.Module, patches: Array) -> NDArray[np.bool_]:
-    """Return the signs of every ReLU's output, `[batches * B, bits]`, for patches `[batches, B, H, W, C]`."""
+    """The signs of every ReLU's output, `[batches * B, bits]`, for patches `[batches, B, H, W, C]`."""
     module.train()
     signs: list[Tensor] = []
     rows: list[Tensor] = []
@@ -256,7 +256,7 @@ def patterns(module: nn.Module, patches: Array) -> NDArray[np.bool_]:
 
 
 def regions(module: nn.Module, patches: Array) -> int:
-    """Return the number of linear regions: distinct sign patterns over patches `[3, 1000, 3, 3, 1]`."""
+    """The number of linear regions: distinct sign patterns over patches `[3, 1000, 3, 3, 1]`."""
     return len(np.unique(np.packbits(patterns(module, patches), axis=1), axis=0))
 
 

@@ -40,7 +40,7 @@ class Passes(NamedTuple):
 
 
 def passes(scorer: Images) -> Passes:
-    """Return how many images a score takes through the network."""
+    """How many images a score takes through the network."""
     if isinstance(scorer, Regions):
         return Passes(scorer.batches * scorer.samples, 0, 0)
     if isinstance(scorer, Regression):
@@ -50,7 +50,7 @@ def passes(scorer: Images) -> Passes:
 
 
 def flops(space: CellSpace, scorer: Images, archs: np.ndarray) -> float:
-    """Return the floating-point operations per architecture of `archs` `[N, E]`, counted as `FLOPS` says."""
+    """The floating-point operations per architecture of `archs` `[N, E]`, counted as `FLOPS` says."""
     network, images = space.network(scorer.recipe.form, **scorer.recipe.changes()), passes(scorer)
     total = 2 * mean(network.flops_cost(), archs) * (images.forward + 2 * images.backward)
     if isinstance(scorer, NTK):
@@ -59,7 +59,7 @@ def flops(space: CellSpace, scorer: Images, archs: np.ndarray) -> float:
 
 
 def moved(space: CellSpace, scorer: Images, archs: np.ndarray) -> float:
-    """Return the least bytes per architecture of `archs` `[N, E]` to and from memory, counted as `BYTES` says."""
+    """The least bytes per architecture of `archs` `[N, E]` to and from memory, counted as `BYTES` says."""
     network, images = space.network(scorer.recipe.form, **scorer.recipe.changes()), passes(scorer)
     activations = mean(activation_cost(network), archs) * (images.forward + images.backward)
     return WORD * (activations + mean(kept_cost(network), archs) * images.kept)
@@ -73,17 +73,17 @@ def activation_cost(network: CellNetwork) -> Cost:
 
 
 def kept_cost(network: CellNetwork) -> Cost:
-    """Return the numbers per image that ops with weights took in, by op."""
+    """The numbers per image that ops with weights took in, by op."""
     return _reads(network, weighted_only=True, fixed=_around(network.config, written=False))
 
 
 def sizes(config: Config) -> list[int]:
-    """Return the numbers of one image's node tensor, by stage."""
+    """The numbers of one image's node tensor, by stage."""
     return [config.width(stage) * config.pixels(stage) for stage in range(config.stages)]
 
 
 def mean(cost: Cost, archs: np.ndarray) -> float:
-    """Return the mean of `cost` over architectures `[N, E]`."""
+    """The mean of `cost` over architectures `[N, E]`."""
     return float(cost.total(archs).mean())
 
 
@@ -97,7 +97,7 @@ def _reads(network: CellNetwork, *, weighted_only: bool, fixed: int) -> Cost:
 
 
 def _around(config: Config, *, written: bool) -> int:
-    """Return the numbers per image that stem, reductions and head read and, if asked for, write."""
+    """The numbers per image that stem, reductions and head read and, if asked for, write."""
     tensors = sizes(config)
     total = tensors[-1]  # read by the head
     if config.stem:

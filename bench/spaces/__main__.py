@@ -81,7 +81,7 @@ def bench(config: Spaces) -> None:
 
 
 def is_known(found: dict[str, Any] | None, settings: dict[str, Any], here: dict[str, Any]) -> bool:
-    """Return whether `found` was measured with these settings, on such a machine as `here` and with its packages."""
+    """Whether `found` was measured with these settings, on such a machine as `here` and with its packages."""
     if found is None:
         return False
     return (found["settings"], found["versions"]) == (settings, here["versions"]) and all(
@@ -90,19 +90,19 @@ def is_known(found: dict[str, Any] | None, settings: dict[str, Any], here: dict[
 
 
 def settings(config: Spaces, scorer: Scorer) -> dict[str, Any]:
-    """Return what the figures of a scorer on a space depend on beside the machine."""
+    """What the figures of a scorer on a space depend on beside the machine."""
     own = {name: getattr(config, name) for name in ("archs", "rounds", "seconds")}
     return {**own, "seed": SEED, "data": DATA, "scorer": scorer.options()}
 
 
 def command(config: Spaces, *names: str) -> str:
-    """Return the command line of a space and a score, or of all."""
+    """The command line of a space and a score, or of all."""
     chosen = "".join(f" --{option} {name}" for option, name in zip(("spaces", "scorers"), names, strict=False))
     return f"python -m bench.spaces{chosen} --archs {config.archs} --rounds {config.rounds} --seconds {config.seconds}"
 
 
 def measure(config: Spaces, name: str, scorer: Scorer, archs: np.ndarray) -> dict[str, Any]:
-    """Return the figures of a scorer on the space called `name`, whose random sample is `archs` `[N, A]`.
+    """The figures of a scorer on the space called `name`, whose random sample is `archs` `[N, A]`.
 
     Raises:
       UserError: the space has no network for this scorer.
@@ -120,7 +120,7 @@ def measure(config: Spaces, name: str, scorer: Scorer, archs: np.ndarray) -> dic
 
 
 def to_time(space: Space, scorer: Scorer, archs: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return the largest group `[M, A]` of `archs` `[N, A]`, or all if it is one alone, and how many groups there are.
+    """The largest group `[M, A]` of `archs` `[N, A]`, or all if it is one alone, and how many groups there are.
 
     Those whose FLOPs are nearest to the mean of `archs` come first, so that a few of them cost about as much as the
     average; of groups of one size, the one that has the nearest is taken.
@@ -138,7 +138,7 @@ def to_time(space: Space, scorer: Scorer, archs: np.ndarray) -> tuple[np.ndarray
 
 
 def groups_in(space: Space, scorer: Scorer) -> int | None:
-    """Return how many groups the whole space has; None where it is too large to list."""
+    """How many groups the whole space has; None where it is too large to list."""
     try:
         return len(set(space.groups(space.enumerate(), scorer.recipe.form)))
     except UserError:
@@ -146,7 +146,7 @@ def groups_in(space: Space, scorer: Scorer) -> int | None:
 
 
 def figures(config: Spaces, name: str, scorer: Scorer, archs: np.ndarray) -> dict[str, Any]:
-    """Return all that is measured in this process, on what `to_time` returned for the space called `name`."""
+    """All that is measured in this process, on what `to_time` returned for the space called `name`."""
     about, space, source = provenance(), spaces.get(name), data.load(DATA)
     few = archs[: len(devices.shared(jax.local_devices()))]
     groups = space.groups(archs, scorer.recipe.form)
@@ -166,7 +166,7 @@ def figures(config: Spaces, name: str, scorer: Scorer, archs: np.ndarray) -> dic
 
 
 def steady(score: harness.Scorer, archs: np.ndarray, few: int, config: Spaces) -> tuple[int, list[float]]:
-    """Return how many of `archs` `[M, A]` there were in a timed call, and the seconds of each call.
+    """How many of `archs` `[M, A]` there were in a timed call, and the seconds of each call.
 
     From a `few` on their number doubles until a call takes its share of `--seconds`, or they are all of them.
     """

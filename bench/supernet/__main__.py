@@ -139,12 +139,12 @@ def check(config: Bench) -> None:
 
 
 def settings(config: Bench) -> dict[str, Any]:
-    """Return what a run depends on beside its arm and its seed."""
+    """What a run depends on beside its arm and its seed."""
     return {name: value for name, value in asdict(config).items() if name not in ("arms", "seeds", "out")}
 
 
 def command(config: Bench, arm: str, seed: int) -> str:
-    """Return the command line of one run."""
+    """The command line of one run."""
     own = settings(config)
     given = {f"recipe.{name.replace('_', '-')}": value for name, value in own.pop("recipe").items()} | own
     return " ".join(
@@ -177,7 +177,7 @@ def common(config: Bench) -> Ground:
 
 
 def arm(config: Bench, name: str, seed: int, ground: Ground) -> tuple[Arm, Recipe]:
-    """Return what the arm called `name` trains on, and how long."""
+    """What the arm called `name` trains on, and how long."""
     epochs = config.recipe.epochs
     order = np.random.default_rng(seed).permutation(config.landmarks) if name == "shuffled" else slice(None)
     ranked = Landmarks(ground.landmarks[seed][order], config.strength, "cosine", epochs, round(WARMUP * epochs))
@@ -231,7 +231,7 @@ def train(
 
 
 def untrained(ground: Ground, seed: int) -> dict[str, dict[str, float]]:
-    """Return the figures of what needs no supernet."""
+    """The figures of what needs no supernet."""
     counts: dict[str, Callable[[np.ndarray], np.ndarray]] = {"params": SPACE.params, "flops": SPACE.flops}
     return {name: figures(count(ground.archs), ground) for name, count in counts.items()} | {
         "ridge": figures(ridge(ground, seed), ground)
@@ -253,7 +253,7 @@ def ridge(ground: Ground, seed: int) -> np.ndarray:
 
 
 def figures(scores: np.ndarray, ground: Ground) -> dict[str, float]:
-    """Return how well scores `[N]`, higher is better, order the architectures."""
+    """How well scores `[N]`, higher is better, order the architectures."""
     x, y = ordering(scores), ordering(ground.accuracies)
     top = best_rows(x, TOP_K)
     low, middle, high = percentiles_of_top(scores, ground.accuracies, ground.everything, TOP_K)

@@ -180,7 +180,7 @@ def figures_of(
 
 
 def unlabelled(target: Measured, sources: Mapping[str, Measured]) -> dict[str, np.ndarray]:
-    """Return what needs no label of the target `[N]`: counts, the zero-label score, the same networks' other task."""
+    """What needs no label of the target `[N]`: counts, the zero-label score, the same networks' other task."""
     same = {
         f"measured {name}": source.values
         for name, source in sources.items()
@@ -191,7 +191,7 @@ def unlabelled(target: Measured, sources: Mapping[str, Measured]) -> dict[str, n
 
 
 def labelled(model: Callable[..., np.ndarray], n: int, target: Measured, draws: Draws) -> dict[str, Any]:
-    """Return the quality with n labels, and the seconds for all seeds."""
+    """The quality with n labels, and the seconds for all seeds."""
     started, rows = time.perf_counter(), draws.rows[:, :n]
     found = model(rows, target.values[rows], seed=0)
     return {"seconds": round(time.perf_counter() - started, 1), **quality(found, target, draws.tests)}
@@ -215,7 +215,7 @@ def quality(predicted: np.ndarray, target: Measured, tests: Sequence[np.ndarray]
 
 
 def one(predicted: np.ndarray, values: np.ndarray, flops: np.ndarray) -> tuple[float, ...]:
-    """Return the metrics of a test set; an undefined correlation, of a constant, counts as 0."""
+    """The metrics of a test set; an undefined correlation, of a constant, counts as 0."""
     x, y = ordering(predicted), ordering(values)
     found = (
         spearman_rho(x, y),

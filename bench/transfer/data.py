@@ -53,7 +53,7 @@ class Data:
     proxies: bool = False
 
     def read(self, scores: Path) -> Measured:
-        """Return the architectures that have scores in the directory `scores`/SPACE, or published proxies."""
+        """The architectures that have scores in the directory `scores`/SPACE, or published proxies."""
         space = spaces.get(self.space)
         table = read_architectures(DATA / self.table, space)
         extra = published() if self.proxies else read_scores(scores / self.space)[0].select("arch")
@@ -73,20 +73,20 @@ class Data:
 
 
 def with_value(table: Table, column: str) -> Table:
-    """Return the rows of a table that have a number in the column."""
+    """The rows of a table that have a number in the column."""
     known = np.isfinite(table.numbers(column))
     return Table(table.path, table.frame.filter(pl.Series(known)), table.archs[known])
 
 
 def published() -> pl.DataFrame:
-    """Return the index and the proxies of the architectures that have them."""
+    """The index and the proxies of the architectures that have them."""
     table = read_table(DATA / PROXIES)
     columns = [name for name in table.columns if name.startswith("c10_")]
     return table.select("idx", pl.col(columns).name.prefix(PROXY))
 
 
 def joined(table: Table, extra: pl.DataFrame, strings: list[str]) -> Table:
-    """Return the rows of a table that are in `extra`, with its columns; its first one says which rows they are."""
+    """The rows of a table that are in `extra`, with its columns; its first one says which rows they are."""
     frame = table.frame.with_columns(arch=pl.Series(strings)).with_row_index("place")
     frame = frame.join(extra, on=extra.columns[0], how="inner", maintain_order="left")
     return Table(table.path, frame, table.archs[frame["place"].to_numpy()])

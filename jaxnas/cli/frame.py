@@ -86,7 +86,7 @@ def check_plot(path: Path) -> None:
 
 
 def _parse(config_class: type[Config], argv: Sequence[str], prog: str) -> Config:
-    """Return the options; a refusal by tyro, which it prints in a box, becomes one line."""
+    """The options; a refusal by tyro, which it prints in a box, becomes one line."""
     words = list(_local(argv))
 
     def options() -> Config:
@@ -133,7 +133,7 @@ def _printed() -> Iterator[io.StringIO]:
 
 
 def _in_one_line(box: str) -> str:
-    """Return what a box of tyro's says, and the nearest valid name."""
+    """What a box of tyro's says, and the nearest valid name."""
     lines = [line.strip("│ ") for line in box.splitlines() if line[:1] == "│"] or box.splitlines()
     rule = next((i for i, line in enumerate(lines) if line and set(line) == {"─"}), len(lines))
     says = " ".join(lines[:rule])

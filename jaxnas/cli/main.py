@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def usage() -> str:
-    """Return the text of `jaxnas --help`."""
+    """The text of `jaxnas --help`."""
     width = max(map(len, COMMANDS)) + 1
     lines = [f"  {name:<{width}} {does}" for name, does in COMMANDS.items()]
     codes = [f"  {code:<{width}} {means}" for code, means in CODES.items()]

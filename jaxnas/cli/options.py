@@ -76,7 +76,7 @@ class Options(ScorerOptions):  # type: ignore[misc,valid-type]
     def evaluators(
         self, space: Space, chosen: Mapping[str, AnyScore], source: Source, *, most: int | None = None
     ) -> list[Evaluator]:
-        """Return an evaluator for each pass that a measured score reads, on the devices that were asked for.
+        """An evaluator for each pass that a measured score reads, on the devices that were asked for.
 
         Args:
           most: the largest number of architectures that they will get at a time, if that is known.
@@ -96,11 +96,11 @@ class Options(ScorerOptions):  # type: ignore[misc,valid-type]
         return evaluators
 
     def source(self) -> Source:
-        """Return the images."""
+        """The images."""
         return data.load(self.data, data_dir=self.data_dir, download=self.download)
 
     def settings(self, chosen: Mapping[str, AnyScore], source: Source) -> dict[str, Any]:
-        """Return what the scores of an architecture depend on."""
+        """What the scores of an architecture depend on."""
         tasks = [getattr(score, "task", None) or "" for score in chosen.values()]
         own = [name for name in listed(self.scorers) if ".py:" in name]
         return {
@@ -114,7 +114,7 @@ class Options(ScorerOptions):  # type: ignore[misc,valid-type]
 
 
 def own_files(*names: str) -> dict[str, Any]:
-    """Return the setting `files`: fingerprints of the user's files among the names of a space and of tasks, if any."""
+    """The setting `files`: fingerprints of the user's files among the names of a space and of tasks, if any."""
     paths = [name.rpartition(":")[0] if ".py:" in name else name for name in names]
     found = {path: fingerprint(path) for path in paths if path.endswith((".py", ".json"))}
     return {"files": found} if found else {}

@@ -68,7 +68,7 @@ def say(message: str) -> None:
 
 
 def output_lost(error: OSError, prog: str) -> int:
-    """Return the exit code for an output whose reader went away or whose disk is full; raise any other error again."""
+    """The exit code for an output whose reader went away or whose disk is full; raise any other error again."""
     if error.errno not in LOST:
         raise error
     if not isinstance(error, BrokenPipeError):

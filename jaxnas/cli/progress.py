@@ -93,7 +93,7 @@ class _Column(ProgressColumn):
 
 
 def _duration(seconds: float) -> str:
-    """Return a time as people say it.
+    """A time as people say it.
 
     >>> _duration(42.4), _duration(400), _duration(9000)
     ('42 s', '7 min', '2.5 h')

@@ -10,7 +10,7 @@ import tyro
 
 from jaxnas.cli import frame
 from jaxnas.correlate import report
-from jaxnas.correlate.comparison import Comparison, Measured, read
+from jaxnas.correlate.comparison import Compared, Comparison, read
 from jaxnas.correlate.pairs import Pair, read_pairs
 from jaxnas.errors import UserError
 
@@ -87,7 +87,7 @@ def _check(config: Correlate) -> None:
 
 
 def _pair(config: Correlate) -> Pair:
-    """Return the pair that the options name."""
+    """The pair that the options name."""
     if config.scores is None or config.table is None or config.target is None:
         given = {"DIR": config.scores, "TABLE": config.table, "--target": config.target}
         missing = ", ".join(option for option, value in given.items() if value is None)
@@ -95,9 +95,9 @@ def _pair(config: Correlate) -> Pair:
     return Pair(config.scores, config.table, config.target, config.key, config.lower_is_better)
 
 
-def _read_all(path: Path) -> list[Measured]:
-    """Return what the rows of a file of pairs name; two of them may not look the same in a table."""
-    measured: list[Measured] = []
+def _read_all(path: Path) -> list[Compared]:
+    """What the rows of a file of pairs name; two of them may not look the same in a table."""
+    measured: list[Compared] = []
     rows: dict[tuple[str, str], int] = {}
     for row, pair in enumerate(read_pairs(path)):
         try:

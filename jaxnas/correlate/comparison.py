@@ -25,7 +25,7 @@ STORED = ("params", "flops")  # of these, what a table of scores must have
 
 
 @dataclass(frozen=True)
-class Measured:
+class Compared:
     """The scores of a pair beside its target, read and joined.
 
     Attributes:
@@ -51,7 +51,7 @@ class Measured:
         return {name: ordering(self.scores[name], sign) for name, sign in self.signs.items()}
 
     def agreements(self, *, resamples: int, seed: int) -> dict[str, Agreement]:
-        """Return how each score agrees with the target; the arguments are those of the bootstrap."""
+        """How each score agrees with the target; the arguments are those of the bootstrap."""
         return {
             name: compare(
                 self.scores[name],
@@ -71,11 +71,11 @@ class Measured:
 class Comparison:
     """A pair and its figures, by name of the score."""
 
-    measured: Measured
+    measured: Compared
     agreements: Mapping[str, Agreement]
 
 
-def read(pair: Pair) -> Measured:
+def read(pair: Pair) -> Compared:
     """Read both sides of a pair and join them; say on standard error which scores are left out.
 
     Raises:
@@ -92,7 +92,7 @@ def read(pair: Pair) -> Measured:
     known = read_measured(space, pair.measured())
     joined = join(space, archs, known)
     values = scores[joined.rows]
-    return Measured(
+    return Compared(
         pair=pair,
         name=pair.name or manifest["settings"]["space"],
         joined=joined.counts,
@@ -104,7 +104,7 @@ def read(pair: Pair) -> Measured:
 
 
 def space_of(path: Path, manifest: Mapping[str, Any]) -> Space:
-    """Return the space of a directory of scores; `UserError` if it says none, or one that is not there."""
+    """The space of a directory of scores; `UserError` if it says none, or one that is not there."""
     name = manifest["settings"].get("space")
     if not name:
         raise UserError(f"{path}: its manifest names no space; give a directory that jaxnas.score wrote")
@@ -115,7 +115,7 @@ def space_of(path: Path, manifest: Mapping[str, Any]) -> Space:
 
 
 def signs(manifest: Mapping[str, Any], columns: Collection[str]) -> dict[str, int]:
-    """Return the sign of each score to compare: those of the manifest that have a column, then the baselines.
+    """The sign of each score to compare: those of the manifest that have a column, then the baselines.
 
     A score that needs the whole table, such as `te_nas`, has no column while its run is unfinished.
 

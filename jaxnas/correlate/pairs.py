@@ -34,7 +34,7 @@ class Pair:
     name: str | None = None
 
     def measured(self) -> Target:
-        """Return what was measured."""
+        """What was measured."""
         return Target(self.table, self.target, self.key, self.lower_is_better)
 
 
@@ -43,7 +43,7 @@ REQUIRED = [field.name for field in fields(Pair) if field.default is MISSING]
 
 
 def read_pairs(path: Path) -> list[Pair]:
-    """Return the pairs of a table: a row each, the columns called like the attributes of `Pair`.
+    """The pairs of a table: a row each, the columns called like the attributes of `Pair`.
 
     Raises:
       UserError: the file cannot be read, has no rows, lacks a column or has one too many, or a cell is wrong.

@@ -22,7 +22,7 @@ LOWER = "lower is better"
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
-    """Return what `--json` prints of a space; undefined figures are null."""
+    """What `--json` prints of a space; undefined figures are null."""
     measured = comparison.measured
     pair = measured.pair
     return {
@@ -40,13 +40,13 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def labels(found: Sequence[Comparison]) -> dict[str, str]:
-    """Return the label of each score of any space by its name, the baselines last."""
+    """The label of each score of any space by its name, the baselines last."""
     names = {name: row.label for comparison in found for name, row in comparison.agreements.items()}
     return {name: label for name, label in names.items() if name not in BASELINES} | BASELINES
 
 
 def heading(comparison: Comparison) -> list[str]:
-    """Return the lines above a space: its name, the target, how many architectures."""
+    """The lines above a space: its name, the target, how many architectures."""
     pair = comparison.measured.pair
     lines = [comparison.measured.name, pair.target, *([LOWER] if pair.lower_is_better else [])]
     return [*lines, f"n = {len(comparison.measured.target)}"]
@@ -82,7 +82,7 @@ def left_out(comparison: Comparison) -> list[str]:
 
 
 def decimals(values: Floats) -> int:
-    """Return how many decimals tell the values `[n]` apart: a hundredth of the distance of their quartiles."""
+    """How many decimals tell the values `[n]` apart: a hundredth of the distance of their quartiles."""
     low, high = np.quantile(values, (0.25, 0.75))
     width = high - low or np.ptp(values)
     return max(0, 2 - math.floor(math.log10(width))) if width else 2
@@ -150,12 +150,12 @@ def _kendall(row: Agreement) -> str:
 
 
 def number(value: float | None) -> str:
-    """Return a correlation for a table."""
+    """A correlation for a table."""
     return "-" if value is None else f"{value:+.3f}"
 
 
 def with_interval(value: float | None, interval: Interval | None) -> str:
-    """Return a correlation and its interval for a table."""
+    """A correlation and its interval for a table."""
     if value is None or interval is None:
         return number(value)
     return f"{value:+.3f} [{interval[0]:+.2f}, {interval[1]:+.2f}]"

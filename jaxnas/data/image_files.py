@@ -19,7 +19,7 @@ SIDE = 32  # pixels; larger images are a multiple of it
 
 
 def checked(name: str, images: np.ndarray) -> np.ndarray:
-    """Return the raw images `[M, H, W, 3]` of the data called `name` as uint8 or float32.
+    """The raw images `[M, H, W, 3]` of the data called `name` as uint8 or float32.
 
     Integers and booleans of any width are read: as uint8 where they are pixels of 0 to 255.
 
@@ -38,7 +38,7 @@ def checked(name: str, images: np.ndarray) -> np.ndarray:
 
 
 def _to_fit(shape: tuple[int, ...]) -> list[str]:
-    """Return what keeps images of this `shape` from being used, with the remedies, in the order in which they apply."""
+    """What keeps images of this `shape` from being used, with the remedies, in the order in which they apply."""
     if len(shape) not in (3, 4):
         return ["give the images the axes [M, height, width, channels], for rows of pixels by images.reshape"]
     if len(shape) == 3 and shape[2] in (3, 4):
@@ -78,7 +78,7 @@ def _pixels(name: str, images: np.ndarray) -> np.ndarray:
 
 
 def read_npz(path: Path, *names: str) -> list[np.ndarray]:
-    """Return the arrays called `names` of an .npz file; if one is wanted and there is one, it may have any name.
+    """The arrays called `names` of an .npz file; if one is wanted and there is one, it may have any name.
 
     Raises:
       UserError: the file is missing or unreadable, or lacks an array.
@@ -119,7 +119,7 @@ class Records(NamedTuple):
 
 
 def open_tfds(name: str, split: str, data_dir: str | None, download: bool) -> Records:
-    """Return a split of a TensorFlow data set; `UserError` where it is not there or empty."""
+    """A split of a TensorFlow data set; `UserError` where it is not there or empty."""
     tfds, spec = _import_tfds(), f"tfds:{name}:{split}"
     with _tfds_errors(name, data_dir):
         source = tfds.data_source(name, split=split, data_dir=data_dir, download=download)
@@ -134,7 +134,7 @@ def open_tfds(name: str, split: str, data_dir: str | None, download: bool) -> Re
 
 
 def stacked_images(name: str, records: list[dict[str, Any]]) -> np.ndarray:
-    """Return the raw images `[k, H, W, C]` of records."""
+    """The raw images `[k, H, W, C]` of records."""
     if "image" not in records[0]:
         raise UserError(f"data {name} has no images; its features are: {', '.join(sorted(records[0]))}")
     shapes = {record["image"].shape for record in records}
@@ -144,7 +144,7 @@ def stacked_images(name: str, records: list[dict[str, Any]]) -> np.ndarray:
 
 
 def stacked_labels(name: str, records: list[dict[str, Any]]) -> np.ndarray:
-    """Return the labels `[k]` of records."""
+    """The labels `[k]` of records."""
     if "label" not in records[0]:
         raise UserError(f"data {name} has no labels; its features are: {', '.join(sorted(records[0]))}")
     return np.array([record["label"] for record in records])

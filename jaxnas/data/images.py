@@ -90,7 +90,7 @@ class Source:
 
 
 def load(spec: str, *, data_dir: str | None = None, download: bool = False) -> Source:
-    """Return the images that `spec` names.
+    """The images that `spec` names.
 
     They are standardised by the mean and standard deviation of each channel: of a file its own, whatever it is called,
     of TensorFlow's `cifar10` and `cifar100` those published for CIFAR, of its other data sets those of a sample.
@@ -161,7 +161,7 @@ def _synthetic(kind: str) -> Source:
 def _stored(
     name: str, size: int, read: Callable[[np.ndarray], np.ndarray], colours: tuple[Colour, Colour], content: bytes = b""
 ) -> Source:
-    """Return the source of `size` images; `read` gives those at some positions, `[k, H, W, 3]`, checked.
+    """The source of `size` images; `read` gives those at some positions, `[k, H, W, 3]`, checked.
 
     The fingerprint is that of `content` or, without it, of eight images spread over the set.
     """

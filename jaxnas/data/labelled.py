@@ -45,14 +45,14 @@ class Labelled:
         return int(self.labels.max()) + 1
 
     def split(self, seed: int, shares: Sequence[float]) -> list[np.ndarray]:
-        """Return the positions of disjoint random parts with these shares of the images; the last gets the rest."""
+        """The positions of disjoint random parts with these shares of the images; the last gets the rest."""
         order = np.random.default_rng(seed).permutation(len(self.labels))
         ends = np.round(np.cumsum(shares)[:-1] * len(order)).astype(int)
         return np.split(order, ends)
 
 
 def load(spec: str, *, side: int = 32, data_dir: str | None = None, download: bool = False) -> Labelled:
-    """Return the labelled images that `spec` names, `side` pixels wide and high.
+    """The labelled images that `spec` names, `side` pixels wide and high.
 
     Larger images are averaged over blocks, smaller ones enlarged, nearest neighbour.
 
@@ -105,7 +105,7 @@ def _from_tfds(name: str, split: str, data_dir: str | None, download: bool) -> t
 
 
 def _synthetic() -> tuple[np.ndarray, np.ndarray]:
-    """Return a task that a small network learns: each class a pattern of 1/f noise, under other such noise."""
+    """A task that a small network learns: each class a pattern of 1/f noise, under other such noise."""
     rng = np.random.default_rng(0)
     draw = unlabelled.load("synthetic:pink").draw
     labels = np.arange(SYNTHETIC) % CLASSES

@@ -160,7 +160,7 @@ class CompiledScorer:
         return lambda: _joined([one.result() for one in started])
 
     def _compiled(self, *args: Any) -> Any:
-        """Return the program for arguments of these shapes; it is compiled when it is first used."""
+        """The program for arguments of these shapes; it is compiled when it is first used."""
         if len(args[1]) not in self._executables:
             with _compiling():
                 self._executables[len(args[1])] = self._jitted.lower(*args).compile()
@@ -191,12 +191,12 @@ class CompiledScorer:
         return {"xla_cpu_multi_thread_eigen": False} if self.setup.devices[0].platform == "cpu" else {}
 
     def _measure(self, params: Any, arch: jax.Array, inputs: Any, key: jax.Array) -> tuple[Any, ...]:
-        """Return the raw score of each scorer."""
+        """The raw score of each scorer."""
         seen = self.reads.measure(self.network, params, arch, inputs, key)
         return tuple(seen if scorer is self.reads else scorer.read(seen) for scorer in self.scorers)
 
     def _loop(self, params: Any, archs: jax.Array, number: jax.Array, inputs: Any, key: jax.Array) -> tuple[Any, ...]:
-        """Return the raw scores `[B, ...]` of the first `number` `[1]` architectures, zeros for the others.
+        """The raw scores `[B, ...]` of the first `number` `[1]` architectures, zeros for the others.
 
         XLA does not know the number of turns, so it compiles the same loop body for every batch size.
         """
@@ -213,7 +213,7 @@ class CompiledScorer:
         return jax.lax.fori_loop(0, number[0], put, out)
 
     def _dispatch(self, params: Any, archs: jax.Array, number: jax.Array, inputs: Any, key: jax.Array) -> Any:
-        """Return the raw scores `[B, ...]`; those behind the first `number` `[1]` are of copies."""
+        """The raw scores `[B, ...]`; those behind the first `number` `[1]` are of copies."""
         return jax.vmap(lambda arch: self._measure(params, arch, inputs, key))(archs)
 
     @under_pinned
@@ -234,7 +234,7 @@ class CompiledScorer:
 
 @functools.cache
 def workers(count: int) -> ThreadPoolExecutor:
-    """Return the `count` threads of this process that run programs on a CPU."""
+    """The `count` threads of this process that run programs on a CPU."""
     return ThreadPoolExecutor(count, thread_name_prefix="jaxnas")
 
 
@@ -254,7 +254,7 @@ def _compiling() -> Iterator[None]:
 
 
 def batch_size(reads: Pass, network: Network, device: jax.Device, mode: Mode) -> int:
-    """Return how many architectures a device scores in one call: in a loop as many as the pass says, or at once as many
+    """How many architectures a device scores in one call: in a loop as many as the pass says, or at once as many
     as half of its free memory holds, up to 512.
     """
     if mode == "loop":
@@ -280,7 +280,7 @@ def _on_host(raws: Raws) -> Raws:
 
 
 def deal(count: int, devices: int, batch: int) -> np.ndarray:
-    """Return the places `[count]` in `devices` hands of `batch` of things sorted by size, dealt to and fro.
+    """The places `[count]` in `devices` hands of `batch` of things sorted by size, dealt to and fro.
 
     >>> deal(5, 2, 4)
     array([0, 4, 5, 1, 2])

@@ -88,7 +88,7 @@ def trouble() -> str | None:
 
 
 def processor() -> str:
-    """Return the kind of processor that the devices are: those of one kind compute the same bits.
+    """The kind of processor that the devices are: those of one kind compute the same bits.
 
     For a CPU that is the model and its widest vector extension.
     """
@@ -102,7 +102,7 @@ def processor() -> str:
 
 
 def arithmetic() -> dict[str, Any]:
-    """Return what decides the last bits of a score beside its settings and versions: processor, parts, flags."""
+    """What decides the last bits of a score beside its settings and versions: processor, parts, flags."""
     flags = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if not flag.startswith(HARMLESS)]
     now = jax.config.values
     flags += [f"{name}={now[name]}" for name, usual in UNPINNED.items() if now.get(name, usual) != usual]
@@ -146,12 +146,12 @@ def cache_programs() -> None:
 
 
 def _cores() -> int:
-    """Return the number of cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory_maps() -> int:
-    """Return the number of memory maps of this process; 0 where the system does not tell."""
+    """The number of memory maps of this process; 0 where the system does not tell."""
     try:
         with open("/proc/self/maps", "rb") as maps:
             return sum(1 for _ in maps)

@@ -133,7 +133,7 @@ class Evaluator:
             program.redraw(scorer, seed)
 
     def program(self, group: Hashable = None) -> CompiledScorer:
-        """Return the program of a group of architectures (see `Space.groups`), on the devices where it runs.
+        """The program of a group of architectures (see `Space.groups`), on the devices where it runs.
 
         It is compiled when it is first used. On a CPU a compiled program has hundreds or thousands of memory maps:
         where there are too many, those that were not used for longest are given up before another one is compiled.
@@ -167,7 +167,7 @@ class Evaluator:
         return self.space.network(self.reads.recipe.form, group, **self.reads.recipe.changes())
 
     def _devices(self, group: Hashable, archs: np.ndarray, *, alone: bool) -> Devices:
-        """Return the devices for `archs` `[N, A]` of a group: where it ran before, unless twice as many would help.
+        """The devices for `archs` `[N, A]` of a group: where it ran before, unless twice as many would help.
 
         Otherwise all if it is alone in a call, or else the N that have been given least. On a CPU always all: whichever
         thread is free takes the next.
@@ -187,19 +187,19 @@ class Evaluator:
         return used
 
     def step(self, groups: Iterable[Hashable]) -> int:
-        """Return the largest number of architectures that one call takes, for those of `groups`."""
+        """The largest number of architectures that one call takes, for those of `groups`."""
         some = set(groups) if self.setup.mode == "dispatch" else list(groups)[:1]  # in a loop they are all the same
         return max(self._new(group, self.setup.devices).step for group in some)
 
     def groups(self, archs: np.ndarray) -> list[Hashable]:
-        """Return the group of each of `archs` `[N, A]`; those of one group run in one program."""
+        """The group of each of `archs` `[N, A]`; those of one group run in one program."""
         return self.space.groups(self._run_as(archs), self.reads.recipe.form)
 
     def _run_as(self, archs: np.ndarray) -> np.ndarray:
         return archs if self.reads.counts_dead_ends else self.space.without_dead_ends(archs)
 
     def _by_group(self, archs: np.ndarray, rows: np.ndarray) -> list[tuple[Hashable, np.ndarray]]:
-        """Return the `rows` of `archs` group by group, in the order in which the groups occur."""
+        """The `rows` of `archs` group by group, in the order in which the groups occur."""
         groups: dict[Hashable, list[int]] = {}
         for row, group in zip(rows, self.space.groups(archs[rows], self.reads.recipe.form), strict=True):
             groups.setdefault(group, []).append(row)
@@ -207,7 +207,7 @@ class Evaluator:
 
 
 def count(space: Space, scorer: Count, archs: np.ndarray) -> Finished:
-    """Return a property of the architectures as scores `[1, N]`."""
+    """A property of the architectures as scores `[1, N]`."""
     scores = scorer.finish(scorer.of(space, archs))
     return Finished(scores.value[None], scores.status[None], {})
 

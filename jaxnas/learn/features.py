@@ -27,11 +27,11 @@ class RankScale:
 
     @classmethod
     def fit(cls, values: np.ndarray) -> "RankScale":
-        """Return the scale of a pool with the values `[M, F]`."""
+        """The scale of a pool with the values `[M, F]`."""
         return cls(np.sort(_failures_last(values).T, axis=1))
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
-        """Return the ranks `[N, F]` of `values` `[N, F]`; equal ones share theirs, and what is missing ranks last."""
+        """The ranks `[N, F]` of `values` `[N, F]`; equal ones share theirs, and what is missing ranks last."""
         columns = zip(self.pool, _failures_last(values).T, strict=True)
         ranks = [np.searchsorted(p, v) + np.searchsorted(p, v, side="right") for p, v in columns]
         return np.reshape(ranks, (len(self.pool), -1)).T / max(self.pool.shape[1], 1) - 1
@@ -81,7 +81,7 @@ class Pool(NamedTuple):
         return np.concatenate([self.ranks, graph_features(self.code, self.graphs)], 1)
 
     def graphs_or_refuse(self) -> tuple[GraphCode, Graphs]:
-        """Return the code and the graphs; `UserError` where there are none."""
+        """The code and the graphs; `UserError` where there are none."""
         if self.code is None or self.graphs is None:
             raise UserError("not all architectures have a graph of ops for a network; use the model ridge or trees")
         return self.code, self.graphs
@@ -90,7 +90,7 @@ class Pool(NamedTuple):
 def make_pool(
     space: Space, archs: np.ndarray, scores: Mapping[str, np.ndarray], *, silent: frozenset[str] = frozenset()
 ) -> Pool:
-    """Return the pool of `archs` `[N, A]`.
+    """The pool of `archs` `[N, A]`.
 
     Args:
       scores: `[N]` each, higher is better; NaN where one failed, which ranks last.

@@ -16,7 +16,7 @@ ABSENT = ("none", "zero")  # names of the op that is no connection
 
 
 def graph_features(code: GraphCode, graphs: Graphs) -> np.ndarray:
-    """Return the features `[N, G]` of graphs, cell by cell.
+    """The features `[N, G]` of graphs, cell by cell.
 
     For each op its number; for each set of ops the number of nodes on the shortest path from input to output through
     these ops alone (0 if there is none) and the most of them on one path; degrees of input and output.
@@ -26,12 +26,12 @@ def graph_features(code: GraphCode, graphs: Graphs) -> np.ndarray:
 
 
 def is_input(name: str) -> bool:
-    """Return whether a class is that of an input; a cell with several may have `input_1` and so on, too."""
+    """Whether a class is that of an input; a cell with several may have `input_1` and so on, too."""
     return name.partition("_")[0] == "input"
 
 
 def op_sets(code: GraphCode) -> list[tuple[int, ...]]:
-    """Return the sets of classes whose paths are measured."""
+    """The sets of classes whose paths are measured."""
     ops = [k for k, name in enumerate(code.classes) if _is_op(k, name) and name not in ABSENT]
     small = len(ops) <= ALL_SETS
     sizes = range(1, len(ops) + 1) if small else sorted({1, len(ops) - 1, len(ops)})
@@ -51,7 +51,7 @@ class _Cells(NamedTuple):
 
 
 def _cell(code: GraphCode, ops: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Return the features `[N, G]` of a cell with classes `[N, V]` and edges `[N, V, V]`."""
+    """The features `[N, G]` of a cell with classes `[N, V]` and edges `[N, V, V]`."""
     present = ~np.isin(ops, [k for k, name in enumerate(code.classes) if name in ABSENT])
     starts = np.isin(ops, [k for k, name in enumerate(code.classes) if is_input(name)])
     cells = _Cells(ops, matrix & present[:, None] & present[:, :, None], starts)

@@ -39,7 +39,7 @@ class Inputs(NamedTuple):
     prior: jax.Array
 
     def at(self, rows: np.ndarray) -> "Inputs":
-        """Return those of `rows`, of any shape."""
+        """Those of `rows`, of any shape."""
         return Inputs(*(part[rows] for part in self))
 
 
@@ -94,13 +94,13 @@ class GraphNet(nnx.Module):
         self.prior = nnx.Param(jnp.zeros(features))
 
     def __call__(self, inputs: Inputs) -> tuple[jax.Array, jax.Array]:
-        """Return the score of one architecture and the residual in it."""
+        """The score of one architecture and the residual in it."""
         cells = jax.vmap(self._cell)(inputs.ops, inputs.edges, inputs.read)
         residual = self.head(nnx.relu(self.hidden(cells.reshape(-1))))[0]
         return jnp.asarray(inputs.prior) @ self.prior[...] + residual, residual
 
     def _cell(self, ops: jax.Array, edges: jax.Array, read: jax.Array) -> jax.Array:
-        """Return the mean state `[W]` of a cell's nodes, but for the inputs and what pads it."""
+        """The mean state `[W]` of a cell's nodes, but for the inputs and what pads it."""
         table = self.embedding.kernel[...]
         states = jnp.asarray(ops) @ table
         for layer in self.layers:

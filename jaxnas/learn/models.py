@@ -62,17 +62,17 @@ def in_units(scores: np.ndarray, rows: np.ndarray, labels: np.ndarray) -> np.nda
 
 
 def keys(seed: int, models: int) -> jax.Array:
-    """Return the keys `[S]` of the batches of S models."""
+    """The keys `[S]` of the batches of S models."""
     return jax.random.split(jax.random.key(seed), models)
 
 
 def prior_start(pool: Pool) -> np.ndarray:
-    """Return the weights `[P]` of ranks and squares that make the zero-label score."""
+    """The weights `[P]` of ranks and squares that make the zero-label score."""
     return np.concatenate([pool.votes, np.zeros_like(pool.votes)])
 
 
 def one_by_one(pool: Pool, rows: np.ndarray, labels: np.ndarray, predict_one: One) -> np.ndarray:
-    """Return the predictions `[S, N]` of S lists of rows, each learnt from the ranks of its labels.
+    """The predictions `[S, N]` of S lists of rows, each learnt from the ranks of its labels.
 
     A few architectures that hardly work would decide the fit of the labels themselves.
     """
@@ -86,7 +86,7 @@ def one_by_one(pool: Pool, rows: np.ndarray, labels: np.ndarray, predict_one: On
 
 
 def unit_ranks(labels: np.ndarray) -> np.ndarray:
-    """Return the ranks of labels `[n]` with mean 0 and deviation 1, ties sharing theirs; zeros if all are equal."""
+    """The ranks of labels `[n]` with mean 0 and deviation 1, ties sharing theirs; zeros if all are equal."""
     if not len(labels):
         return labels
     ranks = midranks(ordering(labels))

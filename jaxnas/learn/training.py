@@ -43,7 +43,7 @@ class Training:
 
 
 def initial(like: Inputs, start: np.ndarray, how: Training, *, seed: int, models: int) -> nnx.State:
-    """Return the parameters of S models, `[S, ...]`, drawn without a program to compile.
+    """The parameters of S models, `[S, ...]`, drawn without a program to compile.
 
     Matrices are normal with variance one over their number of inputs (LeCun), offsets 0, and so is the residual.
 
@@ -75,7 +75,7 @@ def fit(
     *,
     head_only: bool = False,
 ) -> nnx.State:
-    """Return the parameters of S models after training, each one on its own rows; without labels they stay.
+    """The parameters of S models after training, each one on its own rows; without labels they stay.
 
     Args:
       params: before the training, `[S, ...]`.
@@ -92,12 +92,12 @@ def fit(
 
 
 def predict(params: nnx.State, inputs: Inputs, how: Training) -> np.ndarray:
-    """Return the scores `[S, N]` that S models give to N architectures, in units of the margin."""
+    """The scores `[S, N]` that S models give to N architectures, in units of the margin."""
     return np.asarray(_predict(params, Inputs(*map(jnp.asarray, inputs)), graphdef=_graphdef(inputs, how))) / how.margin
 
 
 def hinge(scores: jax.Array, labels: jax.Array, margin: float) -> jax.Array:
-    """Return the mean of max(0, margin - (s_i - s_j)) over the pairs `[n, n]` in which i has the higher label.
+    """The mean of max(0, margin - (s_i - s_j)) over the pairs `[n, n]` in which i has the higher label.
 
     A NaN label has no pair; without any pair it is 0.
     """
@@ -113,7 +113,7 @@ def pad(rows: np.ndarray, labels: np.ndarray, capacity: int) -> tuple[np.ndarray
 
 
 def capacity(n: int) -> int:
-    """Return the next power of two from `n`, at least 16."""
+    """The next power of two from `n`, at least 16."""
     return 1 << max(4, (n - 1).bit_length())
 
 
@@ -179,7 +179,7 @@ def _fit_one(
 
 
 def _batches(known: jax.Array, how: Training, key: jax.Array) -> jax.Array:
-    """Return the rows of each step `[steps, batch]`, drawn without replacement, those with a label first."""
+    """The rows of each step `[steps, batch]`, drawn without replacement, those with a label first."""
     size = min(how.batch, len(known))
     order = jax.random.uniform(key, (how.steps, len(known))) + known[None]
     return jax.lax.top_k(order, size)[1]

@@ -57,7 +57,7 @@ def learn_source(
 
 
 def repeated(source: Source, times: int) -> Source:
-    """Return the S networks `times` times, for as many lists of labels each: list by list within a network."""
+    """The S networks `times` times, for as many lists of labels each: list by list within a network."""
     return source._replace(params=jax.tree.map(lambda part: jnp.repeat(part, times, 0), source.params))
 
 
@@ -74,7 +74,7 @@ def check_alike(source: Pool, target: Pool) -> None:
 
 
 def carried(source: Source, pool: Pool, *, seed: int) -> nnx.State:
-    """Return the source's parameters for the target's `pool`, which is `check_alike`d before the source is trained."""
+    """The source's parameters for the target's `pool`, which is `check_alike`d before the source is trained."""
     (old, _), (new, _) = source.pool.graphs_or_refuse(), pool.graphs_or_refuse()
     if old.classes == new.classes:
         return source.params
@@ -94,7 +94,7 @@ def op_rows(old: tuple[str, ...], new: tuple[str, ...]) -> np.ndarray:
 
 
 def common_name(op: str) -> str:
-    """Return what an op is called in every space: `nor_conv_3x3` and `conv3x3-bn-relu` are both `conv3x3`."""
+    """What an op is called in every space: `nor_conv_3x3` and `conv3x3-bn-relu` are both `conv3x3`."""
     plain = re.sub(r"^nor_|-bn-relu$|[_-]", "", op.lower())
     return ALIASES.get(plain, plain)
 

@@ -54,7 +54,7 @@ class ModuleOp(Op):
         return {name: leaf.shape for name, leaf in self._abstract().items()}
 
     def flops(self, pixels: int) -> int:
-        """Return the multiply-adds of the module's convolutions and matrix products on one image of `pixels` pixels."""
+        """The multiply-adds of the module's convolutions and matrix products on one image of `pixels` pixels."""
         return _flops(self, pixels)
 
     def output(self, params: Params, x: jax.Array) -> jax.Array:
@@ -81,13 +81,13 @@ class ModuleOp(Op):
         return from_nhwc(dx, self.layout), gram(rows)
 
     def signs(self, params: Params, x: jax.Array) -> jax.Array:
-        """Return the signs `[U, B]` of the module's ReLUs; U may be 0."""
+        """The signs `[U, B]` of the module's ReLUs; U may be 0."""
         x = to_nhwc(x, self.layout)
         found = find_relus(partial(self._apply, self._module()), params, x)
         return jnp.concatenate([jnp.zeros((len(x), 0), bool), *found], -1).T
 
     def module(self, params: Params) -> nnx.Module:
-        """Return the module with these parameters, its other variables as it makes them, to train or export."""
+        """The module with these parameters, its other variables as it makes them, to train or export."""
 
         @jax.jit  # compiles nothing that draws weights
         def others() -> nnx.State:
@@ -104,11 +104,11 @@ class ModuleOp(Op):
         return _shapes_of(self.make)
 
     def _apply(self, abstract: nnx.Module, params: Params, x: jax.Array) -> jax.Array:
-        """Return the output in training mode."""
+        """The output in training mode."""
         return _filled(abstract, params)(x)
 
     def _differentiable(self, params: Params, x: jax.Array) -> Callable[[Params, jax.Array], jax.Array]:
-        """Return the function `(params, x)` to differentiate: with `frozen`, moments are those of this batch."""
+        """The function `(params, x)` to differentiate: with `frozen`, moments are those of this batch."""
         abstract = self._module()
         if self.bn == "batch":
             return partial(self._apply, abstract)
@@ -130,7 +130,7 @@ class ModuleOp(Op):
 
 @functools.lru_cache(maxsize=1024)  # a network asks for the same module hundreds of times
 def _shapes_of(make: Factory) -> nnx.Module:
-    """Return the module with shapes in place of arrays."""
+    """The module with shapes in place of arrays."""
     return nnx.eval_shape(lambda: make(nnx.Rngs(0)))
 
 
@@ -142,7 +142,7 @@ def _flops(op: ModuleOp, pixels: int) -> int:
 
 
 def _filled(abstract: nnx.Module, params: Params) -> Any:
-    """Return the module with these parameters, its other variables zero, in training mode."""
+    """The module with these parameters, its other variables zero, in training mode."""
     graphdef, *states = nnx.split(abstract, nnx.Param, ...)
     shapes, rest = states
     module = nnx.merge(

@@ -102,7 +102,7 @@ class Network(ABC):
 
     @abstractmethod
     def ops(self) -> dict[Path, Ops]:
-        """Return what can stand where; `("head",)` is the head. The order is that in which weights are drawn."""
+        """What can stand where; `("head",)` is the head. The order is that in which weights are drawn."""
 
     @abstractmethod
     def wire(self, apply: Walk, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
@@ -112,20 +112,20 @@ class Network(ABC):
         """
 
     def choice_index(self, path: Path) -> int:
-        """Return which number of an architecture the choice at `path` follows: the last one of the path."""
+        """Which number of an architecture the choice at `path` follows: the last one of the path."""
         assert isinstance(path[-1], int)
         return path[-1]
 
     def input_shares(self, arch: jax.Array) -> Mapping[Path, jax.Array]:
-        """Return which share of an op's inputs `arch` has, by path; the others are zeros. Ops not named have all."""
+        """Which share of an op's inputs `arch` has, by path; the others are zeros. Ops not named have all."""
         return {}
 
     def tap_masks(self, arch: jax.Array) -> Sequence[jax.Array] | None:
-        """Return which channels `[C]` of each tap `arch` has, the others being zeros; None if it has all."""
+        """Which channels `[C]` of each tap `arch` has, the others being zeros; None if it has all."""
         return None
 
     def rescale_to_fan_in(self, params: nnx.State, arch: jax.Array) -> nnx.State:
-        """Return the parameters as `arch` would draw them, whose ops have fewer inputs; scores begin with these."""
+        """The parameters as `arch` would draw them, whose ops have fewer inputs; scores begin with these."""
         return params if self.config.init == "kaiming_fan_out" else rescaled(params, self.input_shares(arch))
 
     def init(self, key: jax.Array) -> nnx.State:
@@ -133,21 +133,21 @@ class Network(ABC):
         return jax.tree.map(jnp.asarray, nnx.state(SharedNetwork(self, rngs=nnx.Rngs(params=key)), nnx.Param))
 
     def module(self, params: nnx.State) -> "SharedNetwork":
-        """Return the NNX module with these parameters."""
+        """The NNX module with these parameters."""
         return nnx.merge(_graphdef(self), params)
 
     def walk(self, module: "SharedNetwork", arch: jax.Array, **how: Any) -> SharedWalk:
-        """Return the way of one architecture through the places; `how` as for `walks.SharedWalk`."""
+        """The way of one architecture through the places; `how` as for `walks.SharedWalk`."""
         return SharedWalk(self.ops(), self.config.layout, module.weights, arch, **how)
 
     def apply(self, params: nnx.State, arch: jax.Array, x: jax.Array, probe: jax.Array | None = None) -> jax.Array:
-        """Return the logits `[B, classes]` of images `[B, H, W, C]`; for `probe` see `apply_op`."""
+        """The logits `[B, classes]` of images `[B, H, W, C]`; for `probe` see `apply_op`."""
         return self.module(params)(x, arch, probe)
 
     def taps(
         self, params: nnx.State, arch: jax.Array, x: jax.Array, running: Mapping[str, Moments] | None = None
     ) -> tuple[list[jax.Array], dict[str, Moments]]:
-        """Return the taps `[B, H, W, C]` and the moments of the normalisations at places without a choice.
+        """The taps `[B, H, W, C]` and the moments of the normalisations at places without a choice.
 
         Variances are unbiased, for running averages; `running` moments replace the batch's (evaluation; places with a
         choice always use the batch's).
@@ -157,7 +157,7 @@ class Network(ABC):
         return [to_nhwc(f, self.config.layout) for f in features], walk.moments
 
     def patterns(self, params: nnx.State, arch: jax.Array, x: jax.Array) -> tuple[list[jax.Array], jax.Array]:
-        """Return the signs `[U, B]` of what ReLUs read, each tensor once, and whether the network is finite `[]`.
+        """The signs `[U, B]` of what ReLUs read, each tensor once, and whether the network is finite `[]`.
 
         Signs are constant where no chosen op has a ReLU. NaN and infinity are looked for in the moments of the last
         tensor and, of the first sample, in all: weights that are not finite show in every sample, and what overflows in
@@ -175,12 +175,12 @@ class Network(ABC):
         return [jnp.moveaxis(s, layout.batch, -1).reshape(-1, x.shape[0]) for s in signs] + walk.signs, finite
 
     def activations(self, images: int) -> int:
-        """Return the floats that a forward pass of `images` images keeps for the backward pass: two for each choice."""
+        """The floats that a forward pass of `images` images keeps for the backward pass: two for each choice."""
         inputs, places = self.flow.inputs, self.ops()
         return 2 * images * sum(math.prod(shape) for path, shape in inputs.items() if isinstance(places[path], dict))
 
     def costs(self, archs: np.ndarray) -> np.ndarray:
-        """Return the FLOPs `[N]` of architectures or, summed over active ops, of op masks `[N, ...]`."""
+        """The FLOPs `[N]` of architectures or, summed over active ops, of op masks `[N, ...]`."""
         return self.flops_cost().total(archs)
 
     @property
@@ -194,20 +194,20 @@ class Network(ABC):
         return _flow(self)
 
     def params_cost(self) -> Cost:
-        """Return the number of parameters (weights, scales, biases)."""
+        """The number of parameters (weights, scales, biases)."""
         return self._cost(lambda path, op: op.num_params)
 
     def layers_cost(self) -> Cost:
-        """Return the number of weight tensors of convolutions and matrix products."""
+        """The number of weight tensors of convolutions and matrix products."""
         return self._cost(lambda path, op: op.num_layers)
 
     def flops_cost(self) -> Cost:
-        """Return the multiply-adds of the convolutions and matrix products on one image."""
+        """The multiply-adds of the convolutions and matrix products on one image."""
         inputs = self.flow.inputs
         return self._cost(lambda path, op: op.flops(math.prod(inputs[path][:2])))
 
     def _cost(self, count: Callable[[Path, Op], int]) -> Cost:
-        """Return the sum of `count` over the places, by the numbers of the arch that their choices follow."""
+        """The sum of `count` over the places, by the numbers of the arch that their choices follow."""
         places = self.ops()
         fixed = sum(count(path, ops) for path, ops in places.items() if isinstance(ops, Op))
         choices = {path: ops for path, ops in places.items() if isinstance(ops, dict)}
@@ -230,13 +230,13 @@ class SharedNetwork(nnx.Module):
             setattr(self, str(name), tree)
 
     def __call__(self, x: jax.Array, arch: jax.Array, probe: jax.Array | None = None) -> jax.Array:
-        """Return the logits `[B, classes]` of images `[B, H, W, C]`."""
+        """The logits `[B, classes]` of images `[B, H, W, C]`."""
         walk = self.network.walk(self, arch, probe=probe)
         features = self.network.wire(walk, arch, from_nhwc(x, self.network.config.layout))
         return walk(HEAD, features[-1])
 
     def weights(self, path: Path) -> Any:
-        """Return the parameters at `path`: of its op, or of each op by name."""
+        """The parameters at `path`: of its op, or of each op by name."""
         node: Any = getattr(self, str(path[0]))
         for key in path[1:]:
             node = node[key]
@@ -251,7 +251,7 @@ class Flow(NamedTuple):
 
 
 def _first(x: jax.Array, layout: Layout) -> jax.Array:
-    """Return the first sample, flat."""
+    """The first sample, flat."""
     return jax.lax.index_in_dim(x, 0, layout.batch).ravel()
 
 

@@ -34,7 +34,7 @@ class Moments(NamedTuple):
 
 
 def moments(x: jax.Array, layout: Layout) -> Moments:
-    """Return the batch moments of `x` per channel."""
+    """The batch moments of `x` per channel."""
     mean = x.mean(layout.all_but_channel)
     return Moments(mean, jnp.square(x - layout.per_channel(mean)).mean(layout.all_but_channel))
 
@@ -54,7 +54,7 @@ def through_norm(g: jax.Array, hat: jax.Array, gain: jax.Array, bn: BatchNormMod
 
 
 def scale_gram(g: jax.Array, hat: jax.Array, layout: Layout) -> jax.Array:
-    """Return the Gram matrix `[B, B]` of the per-sample gradients of a normalisation's scale."""
+    """The Gram matrix `[B, B]` of the per-sample gradients of a normalisation's scale."""
     per_sample = (g * hat).sum((layout.height, layout.width))
     return gram(per_sample, 0 if layout.batch == 0 else -1)
 
@@ -95,7 +95,7 @@ class Op:
     stride: int = 1
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of the parameters."""
+        """The shapes of the parameters."""
         return {}
 
     @property
@@ -109,7 +109,7 @@ class Op:
         return sum(len(shape) > 1 for shape in self.shapes().values())
 
     def out_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of the output for an input of `shape`, both in the op's layout."""
+        """The shape of the output for an input of `shape`, both in the op's layout."""
         out, layout = list(shape), self.layout
         out[layout.channel] = self.out_channels
         for axis in (layout.height, layout.width):
@@ -117,14 +117,14 @@ class Op:
         return tuple(out)
 
     def flops(self, pixels: int) -> int:
-        """Return the multiply-adds of the op's convolutions and matrix products on one image of `pixels` pixels."""
+        """The multiply-adds of the op's convolutions and matrix products on one image of `pixels` pixels."""
         return 0
 
     def linear(self, params: Params, x: jax.Array) -> jax.Array:
         raise NotImplementedError
 
     def scaling(self, params: Params, linear: jax.Array, by: Moments | None = None) -> tuple[Scaling, Moments]:
-        """Return what follows `linear`, and its moments; `by` replaces those of the batch."""
+        """What follows `linear`, and its moments; `by` replaces those of the batch."""
         zeros, ones = jnp.zeros(self.out_channels, linear.dtype), jnp.ones(self.out_channels, linear.dtype)
         return Scaling(zeros, ones, zeros), Moments(zeros, zeros)
 
@@ -138,12 +138,12 @@ class Op:
         raise NotImplementedError
 
     def signs(self, params: Params, x: jax.Array) -> jax.Array:
-        """Return the signs `[U, B]` of what the op's ReLUs read; U is 0 if it has none."""
+        """The signs `[U, B]` of what the op's ReLUs read; U is 0 if it has none."""
         read = jnp.moveaxis(x, self.layout.batch, -1).reshape(-1, x.shape[self.layout.batch])
         return read > 0 if getattr(self, "relu", False) else read[:0] > 0
 
     def output(self, params: Params, x: jax.Array) -> jax.Array:
-        """Return what `forward` does, and nothing else."""
+        """What `forward` does, and nothing else."""
         return self.forward(params, x)[0]
 
     def pull(self, params: Params, x: jax.Array, g: jax.Array) -> tuple[jax.Array, Params]:

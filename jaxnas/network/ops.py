@@ -159,7 +159,7 @@ class Head(Op):
         return self.in_channels * self.out_channels
 
     def activations(self, params: Params, x: jax.Array, by: Moments) -> tuple[jax.Array, jax.Array]:
-        """Return the normalised input and the ReLU's output."""
+        """The normalised input and the ReLU's output."""
         hat = normalise(x, by, self.layout)
         scale, bias = self.layout.per_channel(params["scale"]), self.layout.per_channel(params["bias"])
         return hat, jax.nn.relu(hat * scale + bias)

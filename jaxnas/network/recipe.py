@@ -34,6 +34,6 @@ class Recipe:
     others: tuple[tuple[str, Any], ...] = ()
 
     def changes(self) -> dict[str, Any]:
-        """Return what differs from the space's own configuration, by the names of its fields."""
+        """What differs from the space's own configuration, by the names of its fields."""
         given = {name: getattr(self, name) for name in ("channels", "cells", "stages", "bn", "init")}
         return {name: value for name, value in given.items() if value is not None} | dict(self.others)

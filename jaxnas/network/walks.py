@@ -35,10 +35,10 @@ class Walk(ABC):
 
     @abstractmethod
     def __call__(self, path: Path, x: jax.Array, choice: jax.Array | None = None) -> jax.Array:
-        """Return the output of the op at `path`, or of that or those which `choice` (index or mask) names."""
+        """The output of the op at `path`, or of that or those which `choice` (index or mask) names."""
 
     def each(self, paths: Sequence[Path], body: Body, carry: Any, xs: Any) -> Any:
-        """Return the last of `carry = body(run_op, carry, x)`, for the places at `paths` and the slices `x` of `xs`.
+        """The last of `carry = body(run_op, carry, x)`, for the places at `paths` and the slices `x` of `xs`.
 
         The places have the same choice of ops, which `run_op(y, choice)` runs; a network compiles them once, as a loop.
         """
@@ -138,7 +138,7 @@ class SharedWalk(Walk):
         return y
 
     def _mean(self, ops: tuple[Op, ...], active: jax.Array, weights: tuple[Params, ...], x: jax.Array) -> jax.Array:
-        """Return the mean of the active ops' outputs; of none, zeros."""
+        """The mean of the active ops' outputs; of none, zeros."""
         zero = Zero(ops[0].out_channels, self.layout, ops[0].stride)
         total = jnp.zeros(zero.out_shape(x.shape), x.dtype)
         for op, own, on in zip(ops, weights, active, strict=True):

@@ -67,7 +67,7 @@ def blank(op: Op, copies: int) -> Params:
 
 
 def drawn_at(places: Mapping[Path, Ops], draw: Callable[[Op, int], Params]) -> dict[Path, Any]:
-    """Return the weights of every place; those of equal neighbours are drawn op by op."""
+    """The weights of every place; those of equal neighbours are drawn op by op."""
     drawn: dict[Path, Any] = {}
     for _, group in itertools.groupby(places.items(), key=lambda item: item[1]):
         paths, (ops, *_) = zip(*group, strict=True)
@@ -82,7 +82,7 @@ def drawn_at(places: Mapping[Path, Ops], draw: Callable[[Op, int], Params]) -> d
 
 
 def rescaled(params: nnx.State, shares: Mapping[Path, jax.Array]) -> nnx.State:
-    """Return the weights at the paths of `shares` times 1 / sqrt(share): as if drawn for that share of the inputs."""
+    """The weights at the paths of `shares` times 1 / sqrt(share): as if drawn for that share of the inputs."""
     if not shares:
         return params
     leaves: dict[Any, Any] = dict(nnx.to_flat_state(params))
@@ -99,7 +99,7 @@ def _taken(stacked: Params, i: int) -> Weights:
 
 
 def nested(leaves: Mapping[Path, Any]) -> dict[str | int, Any]:
-    """Return what the paths spell, from the top: modules by attribute name, below them lists and dictionaries."""
+    """What the paths spell, from the top: modules by attribute name, below them lists and dictionaries."""
     top: dict[str | int, dict[Path, Any]] = {}
     for path, leaf in leaves.items():
         top.setdefault(path[0], {})[path[1:]] = leaf

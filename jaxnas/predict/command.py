@@ -168,7 +168,7 @@ def _items(text: str) -> list[str]:
 
 
 def _settings(config: Predict) -> dict[str, Any]:
-    """Return what the predictions depend on."""
+    """What the predictions depend on."""
     given = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
     kept = {name: value for name, value in given.items() if name not in ("out", "json")}
     return kept | {"space": spaces.name_of(config.space)}

@@ -91,7 +91,7 @@ class Architectures:
 
     @classmethod
     def join(cls, space: Space, lists: Sequence[np.ndarray]) -> "Architectures":
-        """Return the different ones of `lists` `[N_i, A]`, sorted, whatever the order of the lists."""
+        """The different ones of `lists` `[N_i, A]`, sorted, whatever the order of the lists."""
         together = np.concatenate(lists)
         first, owner = distinct(space, together)
         order = np.lexsort(space.as_listed(together[first]).T[::-1])
@@ -99,14 +99,14 @@ class Architectures:
         return cls(space, together[first[order]], tuple(np.split(np.argsort(order)[owner], ends[:-1])))
 
     def labels(self, table: Table, target: str, sign: int) -> Labels:
-        """Return the labels of a table whose architectures are among these; see `measured`."""
+        """The labels of a table whose architectures are among these; see `measured`."""
         found = measured(self.space, table, target)
         rows = match(self.space, found.archs, self.archs).rows
         order = np.argsort(rows)
         return Labels(rows[order], sign * found.values[order], found.counts())
 
     def given(self, directories: Sequence[Path], tables: dict[int, Table], features: Sequence[str]) -> Given:
-        """Return the scores in directories of `jaxnas.score`, and in columns of tables, by the list's place."""
+        """The scores in directories of `jaxnas.score`, and in columns of tables, by the list's place."""
         found = self._from_directories(directories)
         for name in features:
             values = np.full(len(self.archs), np.nan)
@@ -122,7 +122,7 @@ class Architectures:
         return found
 
     def pool(self, given: Given) -> Pool:
-        """Return the pool of all of them."""
+        """The pool of all of them."""
         everyone = np.arange(len(self.archs))
         counts = {"params": self.params(everyone), "flops": self.flops(everyone)}
         return make_pool(
@@ -142,7 +142,7 @@ class Architectures:
         return self.space.flops(self.space.live(self.space.as_listed(self.archs[rows])))
 
     def _from_tables(self, tables: dict[int, Table], features: Sequence[str]) -> dict[str, Found]:
-        """Return where the architectures are found in the tables that have a column of the features."""
+        """Where the architectures are found in the tables that have a column of the features."""
         found = {}
         for place, table in tables.items():
             if any(name in table.frame.columns for name in features):
@@ -193,7 +193,7 @@ def check_coverage(given: Given, groups: dict[str, np.ndarray]) -> None:
 
 
 def asked_for(space: Space, spec: str, seed: int, key: str | None) -> tuple[np.ndarray, Table | None]:
-    """Return the architectures `[N, A]` that --predict names, and the table if it is a file."""
+    """The architectures `[N, A]` that --predict names, and the table if it is a file."""
     if is_table(spec):
         table = read_architectures(Path(spec), space, key)
         return table.archs, table

@@ -95,7 +95,7 @@ def padded(labels: Labels, lists: list[np.ndarray]) -> tuple[np.ndarray, np.ndar
 
 
 def across(problem: Problem, transfer: str, lists: int, members: int, seed: int) -> Model:
-    """Return the predictor that first learns from the source, a network for each member."""
+    """The predictor that first learns from the source, a network for each member."""
     assert problem.source is not None
     pool, labels, _ = problem.source
     check_alike(pool, problem.pool)
@@ -105,7 +105,7 @@ def across(problem: Problem, transfer: str, lists: int, members: int, seed: int)
 
 
 def agreements(problem: Problem, held_out: np.ndarray, seed: int) -> dict[str, Agreement]:
-    """Return how the held-out predictions `[n]` and what needs no label agree with the labels."""
+    """How the held-out predictions `[n]` and what needs no label agree with the labels."""
     pool, (rows, target, _) = problem.pool, problem.labels
     columns = dict(zip(pool.names, pool.ranks[rows].T, strict=True))
     baselines = {name: columns.pop(name) for name in ("params", "flops")}

@@ -26,7 +26,7 @@ SHOWN = 5  # of the architectures that are predicted to be the best
 
 
 def as_json(problem: Problem, fitted: Fitted, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the record of a run; undefined figures are null."""
+    """The record of a run; undefined figures are null."""
     return {
         "settings": dict(settings),
         "labels": len(problem.labels.rows),
@@ -44,12 +44,12 @@ def as_json(problem: Problem, fitted: Fitted, settings: Mapping[str, Any]) -> di
 
 
 def figures(agreement: Agreement) -> dict[str, Any]:
-    """Return what `--json` prints of a score."""
+    """What `--json` prints of a score."""
     return {name: value for name, value in asdict(agreement).items() if name in FIGURES}
 
 
 def best(problem: Problem, fitted: Fitted) -> list[dict[str, Any]]:
-    """Return the architectures of those asked for that are predicted to be the best, and their baselines."""
+    """The architectures of those asked for that are predicted to be the best, and their baselines."""
     values = fitted.predicted[problem.asked]
     rows = problem.asked[best_rows(ordering(values), SHOWN)]
     frame = predictions(problem, fitted, rows)
@@ -57,7 +57,7 @@ def best(problem: Problem, fitted: Fitted) -> list[dict[str, Any]]:
 
 
 def predictions(problem: Problem, fitted: Fitted, rows: np.ndarray) -> pl.DataFrame:
-    """Return the table of `rows` `[M]`: what is predicted and what was measured, in units of the target."""
+    """The table of `rows` `[M]`: what is predicted and what was measured, in units of the target."""
     known = problem.known
     measured = np.full(len(known.archs), np.nan)
     measured[problem.labels.rows] = problem.sign * problem.labels.values
@@ -129,7 +129,7 @@ def show_joins(record: Mapping[str, Any]) -> None:
 
 
 def title(settings: Mapping[str, Any]) -> str:
-    """Return what made the predictions."""
+    """What made the predictions."""
     if settings["source"] is None:
         return f"Predictions by {settings['model']}" + f" ({MEMBERS} networks)" * (settings["model"] == "graph")
     where = f" on {settings['source_space']}" * (settings["source_space"] is not None)

@@ -32,7 +32,7 @@ class Listed(NamedTuple):
     rows: int
 
     def counts(self) -> dict[str, int]:
-        """Return what was read, for JSON."""
+        """What was read, for JSON."""
         return {"rows": self.rows, "repeats": self.rows - len(self.archs), "architectures": len(self.archs)}
 
 
@@ -68,7 +68,7 @@ class Work:
         return cls(archs, canonical[first[order]], np.argsort(order)[owner], size)
 
     def settings(self) -> dict[str, Any]:
-        """Return what tells this work from another: a run resumes only under the same."""
+        """What tells this work from another: a run resumes only under the same."""
         known = digest(self.archs.astype(np.int32))
         copies = len(self.representatives) < len(self.archs)
         return {
@@ -78,7 +78,7 @@ class Work:
 
 
 def read_archs(space: Space, spec: str, seed: int, key: str | None = None, *, dedup: bool = True) -> Listed:
-    """Return the architectures that `all`, `random:N`, a table, an index or a string names.
+    """The architectures that `all`, `random:N`, a table, an index or a string names.
 
     Args:
       key: column of the table; None for what the space finds.
@@ -112,7 +112,7 @@ def is_number(text: str) -> bool:
 
 
 def columns(name: str, scores: Finished) -> dict[str, pl.Series]:
-    """Return the columns `name`, `name_std`, `name_status` and one for each piece of information `[N, R, ...]`.
+    """The columns `name`, `name_std`, `name_status` and one for each piece of information `[N, R, ...]`.
 
     What was not run has no information (null).
     """
@@ -198,7 +198,7 @@ def _start_part(
 
 
 def describe(scorers: dict[str, AnyScore]) -> dict[str, dict[str, Any]]:
-    """Return what a reader of the table must know of each score."""
+    """What a reader of the table must know of each score."""
     return {n: {"sign": s.sign, "paper": s.paper, "cost": s.cost} for n, s in scorers.items()}
 
 
@@ -214,7 +214,7 @@ def _finished(frame: pl.DataFrame, names: tuple[str, ...]) -> dict[str, Finished
 
 
 def _numbered(groups: Sequence[Hashable]) -> np.ndarray:
-    """Return the number of each group, in the order in which they occur `[N]`."""
+    """The number of each group, in the order in which they occur `[N]`."""
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(group, len(numbers)) for group in groups])
 

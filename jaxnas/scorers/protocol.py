@@ -60,12 +60,12 @@ class Pass(ABC):
         """Raise a `UserError` if the score does not go with this network of the space."""
 
     def draw(self, source: Source, rng: np.random.Generator) -> Any:
-        """Return the inputs of one repeat: arrays, for instance images `[B, H, W, C]`."""
+        """The inputs of one repeat: arrays, for instance images `[B, H, W, C]`."""
         return source.images(rng, 64)
 
     @abstractmethod
     def measure(self, network: Network, params: Any, arch: jax.Array, inputs: Any, key: jax.Array) -> Any:
-        """Return what was measured of one architecture: arrays of the same shapes for all. Traced by JAX.
+        """What was measured of one architecture: arrays of the same shapes for all. Traced by JAX.
 
         Args:
           network: with the space's wiring; `network.apply(params, arch, inputs)` are the logits `[B, classes]`.
@@ -76,7 +76,7 @@ class Pass(ABC):
         """
 
     def floats(self, network: Any) -> int:
-        """Return about how many floats the measurement of one architecture holds at once."""
+        """About how many floats the measurement of one architecture holds at once."""
         activations: int = network.activations(64)
         return activations
 
@@ -111,11 +111,11 @@ class Scorer(Pass):
         """Raise a `UserError` if the options make no sense together."""
 
     def options(self) -> dict[str, Any]:
-        """Return the options and their values, for records: the fields, if the class is a dataclass."""
+        """The options and their values, for records: the fields, if the class is a dataclass."""
         return asdict(self) if is_dataclass(self) else {}
 
     def on(self, space: Any) -> Self:
-        """Return the score as it is on a `Space`, which may bring defaults of its own."""
+        """The score as it is on a `Space`, which may bring defaults of its own."""
         return self
 
     def measure(self, network: Network, params: Any, arch: jax.Array, inputs: Any, key: jax.Array) -> Any:
@@ -123,7 +123,7 @@ class Scorer(Pass):
         return self.read(self.reads.measure(network, params, arch, inputs, key))
 
     def read(self, seen: Any) -> Any:
-        """Return the raw score of one architecture from what the pass `reads` measured. Traced by JAX."""
+        """The raw score of one architecture from what the pass `reads` measured. Traced by JAX."""
         return seen
 
     def finish(self, raw: Any) -> Finished:
@@ -158,7 +158,7 @@ class Count(ABC):
 
     @abstractmethod
     def of(self, space: Any, archs: np.ndarray) -> np.ndarray:
-        """Return the counts `[N]` of architectures `[N, A]` of a `Space`."""
+        """The counts `[N]` of architectures `[N, A]` of a `Space`."""
 
     def finish(self, counts: np.ndarray) -> Finished:
         """Turn the counts `[N]` into values and statuses."""
@@ -202,5 +202,5 @@ AnyScore = Scorer | Count | Combined
 
 
 def pass_of(scorer: Scorer) -> Pass:
-    """Return the pass that a score reads: its own, or one that it shares."""
+    """The pass that a score reads: its own, or one that it shares."""
     return scorer if scorer.reads is None else scorer.reads

@@ -32,7 +32,7 @@ ALWAYS = ("params", "flops", "live_flops")  # the baselines of every comparison
 
 
 def select(names: str, options: Iterable[Scorer] = ()) -> dict[str, AnyScore]:
-    """Return the scores of a comma-separated list by name, those of `options` with their settings, and what they need.
+    """The scores of a comma-separated list by name, those of `options` with their settings, and what they need.
 
     `params`, `flops` and `live_flops` are always there. `path/to/file.py:VARIABLE` is the score of a user.
 
@@ -58,7 +58,7 @@ def select(names: str, options: Iterable[Scorer] = ()) -> dict[str, AnyScore]:
 
 
 def listed(names: str) -> list[str]:
-    """Return the names of a comma-separated list, each once."""
+    """The names of a comma-separated list, each once."""
     return list(dict.fromkeys(filter(None, (part.strip() for part in names.split(",")))))
 
 

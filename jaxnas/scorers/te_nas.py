@@ -25,7 +25,7 @@ class TeNas(Combined):
     needs: ClassVar[tuple[str, ...]] = ("ntk", "regions")
 
     def combine(self, scores: Mapping[str, Finished]) -> Finished:
-        """Return the rank sums of `scores["ntk"]` and `scores["regions"]`, over the architectures that have both."""
+        """The rank sums of `scores["ntk"]` and `scores["regions"]`, over the architectures that have both."""
         kappa, count = scores["ntk"], scores["regions"]
         both = np.isfinite(kappa.value) & np.isfinite(count.value)
         value = np.full(len(both), np.nan)

@@ -143,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _with_ntk(config: Search, space: Space) -> Search:
-    """Return the options with the form of the NTK and its number of images, where they were not given."""
+    """The options with the form of the NTK and its number of images, where they were not given."""
     supernet = space.supernet if config.method == "prune" else None
     preset = Preset(bn=NTK.bn, images=dict.fromkeys(("batch", "frozen"), NTK.images))
     if supernet is not None:
@@ -176,7 +176,7 @@ def _method(config: Search, by: Objectives) -> Method:
 
 
 def _searched(name: str, method: Method, by: Objectives, evaluate: Evaluate, log: Log) -> tuple[Any, Found]:
-    """Return the last state and what was found; where nothing was, say why the user's function failed."""
+    """The last state and what was found; where nothing was, say why the user's function failed."""
     try:
         with Progress(name, "rounds", method.rounds) as progress:
             state = run(method, evaluate, log, progress.reach)
@@ -188,7 +188,7 @@ def _searched(name: str, method: Method, by: Objectives, evaluate: Evaluate, log
 
 
 def _scores(space: Space, found: Found) -> dict[str, Any]:
-    """Return the scores of the chosen architecture, named as the columns of `jaxnas.score`."""
+    """The scores of the chosen architecture, named as the columns of `jaxnas.score`."""
     scores: dict[str, Any] = {}
     for name, of in found.scores.items():
         value, deviation, status = (column[0] for column in summarise(of))
@@ -211,7 +211,7 @@ def _history(space: Space, goal: Goal, log: Log) -> dict[str, Any]:
 
 
 def _nearest_miss(space: Space, goal: Goal, log: Log) -> dict[str, Any]:
-    """Return which of the architectures, none of which keeps the limits, is least beyond them, and its numbers."""
+    """Which of the architectures, none of which keeps the limits, is least beyond them, and its numbers."""
     archs, scores = log.history()
     excess = goal.excess(scores)
     row = int(excess.argmin())

@@ -80,7 +80,7 @@ class Goal:
         return np.where(self.feasible(scores), total, total + means.size)
 
     def best_values(self, values: np.ndarray) -> dict[str, float | None]:
-        """Return the best of each objective's `values` `[K, N]`, as `self.values` gives them, by the report's names."""
+        """The best of each objective's `values` `[K, N]`, as `self.values` gives them, by the report's names."""
         signed = zip(self.signs.items(), values, strict=True)
         return {f"best {name}": best_value(sign * mean[np.isfinite(mean)], sign) for (name, sign), mean in signed}
 
@@ -94,7 +94,7 @@ class Goal:
         return known & ~(atleast & better).any(0)
 
     def improvements(self, scores: Scores) -> list[int]:
-        """Return the rows at which, in this order, the best so far changed."""
+        """The rows at which, in this order, the best so far changed."""
         ranks = np.nan_to_num(self._deciding.ranks(scores), nan=np.inf)
         lowest = np.minimum.accumulate(ranks)
         return np.flatnonzero(
@@ -127,17 +127,17 @@ class Goal:
 
 
 def best_value(values: np.ndarray, sign: int) -> float | None:
-    """Return the best of `values` `[N]`, or None if there is none."""
+    """The best of `values` `[N]`, or None if there is none."""
     return float(sign * (sign * values).max()) if len(values) else None
 
 
 def take(scores: Scores, rows: slice | list[int]) -> Scores:
-    """Return the scores of some rows."""
+    """The scores of some rows."""
     return {name: Finished(s.value[:, rows], s.status[:, rows], {}) for name, s in scores.items()}
 
 
 def join(rounds: Sequence[Scores]) -> Scores:
-    """Return the scores `[R, N]` of several rounds as those of one."""
+    """The scores `[R, N]` of several rounds as those of one."""
     return {name: _join([scores[name] for scores in rounds]) for name in rounds[0]}
 
 

@@ -40,7 +40,7 @@ class Log:
         return float(sum(part["seconds"][0] for part in self._rounds.values()))
 
     def read(self, number: int, asked: np.ndarray) -> Scores | None:
-        """Return the scores of a round in which the same was asked, or None."""
+        """The scores of a round in which the same was asked, or None."""
         part = self._rounds.get(number)
         if part is None or part["asked"].to_list() != _flat(asked):
             return None
@@ -66,7 +66,7 @@ class Log:
 
 
 def evaluate_with(space: Space, counts: Mapping[str, Count], evaluators: Iterable[Evaluator]) -> Evaluate:
-    """Return the function from op indices `[N, E]` or op masks `[N, E, O]` to their scores `[R, N]`."""
+    """The function from op indices `[N, E]` or op masks `[N, E, O]` to their scores `[R, N]`."""
 
     def evaluate(archs: np.ndarray) -> Scores:
         with ThreadPoolExecutor() as pool:  # so that programs are compiled side by side

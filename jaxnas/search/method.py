@@ -43,25 +43,25 @@ class Method(Protocol):
         """What its result depends on beside the space, the objectives and the seed."""
 
     def init(self) -> Any:
-        """Return the state before the first round."""
+        """The state before the first round."""
 
     def ask(self, state: Any) -> np.ndarray:
-        """Return what to score: architectures `[N, A]`, or op masks `[N, E, O]` of a cell space."""
+        """What to score: architectures `[N, A]`, or op masks `[N, E, O]` of a cell space."""
 
     def step(self, state: Any, scores: Scores) -> Any:
-        """Return the state after a round in which `ask(state)` got these scores."""
+        """The state after a round in which `ask(state)` got these scores."""
 
     def done(self, state: Any) -> bool:
-        """Return whether the search is over."""
+        """Whether the search is over."""
 
     def result(self, state: Any) -> Found:
-        """Return what a finished search found."""
+        """What a finished search found."""
 
     def report(self, state: Any) -> list[dict[str, Any]]:
-        """Return a JSON record of each round."""
+        """A JSON record of each round."""
 
     def table(self, state: Any) -> list[dict[str, str]]:
-        """Return a row of text for each round, by column name."""
+        """A row of text for each round, by column name."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Task:
     pool: int = 0
 
     def first(self, n: int) -> np.ndarray:
-        """Return the architectures `[n, A]` to begin with: random ones, or the prior's best of `pool` random ones."""
+        """The architectures `[n, A]` to begin with: random ones, or the prior's best of `pool` random ones."""
         drawn = self.space.sample(jax.random.key(self.seed), max(n, min(self.pool, self.space.size)))
         if self.prior is None or not self.pool:
             return drawn
@@ -151,7 +151,7 @@ class InRounds(Budgeted):
         raise NotImplementedError
 
     def propose(self, archs: np.ndarray, scores: Scores, count: int) -> np.ndarray:
-        """Return the next `count` architectures, given those scored so far `[M, A]` (at first none) and their scores.
+        """The next `count` architectures, given those scored so far `[M, A]` (at first none) and their scores.
 
         Draws must follow from the task's seed and the arguments alone: a search that was stopped replays its rounds.
         """
@@ -184,7 +184,7 @@ class InRounds(Budgeted):
 
 
 def keys(space: Space, archs: np.ndarray) -> list[bytes]:
-    """Return what tells architectures `[N, A]` of the space apart; those that it lists as one have the same."""
+    """What tells architectures `[N, A]` of the space apart; those that it lists as one have the same."""
     return [arch.tobytes() for arch in np.asarray(space.as_listed(archs), np.int32)]
 
 

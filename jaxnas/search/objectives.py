@@ -83,7 +83,7 @@ def objectives(options: ObjectiveOptions, space: Space, source: Source) -> Objec
 
 
 def deciding(options: Options, space: Space) -> dict[str, Scorer | Count]:
-    """Return the scorers that were asked for, te_nas being the two it is made of."""
+    """The scorers that were asked for, te_nas being the two it is made of."""
     named = [name.strip() for name in options.scorers.split(",")]
     return {
         name: scorer
@@ -160,7 +160,7 @@ def _names(listed: str | None) -> list[str]:
 
 
 def _limits(options: ObjectiveOptions) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the limits from above and from below, by name."""
+    """The limits from above and from below, by name."""
     above, below = (
         dict(_limit(part, option) for part in _names(listed))
         for listed, option in ((options.at_most, "--at-most"), (options.at_least, "--at-least"))

@@ -83,7 +83,7 @@ class Table:
         return "; ".join(parts)
 
     def __call__(self, archs: np.ndarray) -> Scores:
-        """Return the values `[1, N]` of architectures `[N, A]`."""
+        """The values `[1, N]` of architectures `[N, A]`."""
         rows = self.space.rows(archs)
         return {name: _finished(np.where(rows < 0, np.nan, column[rows])) for name, column in self._columns.items()}
 
@@ -122,12 +122,12 @@ class Function:
                 self._know(record["arch"], {name: math.nan if value is None else value for name, value in answer})
 
     def __call__(self, archs: np.ndarray) -> Scores:
-        """Return the values `[1, N]` of architectures `[N, A]`, asked for one after the other."""
+        """The values `[1, N]` of architectures `[N, A]`, asked for one after the other."""
         answers = [self._answer(self.space.decode(arch)) for arch in archs]
         return {name: _finished(np.array([answer[name] for answer in answers], float)) for name in self._names}
 
     def _answer(self, arch: str) -> Mapping[str, float]:
-        """Return the numbers for one architecture; NaN where there is none, all of them if the function fails."""
+        """The numbers for one architecture; NaN where there is none, all of them if the function fails."""
         if arch in self._known:
             return self._known[arch]
         try:
@@ -142,7 +142,7 @@ class Function:
         return answer
 
     def _numbers(self, answer: Any) -> dict[str, float]:
-        """Return the numbers that are asked for, whatever else is in the answer; an exception if there are none."""
+        """The numbers that are asked for, whatever else is in the answer; an exception if there are none."""
         if not isinstance(answer, Mapping):
             if len(self._names) > 1:
                 raise TypeError(f"it returned {answer!r}; return a dictionary with {', '.join(self._names)}")
@@ -169,12 +169,12 @@ def _finished(values: np.ndarray) -> Finished:
 
 
 def _strings(space: Space, archs: np.ndarray) -> pl.Series:
-    """Return the column that joins tables by architecture, however they write it."""
+    """The column that joins tables by architecture, however they write it."""
     return pl.Series(ARCH, [space.decode(arch) for arch in space.as_listed(archs)], pl.String)
 
 
 def _joined(space: Space, table: pl.DataFrame, paths: Sequence[Path]) -> tuple[pl.DataFrame, dict[str, dict[str, int]]]:
-    """Return the table from the first path joined with those from the others, in its order; and what that left out."""
+    """The table from the first path joined with those from the others, in its order; and what that left out."""
     left_out = {}
     for path in paths[1:]:
         more = read_table(path, text=space.string_columns)

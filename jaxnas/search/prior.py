@@ -21,7 +21,7 @@ class CachedPrior:
         self._known: dict[bytes, np.ndarray] = {}
 
     def __call__(self, archs: np.ndarray) -> np.ndarray:
-        """Return the scores `[N, F]` of architectures `[N, A]`; NaN where there is none."""
+        """The scores `[N, F]` of architectures `[N, A]`; NaN where there is none."""
         listed = self._space.as_listed(archs)
         names = keys(self._space, listed)
         new = {name: arch for name, arch in zip(names, listed, strict=True) if name not in self._known}

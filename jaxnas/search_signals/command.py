@@ -89,7 +89,7 @@ class SearchSignals:
     """Print result.json on standard output, and nothing else."""
 
 
-class Labels(NamedTuple):
+class LabelledSample(NamedTuple):
     """The labelled architectures: strings, arrays `[N, A]`, accuracies `[N]`, higher is better; and what was read."""
 
     names: list[str]
@@ -98,7 +98,7 @@ class Labels(NamedTuple):
     counts: dict[str, Any]
 
 
-def read_labels(config: SearchSignals, space: Space) -> Labels:
+def read_labels(config: SearchSignals, space: Space) -> LabelledSample:
     """Draw the labelled architectures, in an order of their own, whatever that of the file.
 
     Raises:
@@ -118,7 +118,7 @@ def read_labels(config: SearchSignals, space: Space) -> Labels:
     accuracies = target.sign * known.values[drawn]
     if np.ptp(accuracies) == 0:
         raise UserError(f"the {number} architectures drawn from {path} have the same {config.target}; draw more")
-    return Labels(names[drawn].tolist(), known.archs[drawn], accuracies, known.counts())
+    return LabelledSample(names[drawn].tolist(), known.archs[drawn], accuracies, known.counts())
 
 
 def search_signals(config: SearchSignals) -> None:
@@ -175,8 +175,8 @@ def _scorer(config: SearchSignals) -> AnyTask:
     return scorer
 
 
-def _settings(config: SearchSignals, labels: Labels, source: data.Source) -> dict[str, Any]:
-    """Return what the tasks and their scores depend on, but for their number."""
+def _settings(config: SearchSignals, labels: LabelledSample, source: data.Source) -> dict[str, Any]:
+    """What the tasks and their scores depend on, but for their number."""
     known = digest(labels.names, labels.accuracies)
     names = ("target", "population", "signed", "preset", "images", "steps", "seed")
     return {

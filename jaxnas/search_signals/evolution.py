@@ -70,7 +70,7 @@ class Log:
         self.new = 0
 
     def trial(self, number: int, task: Task, evaluate: Evaluate) -> Trial:
-        """Return what is stored under `number`, if it is of this task; otherwise evaluate the task and store it."""
+        """What is stored under `number`, if it is of this task; otherwise evaluate the task and store it."""
         row, record = self._rows.get(number), json.dumps(to_record(task))
         if row is not None and row["task"] == record:
             status = np.array([Status[name] for name in row["regression_status"]])
@@ -102,7 +102,7 @@ def fitness(trials: Sequence[Trial], *, signed: bool) -> np.ndarray:
 
 
 def propose(trials: Sequence[Trial], *, population: int, seed: int, signed: bool) -> Task:
-    """Return the task after `trials`: random at first, then a child of the best of `TOURNAMENT` in the population.
+    """The task after `trials`: random at first, then a child of the best of `TOURNAMENT` in the population.
 
     As the oldest member dies for every child, the population is always the last `population` trials.
     """
@@ -116,7 +116,7 @@ def propose(trials: Sequence[Trial], *, population: int, seed: int, signed: bool
 
 
 def evaluate_with(evaluator: Evaluator, scorer: AnyTask, archs: np.ndarray, seed: int) -> Evaluate:
-    """Return the function that scores `archs` `[N, A]` by one task after another, through the evaluator's programs.
+    """The function that scores `archs` `[N, A]` by one task after another, through the evaluator's programs.
 
     The images, targets, weights and noise of a task come from `seed` and its number.
     """
@@ -133,5 +133,5 @@ def evaluate_with(evaluator: Evaluator, scorer: AnyTask, archs: np.ndarray, seed
 
 
 def stream(seed: int, *key: int) -> np.random.SeedSequence:
-    """Return the seeds of one of several independent streams of random numbers."""
+    """The seeds of one of several independent streams of random numbers."""
     return np.random.SeedSequence(seed, spawn_key=key)

@@ -46,11 +46,11 @@ class Arm(Protocol):
         ...
 
     def draw(self, key: jax.Array, steps: int, sample: Sample) -> Draw:
-        """Return the sub-nets of `steps` steps."""
+        """The sub-nets of `steps` steps."""
         ...
 
     def objective(self, losses: jax.Array, strength: jax.Array, sign: jax.Array) -> jax.Array:
-        """Return what a step lowers, `[]`, from the cross-entropies `[K]`; 0 for one that was not run."""
+        """What a step lowers, `[]`, from the cross-entropies `[K]`; 0 for one that was not run."""
         ...
 
 

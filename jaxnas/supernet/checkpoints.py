@@ -30,7 +30,7 @@ class Checkpoints:
         self._manager.save(len(curves), args=ocp.args.Composite(**parts))
 
     def restore(self, like: State) -> tuple[State, Curves]:
-        """Return the newest state, shaped `like` this one, and its curves; `like` and none if there is no state."""
+        """The newest state, shaped `like` this one, and its curves; `like` and none if there is no state."""
         newest = self._manager.latest_step()
         if newest is None:
             return like, []

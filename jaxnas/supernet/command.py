@@ -89,7 +89,7 @@ def _read(arm: Arm, known: Measurements | None) -> dict[str, dict[str, Any]]:
 
 
 def _without(space: Space, archs: np.ndarray, landmarks: np.ndarray | None) -> np.ndarray:
-    """Return the architectures that are no landmarks, nor isomorphic to one; `UserError` if none is left."""
+    """The architectures that are no landmarks, nor isomorphic to one; `UserError` if none is left."""
     if landmarks is None:
         return archs
     others = archs[~Subspace(space, landmarks).contains(archs)]
@@ -118,7 +118,7 @@ def _train(config: Supernet, trainer: Trainer, store: Store) -> tuple[State, Cur
 
 
 def _rank(space: Space, ranking: Ranking, state: State, archs: np.ndarray) -> pl.DataFrame:
-    """Return the table of scores."""
+    """The table of scores."""
     found = []
     with Progress("ranking", "architectures", len(archs)) as progress:
         for scores in ranking.measure(state.params, archs):

@@ -20,7 +20,7 @@ FEWEST = 2  # landmarks, scored architectures
 
 
 def uniform(space: Space) -> Sample:
-    """Return the function that draws connected architectures, different ones as long as there are some."""
+    """The function that draws connected architectures, different ones as long as there are some."""
 
     def sample(key: jax.Array, n: int) -> np.ndarray:
         found, missing = [], n
@@ -79,7 +79,7 @@ class Scored:
     empty: int
 
     def counts(self) -> dict[str, int]:
-        """Return what was read, for JSON."""
+        """What was read, for JSON."""
         repeats = self.rows - self.empty - len(self.archs)
         counts = {"rows": self.rows, "rows_without_value": self.empty, "repeats": repeats}
         return counts | {"architectures": len(self.archs)}
@@ -90,7 +90,7 @@ class Scored:
 
 
 def read_teacher(space: Space, name: str) -> Counted | Scored:
-    """Return the teacher called `params` or `flops`, or `DIR:SCORE` of a directory that `jaxnas.score` wrote.
+    """The teacher called `params` or `flops`, or `DIR:SCORE` of a directory that `jaxnas.score` wrote.
 
     Raises:
       UserError: there is no such teacher, or fewer than two architectures have a value.

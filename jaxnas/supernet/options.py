@@ -97,7 +97,7 @@ class Supernet:
             raise UserError("--landmarks TABLE needs --target COLUMN, and the other way round")
 
     def network(self, space: Space, data: Labelled) -> Network:
-        """Return the space's network for these images; `UserError` where the space needs several."""
+        """The space's network for these images; `UserError` where the space needs several."""
         sample = space.sample(jax.random.key(self.seed), 1)
         if space.groups(sample, "benchmark") != [None]:
             raise UserError(f"{space.name} has networks of several sizes, which share no weights; try nasbench201")
@@ -106,17 +106,17 @@ class Supernet:
         return space.network("benchmark", **given, image=(self.side, self.side, 3), classes=data.classes)
 
     def images(self) -> Labelled:
-        """Return the labelled images."""
+        """The labelled images."""
         return labelled.load(self.data, side=self.side, data_dir=self.data_dir, download=self.download)
 
     def measured(self, space: Space) -> Measurements | None:
-        """Return the accuracies of --landmarks, if there are any."""
+        """The accuracies of --landmarks, if there are any."""
         if self.landmarks is None or self.target is None:
             return None
         return read_measured(space, Target(self.landmarks, self.target, self.key))
 
     def arm(self, space: Space, known: Measurements | None) -> Arm:
-        """Return what a step trains on, given the accuracies of --landmarks."""
+        """What a step trains on, given the accuracies of --landmarks."""
         if known is not None:
             number, seed = self.landmark_count, self.seed
             archs = draw_landmarks(space, known, number, seed, lower_is_better=self.lower_is_better)
@@ -127,7 +127,7 @@ class Supernet:
         return Plain()
 
     def settings(self, arm: Arm, data: Labelled) -> dict[str, Any]:
-        """Return what the trained weights depend on."""
+        """What the trained weights depend on."""
         names = ("channels", "cells", "side", "shares", "seed")
         return {
             "space": name_of(self.space),
@@ -140,7 +140,7 @@ class Supernet:
 
 
 def describe(arm: Arm) -> dict[str, Any]:
-    """Return the settings of an arm."""
+    """The settings of an arm."""
     if isinstance(arm, Landmarks):
         schedule = {"strength": arm.greatest, "schedule": arm.schedule, "warmup": arm.warmup}
         return {"name": "landmarks", "landmarks": len(arm.archs), "fingerprint": digest(arm.archs), **schedule}

@@ -109,7 +109,7 @@ class Trainer:
         self.compiled = jax.jit(self._epoch)
 
     def init(self) -> State:
-        """Return the state before the first epoch."""
+        """The state before the first epoch."""
         params = self.network.init(jax.random.key(self.seed))
         return State(params, self.optimiser.init(params))
 
@@ -135,7 +135,7 @@ class Trainer:
         }
 
     def passes(self, number: int) -> int:
-        """Return the forward and backward passes of a step of epoch `number`."""
+        """The forward and backward passes of a step of epoch `number`."""
         return sum(always or self.arm.strength(number) > 0 for always in self.arm.always)
 
     def _turns(self, number: int) -> Turns:
@@ -153,7 +153,7 @@ class Trainer:
     def _epoch(
         self, state: State, images: Images, turns: Turns, strength: jax.Array
     ) -> tuple[State, jax.Array, jax.Array]:
-        """Return the new state, the cross-entropies `[S, K]` and the objectives `[S]`."""
+        """The new state, the cross-entropies `[S, K]` and the objectives `[S]`."""
         split = jnp.array([("train", "hinge").index(name) for name in self.arm.splits])
         active = jnp.array(self.arm.always) | (strength > 0)
 

@@ -28,12 +28,12 @@ class Table(NamedTuple):
     archs: np.ndarray
 
     def numbers(self, column: str) -> np.ndarray:
-        """Return a column of numbers `[N]`, NaN where there is none; see `numbers`."""
+        """A column of numbers `[N]`, NaN where there is none; see `numbers`."""
         return numbers(self.path, self.frame, column)
 
 
 def read_table(path: Path, *, text: Collection[str] = ()) -> pl.DataFrame:
-    """Return a table.
+    """A table.
 
     Args:
       path: a file of one of the kinds that `read` knows, or `-` for standard input.
@@ -46,7 +46,7 @@ def read_table(path: Path, *, text: Collection[str] = ()) -> pl.DataFrame:
 
 
 def read_architectures(path: Path, space: Space, key: str | None = None) -> Table:
-    """Return a table with the architectures of its rows, strings or as the space's benchmark has them.
+    """A table with the architectures of its rows, strings or as the space's benchmark has them.
 
     Args:
       path: as `read_table`'s; a text file may also be a mere list of architectures, one a line.
@@ -81,14 +81,14 @@ def read_architectures(path: Path, space: Space, key: str | None = None) -> Tabl
 
 
 def named(columns: Iterable[str], wanted: Iterable[str]) -> str | None:
-    """Return the first of the `wanted` columns that is there: spelt so, or else with other capitals or blanks."""
+    """The first of the `wanted` columns that is there: spelt so, or else with other capitals or blanks."""
     exact, alike = set(columns), {_plain(name): name for name in columns}
     names = [name for name in wanted if name in exact] or [alike[_plain(n)] for n in wanted if _plain(n) in alike]
     return names[0] if names else None
 
 
 def architectures(path: Path, table: pl.DataFrame, column: str) -> pl.Series:
-    """Return a column of architectures, as text, of the table read from `path`.
+    """A column of architectures, as text, of the table read from `path`.
 
     Raises:
       UserError: it holds something else.
@@ -102,7 +102,7 @@ def architectures(path: Path, table: pl.DataFrame, column: str) -> pl.Series:
 
 
 def numbers(path: Path, table: pl.DataFrame, column: str) -> np.ndarray:
-    """Return a column of numbers `[N]` of the table read from `path`, NaN where it has none.
+    """A column of numbers `[N]` of the table read from `path`, NaN where it has none.
 
     Text is read, too: `94.2%` is 94.2, and `nan`, `N/A`, `null`, `-` and the like say that there is no number.
 
@@ -129,7 +129,7 @@ def _plain(name: str) -> str:
 
 
 def _typed(rows: Rows, text: Collection[str]) -> pl.DataFrame:
-    """Return the columns; those of a text file with nothing but numbers, and not to stay `text`, as numbers."""
+    """The columns; those of a text file with nothing but numbers, and not to stay `text`, as numbers."""
     if rows.lines is None:
         return rows.frame
     stay = {_plain(name) for name in text}
@@ -142,7 +142,7 @@ def _typed(rows: Rows, text: Collection[str]) -> pl.DataFrame:
 
 
 def _as_numbers(column: pl.Series, *, separator: str = "") -> tuple[pl.Series | None, object]:
-    """Return a column as numbers, or else None and the first of its values that is no number.
+    """A column as numbers, or else None and the first of its values that is no number.
 
     Args:
       separator: of the columns of a text file. Where no value has a point, commas are decimal beside semicolons, and

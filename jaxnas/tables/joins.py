@@ -20,7 +20,7 @@ class Match(NamedTuple):
 
 
 def distinct(space: Space, archs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first rows `[n]` of the different ones of `archs` `[N, A]`, ascending, and who is which `[N]`.
+    """The first rows `[n]` of the different ones of `archs` `[N, A]`, ascending, and who is which `[N]`.
 
     Where the benchmark lists one architecture of each class, those of a class are one.
     """
@@ -28,7 +28,7 @@ def distinct(space: Space, archs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def different(archs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first rows `[n]` of the different ones of arrays `[N, A]`, ascending, and who is which `[N]`."""
+    """The first rows `[n]` of the different ones of arrays `[N, A]`, ascending, and who is which `[N]`."""
     numbers: dict[bytes, int] = {}
     owner = np.array([numbers.setdefault(key, len(numbers)) for key in _keys(archs)], int)
     return np.unique(owner, return_index=True)[1], owner
@@ -65,7 +65,7 @@ def _places(archs: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _keys(archs: np.ndarray) -> list[bytes]:
-    """Return the bytes of each of `archs` `[N, A]`."""
+    """The bytes of each of `archs` `[N, A]`."""
     rows = np.ascontiguousarray(archs, np.int32)
     whole: Any = rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize)))
     return list(whole.ravel().tolist())

@@ -54,7 +54,7 @@ class Measurements:
     empty: int
 
     def counts(self) -> dict[str, Any]:
-        """Return what was read, for JSON."""
+        """What was read, for JSON."""
         several = self.repeats > 1
         return {
             "rows": self.rows,
@@ -66,7 +66,7 @@ class Measurements:
 
 
 def measured(space: Space, table: Table, column: str) -> Measurements:
-    """Return the measured values of a table; of an architecture with several rows, such as seeds, their mean.
+    """The measured values of a table; of an architecture with several rows, such as seeds, their mean.
 
     Raises:
       UserError: there is no such column, or no number in it.
@@ -94,7 +94,7 @@ def averages(values: np.ndarray, owner: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def read_measured(space: Space, target: Target) -> Measurements:
-    """Return the measured values that a target names; see `measured`."""
+    """The measured values that a target names; see `measured`."""
     return measured(space, read_architectures(target.table, space, target.key), target.column)
 
 

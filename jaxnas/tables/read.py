@@ -50,7 +50,7 @@ def is_table(spec: str) -> bool:
 
 
 def read_rows(path: Path, is_architecture: Callable[[str], bool]) -> Rows:
-    """Return the columns of a file, or of standard input if it is called `-`.
+    """The columns of a file, or of standard input if it is called `-`.
 
     Args:
       path: its suffix says what it is; a file without one is Parquet, Arrow or text by its first bytes.
@@ -80,7 +80,7 @@ def read_rows(path: Path, is_architecture: Callable[[str], bool]) -> Rows:
 
 
 def _content(path: Path) -> bytes:
-    """Return the bytes of a file, unzipped."""
+    """The bytes of a file, unzipped."""
     path = path.expanduser()
     if path.is_dir():
         raise UserError(f"{path} is a directory; {GIVE}")
@@ -116,7 +116,7 @@ def _decoded(content: bytes) -> str:
 
 
 def _text_rows(text: str, is_architecture: Callable[[str], bool]) -> Rows:
-    """Return the columns of separated values; blank lines and lines that begin with # are left out."""
+    """The columns of separated values; blank lines and lines that begin with # are left out."""
     lines = ["\n" if line.lstrip().startswith("#") else line for line in io.StringIO(text, newline="")]
     filled = [line for line in lines if line.strip()]
     if not filled:
@@ -143,7 +143,7 @@ def _long_cells() -> Iterator[None]:
 
 
 def _separator(filled: Sequence[str]) -> str:
-    """Return what separates the columns: it is in the header and, if there are several, as often in the first row."""
+    """What separates the columns: it is in the header and, if there are several, as often in the first row."""
 
     def cells(line: str, separator: str) -> int:
         return len(next(csv.reader([line], delimiter=separator)))
@@ -154,7 +154,7 @@ def _separator(filled: Sequence[str]) -> str:
 
 
 def _cells(lines: Sequence[str], separator: str) -> tuple[list[str], list[list[str]], list[int]]:
-    """Return the names of the columns, the rows, and the number of each row's line."""
+    """The names of the columns, the rows, and the number of each row's line."""
     reader = csv.reader(lines, delimiter=separator, strict=True)
     header: list[str] = []
     rows, numbers = [], []
@@ -195,7 +195,7 @@ def _names(cells: Sequence[str]) -> list[str]:
 
 
 def _records(content: bytes, is_architecture: Callable[[str], bool], suffix: str) -> pl.DataFrame:
-    """Return the columns of JSON: objects, one for each row; columns; architectures; or a single architecture."""
+    """The columns of JSON: objects, one for each row; columns; architectures; or a single architecture."""
     text = _decoded(content)
     try:
         if suffix != ".json":
@@ -207,7 +207,7 @@ def _records(content: bytes, is_architecture: Callable[[str], bool], suffix: str
 
 
 def _object(found: dict[str, Any], is_architecture: Callable[[str], bool]) -> pl.DataFrame:
-    """Return the columns of an object: an architecture, columns (lists, or objects as pandas writes), or else a row."""
+    """The columns of an object: an architecture, columns (lists, or objects as pandas writes), or else a row."""
     if LIST not in found and is_architecture(json.dumps(found)):
         return _table([json.dumps(found)])
     values = list(found.values())

@@ -81,7 +81,7 @@ class Store:
         return int(self.manifest["part_size"])
 
     def parts(self) -> set[int]:
-        """Return the indices of the readable parts; a damaged part counts as missing, so it is written again."""
+        """The indices of the readable parts; a damaged part counts as missing, so it is written again."""
         return {index for index, path in _part_paths(self.path).items() if _height(path)}
 
     def write(self, index: int, frame: pl.DataFrame) -> None:
@@ -105,7 +105,7 @@ class Store:
         self.put(MANIFEST, _encode(self.manifest))
 
     def read(self) -> pl.DataFrame:
-        """Return all parts as one table, sorted by `row`."""
+        """All parts as one table, sorted by `row`."""
         return _read_parts(_part_paths(self.path).values())
 
     def finish(self, expected_parts: Iterable[int], derive: Callable[[pl.DataFrame], pl.DataFrame]) -> bool:
@@ -144,7 +144,7 @@ class Store:
             os.fsync(file.fileno())
 
     def records(self, name: str) -> list[dict[str, Any]]:
-        """Return the records that `append` added to a file, without one that a kill tore."""
+        """The records that `append` added to a file, without one that a kill tore."""
         path = self.path / name
         with _readable_errors(self.path, f"read {name} in"):
             lines = path.read_bytes().splitlines() if path.exists() else []
@@ -152,7 +152,7 @@ class Store:
 
 
 def read_scores(path: str | Path) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """Return the score table, sorted by `row`, and the manifest of a run directory.
+    """The score table, sorted by `row`, and the manifest of a run directory.
 
     Raises:
       UserError: there is no such directory, it is no run directory, or a part is damaged.
@@ -173,7 +173,7 @@ def _part_paths(path: Path) -> dict[int, Path]:
 
 
 def _height(path: Path) -> int:
-    """Return the number of rows, from the footer and the column `row`; 0 if the file cannot be read."""
+    """The number of rows, from the footer and the column `row`; 0 if the file cannot be read."""
     try:
         return pl.read_parquet(path, columns=["row"], glob=False).height
     except _READ_ERRORS:
@@ -228,7 +228,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _maker(manifest: dict[str, Any]) -> dict[str, Any]:
-    """Return what the bits of a score depend on beside the settings, with names such as `versions.jax`."""
+    """What the bits of a score depend on beside the settings, with names such as `versions.jax`."""
     made = _flatten({name: manifest[name] for name in ("versions", "arithmetic") if name in manifest})
     made.pop("versions.python", None)
     return made
@@ -291,7 +291,7 @@ def _remove_leftovers(path: Path) -> None:
 
 
 def _left_behind(path: Path, host: str, pid: int) -> bool:
-    """Return whether no process is about to rename this temporary file."""
+    """Whether no process is about to rename this temporary file."""
     if host == _host() and os.name == "posix":
         try:
             os.kill(pid, 0)

@@ -118,7 +118,7 @@ class Stage:
 
 
 def count(block: Block, stem: Stem, width: np.ndarray, stages: list[Stage], frame: Frame) -> np.ndarray:
-    """Return the parameters and operations `[N, 2]` of networks whose stems have the widths `[N]`."""
+    """The parameters and operations `[N, 2]` of networks whose stems have the widths `[N]`."""
     total, side = _stem(stem, width, frame.image)
     image = np.full(width.shape, side)
     for stage in stages:
@@ -132,7 +132,7 @@ def count(block: Block, stem: Stem, width: np.ndarray, stages: list[Stage], fram
 
 
 def _stem(stem: Stem, width: np.ndarray, side: int) -> tuple[np.ndarray, int]:
-    """Return the stem's cost `[2, N]` and the height and width of its output."""
+    """The stem's cost `[2, N]` and the height and width of its output."""
     total, inputs = np.zeros((2, *width.shape), np.int64), np.full(width.shape, 3)
     for size, halves, stride in stem.convs:
         outputs, side = width * halves // 2, side // stride

@@ -103,7 +103,7 @@ class AnyNetwork(Network):
         return {**places, HEAD: ModuleOp(make, inputs, config.classes, NHWC, bn=config.bn, own_init=False)}
 
     def wire(self, apply: Walk, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
-        """Return the outputs of the last three stages before their last ReLU."""
+        """The outputs of the last three stages before their last ReLU."""
         for i in range(len(self.stem.convs)):
             x = apply(("stem", i), x)
         if self.stem.pool:
@@ -116,14 +116,14 @@ class AnyNetwork(Network):
         return features[-TAPS:]
 
     def activations(self, images: int) -> int:
-        """Return the floats that a forward pass of `images` images keeps: two for each input of a convolution."""
+        """The floats that a forward pass of `images` images keeps: two for each input of a convolution."""
         return 2 * images * sum(map(math.prod, self.flow.inputs.values()))
 
     def costs(self, archs: np.ndarray) -> np.ndarray:
         return np.full(len(archs), self.flops_cost().fixed)
 
     def _block_ops(self, inputs: int, stage: StageSize) -> dict[str, Op]:
-        """Return the ops of one block."""
+        """The ops of one block."""
         widths = {"in": inputs, "mid": stage.middle, "out": stage.width}
         ops: dict[str, Op] = {}
         for i, conv in enumerate(self.block.convs):

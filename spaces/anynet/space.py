@@ -98,7 +98,7 @@ class AnyNet(Space):
         return BLOCKS[self.block_type]
 
     def encode(self, string: str) -> np.ndarray:
-        """Return the architecture `[A]` of a JSON entry of NDS; other depths, widths and groups than NDS's, too."""
+        """The architecture `[A]` of a JSON entry of NDS; other depths, widths and groups than NDS's, too."""
         try:
             return self._encode(_read(string))
         except UserError as error:
@@ -117,7 +117,7 @@ class AnyNet(Space):
         return json.dumps({"block_type": self.block_type, **lists}, sort_keys=True, separators=(",", ":"))
 
     def split(self, archs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the stems' widths `[N]` and the stages `[N, S, 2 or 4]` of architectures `[N, A]`."""
+        """The stems' widths `[N]` and the stages `[N, S, 2 or 4]` of architectures `[N, A]`."""
         archs = np.asarray(archs)
         return archs[:, 0], archs[:, 1:].reshape(len(archs), len(self.strides) - 1, -1)
 
@@ -151,7 +151,7 @@ class AnyNet(Space):
                 return child
 
     def groups(self, archs: np.ndarray, form: str) -> list[Hashable]:
-        """Return each of `archs` `[N, A]` itself: no two have a network of the same shapes."""
+        """Each of `archs` `[N, A]` itself: no two have a network of the same shapes."""
         if form == "taps":
             stages = (self.split(archs)[1][..., 0] > 0).sum(-1)
             if (short := stages < TAPS).any():
@@ -164,7 +164,7 @@ class AnyNet(Space):
         return ("benchmark", "taps")
 
     def network(self, form: str = "benchmark", group: Hashable = None, **changes) -> AnyNetwork:
-        """Return the network of the architecture `group` for `form`, with `changes` to its `Config`."""
+        """The network of the architecture `group` for `form`, with `changes` to its `Config`."""
         if not isinstance(group, tuple):
             raise UserError(f"{self.name}: every architecture has a network of its own; give one of `groups` as group")
         self.check_form(form)
@@ -177,7 +177,7 @@ class AnyNet(Space):
         return replace(network, config=replace(network.config, **changes))
 
     def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, form: str = "benchmark") -> ArchitectureModule:
-        """Return one architecture as an ordinary Flax NNX module, to train, export or inspect."""
+        """One architecture as an ordinary Flax NNX module, to train, export or inspect."""
         arch = self.array(arch)
         network = self.network(form, *self.groups(arch[None], form))
         return ArchitectureModule(network, network.init(rngs.params()), arch)
@@ -190,7 +190,7 @@ class AnyNet(Space):
         return self.counts(archs)[:, 1]
 
     def counts(self, archs: np.ndarray) -> np.ndarray:
-        """Return the parameters and operations `[N, 2]`."""
+        """The parameters and operations `[N, 2]`."""
         frame = FRAMES[self.dataset]
         stem, numbers = self.split(np.asarray(archs, np.int64))
         stages = [
@@ -231,7 +231,7 @@ class AnyNet(Space):
         return (params <= MOST_PARAMS) | (self.small_flops & (flops <= MOST_FLOPS))
 
     def _indivisible(self, arch: np.ndarray) -> str:
-        """Return what is wrong with the groups of an architecture `[A]`, if anything."""
+        """What is wrong with the groups of an architecture `[A]`, if anything."""
         for number, (depth, width, *bottleneck) in enumerate(self.split(arch[None])[1][0].tolist(), start=1):
             if depth > 0 and bottleneck and width * bottleneck[0] % (max(QUARTERS.values()) * bottleneck[1]):
                 part = bottleneck[0] / max(QUARTERS.values())
@@ -269,7 +269,7 @@ class AnyNet(Space):
 
 
 def _read(string: str) -> dict[str, Any]:
-    """Return the block type and lists of an entry of NDS, their numbers checked."""
+    """The block type and lists of an entry of NDS, their numbers checked."""
     try:
         entry = json.loads(string)
     except (ValueError, RecursionError) as error:

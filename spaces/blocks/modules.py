@@ -119,7 +119,7 @@ class Make:
 
 
 def cell_op(name: str, channels: int, config: Config, stride: int) -> Op:
-    """Return an operation of `parts.OPS` on `channels` channels."""
+    """An operation of `parts.OPS` on `channels` channels."""
     if name == "none":
         return Zero(channels, config.layout, stride)
     if stride == 1 and name in SIMPLE:
@@ -128,7 +128,7 @@ def cell_op(name: str, channels: int, config: Config, stride: int) -> Op:
 
 
 def cropped_op(name: str, channels: int, config: Config) -> Op:
-    """Return the operation at stride 1 on the top left quarter of its input, the size of which is then its output's."""
+    """The operation at stride 1 on the top left quarter of its input, the size of which is then its output's."""
     if name == "none":
         return Zero(channels, config.layout, 2)
     make = Make(OPS[name], channels, channels, 1, config.init, cropped=True)
@@ -136,7 +136,7 @@ def cropped_op(name: str, channels: int, config: Config) -> Op:
 
 
 def module_op(parts: tuple[Part, ...], inputs: int, outputs: int, config: Config, stride: int) -> ModuleOp:
-    """Return a chain of parts as an op of a network; its normalisations always use the moments of the batch."""
+    """A chain of parts as an op of a network; its normalisations always use the moments of the batch."""
     make = Make(parts, inputs, outputs, stride, config.init)
     return ModuleOp(make, inputs, outputs, config.layout, stride, config.bn, own_init=False)
 
@@ -175,5 +175,5 @@ class Classifier(Op):
 
 
 def norm(features: int, rngs: nnx.Rngs) -> nnx.BatchNorm:
-    """Return a batch normalisation with scale and bias."""
+    """A batch normalisation with scale and bias."""
     return nnx.BatchNorm(features, momentum=0.9, epsilon=EPSILON, rngs=rngs)

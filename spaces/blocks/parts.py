@@ -27,16 +27,16 @@ class Part(ABC):
     """One elementary layer."""
 
     def after(self, image: Image, stride: int) -> Image:
-        """Return the size of the output for an input of size `image`."""
+        """The size of the output for an input of size `image`."""
         return _halved(image, stride)
 
     def layers(self, stride: int) -> int:
-        """Return the number of weight tensors of convolutions."""
+        """The number of weight tensors of convolutions."""
         return 0
 
     @abstractmethod
     def count(self, inputs: Channels, outputs: Channels, image: Image, stride: int) -> tuple[Channels, Channels]:
-        """Return the number of parameters and of operations on one input of size `image`."""
+        """The number of parameters and of operations on one input of size `image`."""
 
 
 @dataclass(frozen=True)
@@ -119,17 +119,17 @@ class Zero(Part):
 
 
 def conv(size: int) -> tuple[Part, ...]:
-    """Return a plain convolution."""
+    """A plain convolution."""
     return (Conv((size, size), BOTH, relu=True, norm=True),)
 
 
 def separated(size: int) -> tuple[Part, ...]:
-    """Return a convolution across, then one down."""
+    """A convolution across, then one down."""
     return (Conv((1, size), (False, True), relu=True), Conv((size, 1), (True, False), norm=True))
 
 
 def depthwise(size: int, dilation: int = 1, times: int = 1) -> tuple[Part, ...]:
-    """Return so many depthwise-separable convolutions; the first one takes the stride."""
+    """So many depthwise-separable convolutions; the first one takes the stride."""
     strides = [BOTH] + [(False, False)] * (times - 1)
     pointwise = Conv((1, 1), norm=True)
     return tuple(

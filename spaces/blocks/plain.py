@@ -64,7 +64,7 @@ class StandAlone(nnx.Module):
 
 
 def with_head(blocks: list[nnx.Module], head: Params) -> StandAlone:
-    """Return the module of `blocks` and a head with these weights, those of a normalisation among them or not."""
+    """The module of `blocks` and a head with these weights, those of a normalisation among them or not."""
     classifier = nnx.Linear(*head["kernel"].shape, **blank())
     classifier.kernel, classifier.bias = nnx.Param(head["kernel"]), nnx.Param(head["offset"])
     norm = _norm(len(head["scale"]), head) if "scale" in head else None

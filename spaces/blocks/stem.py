@@ -33,7 +33,7 @@ class Frame:
 
 
 def stem_ops(frame: Frame, config: Config) -> list[ConvNorm]:
-    """Return the stem's convolutions."""
+    """The stem's convolutions."""
     ops, inputs = [], config.image[2]
     for i, halves in enumerate(frame.stem):
         outputs = config.channels * halves // 2

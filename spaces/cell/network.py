@@ -53,7 +53,7 @@ class CellNetwork(Network):
         return {**places, HEAD: head_op(config)}
 
     def wire(self, apply: Walk, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
-        """Return the stages' outputs."""
+        """The stages' outputs."""
         if self.config.stem:
             x = apply(("stem",), x)
         features = []
@@ -78,12 +78,12 @@ class CellNetwork(Network):
 
 
 def stem_op(config: Config) -> ConvNorm:
-    """Return the 3x3 convolution from the image's channels."""
+    """The 3x3 convolution from the image's channels."""
     return ConvNorm(config.image[2], config.channels, 3, config.layout, relu=False, bn=config.bn)
 
 
 def reduction_ops(config: Config, stage: int) -> dict[str, ConvNorm]:
-    """Return the residual block at stride 2 that leads into `stage`; its shortcut follows a 2x2 average pooling."""
+    """The residual block at stride 2 that leads into `stage`; its shortcut follows a 2x2 average pooling."""
     before, after = config.width(stage - 1), config.width(stage)
     return {
         "conv_a": ConvNorm(before, after, 3, config.layout, stride=2, bn=config.bn),
@@ -93,5 +93,5 @@ def reduction_ops(config: Config, stage: int) -> dict[str, ConvNorm]:
 
 
 def head_op(config: Config) -> Head:
-    """Return what follows the last stage."""
+    """What follows the last stage."""
     return Head(config.width(config.stages - 1), config.classes, config.layout, config.bn)

@@ -96,7 +96,7 @@ class CellSpace(RowSpace):
         return self.decode(np.full(len(self.edges), len(self.ops) - 1))
 
     def encode(self, string: str) -> np.ndarray:
-        """Return the architecture `[E]` of a string, an index or a list of op indices.
+        """The architecture `[E]` of a string, an index or a list of op indices.
 
         Raises:
           UserError: there is no such architecture; the message says which edge is wrong.
@@ -111,7 +111,7 @@ class CellSpace(RowSpace):
         return np.array([self.ops.index(name) for name in names], np.int32)
 
     def decode(self, arch: np.ndarray) -> str:
-        """Return the official string of an architecture `[E]`."""
+        """The official string of an architecture `[E]`."""
         return self.decode_string([self.ops[int(k)] for k in arch])
 
     @under_pinned
@@ -126,7 +126,7 @@ class CellSpace(RowSpace):
         return self._at(np.asarray(jax.random.permutation(key, self.size))[:n])
 
     def neighbours(self, arch: np.ndarray) -> np.ndarray:
-        """Return the architectures `[E (O - 1), E]` that differ from `arch` `[E]` in one edge."""
+        """The architectures `[E (O - 1), E]` that differ from `arch` `[E]` in one edge."""
         rows = []
         for edge, chosen in enumerate(arch):
             for op in range(len(self.ops)):
@@ -136,12 +136,12 @@ class CellSpace(RowSpace):
 
     @under_pinned
     def mutate(self, key: jax.Array, arch: np.ndarray) -> np.ndarray:
-        """Return one of the one-edge neighbours of `arch` `[E]`, uniformly."""
+        """One of the one-edge neighbours of `arch` `[E]`, uniformly."""
         neighbours = self.neighbours(arch)
         return neighbours[int(jax.random.randint(key, (), 0, len(neighbours)))]
 
     def to_mask(self, archs: np.ndarray) -> np.ndarray:
-        """Return the op masks `[..., E, O]` of architectures `[..., E]`."""
+        """The op masks `[..., E, O]` of architectures `[..., E]`."""
         return np.eye(len(self.ops), dtype=bool)[np.asarray(archs)]
 
     def is_disconnected(self, archs: np.ndarray) -> np.ndarray:
@@ -159,7 +159,7 @@ class CellSpace(RowSpace):
         return self._at(self._representatives[self.index(archs)])
 
     def isomorphism_class(self, arch: np.ndarray) -> str:
-        """Return a string that isomorphic architectures share: the output node's expression over the input.
+        """A string that isomorphic architectures share: the output node's expression over the input.
 
         Copies are replaced by what they copy, zeros and ops that make zeros of them by `#`; sums are sorted. One op's
         output that is used twice, and two such ops, are one class. Source: the unique strings of NAS-Bench-201 (Dong
@@ -183,12 +183,12 @@ class CellSpace(RowSpace):
         return self.configs
 
     def network(self, form: str = "benchmark", group: Hashable = None, **changes) -> CellNetwork:
-        """Return the space's network for `form`, with `changes` to its `Config` such as `bn` or `init`."""
+        """The space's network for `form`, with `changes` to its `Config` such as `bn` or `init`."""
         self.check_form(form)
         return CellNetwork(self.cell, replace(self.configs[form], **changes))
 
     def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, form: str = "benchmark") -> ArchitectureModule:
-        """Return one architecture as an ordinary Flax NNX module, to train, export or inspect.
+        """One architecture as an ordinary Flax NNX module, to train, export or inspect.
 
         Its weights are those that the space's shared network draws from `rngs`.
         """

@@ -11,7 +11,7 @@ LAST = VERTICES - 1
 
 
 def graph_code(ops: tuple[str, ...], max_edges: int) -> GraphCode:
-    """Return the code of cells of these operations and at most so many edges."""
+    """The code of cells of these operations and at most so many edges."""
 
     def decode(graphs: Graphs) -> tuple[np.ndarray, np.ndarray]:
         found, valid = _cells(graphs)
@@ -23,7 +23,7 @@ def graph_code(ops: tuple[str, ...], max_edges: int) -> GraphCode:
 
 
 def encode(archs: np.ndarray) -> Graphs:
-    """Return the graphs of architectures `[N, 26]`."""
+    """The graphs of architectures `[N, 26]`."""
     archs = np.asarray(archs)
     edges, labels = archs[:, : len(EDGES)], archs[:, len(EDGES) :]
     rows, output = np.arange(len(archs)), 1 + (labels >= 0).sum(1)
@@ -37,7 +37,7 @@ def encode(archs: np.ndarray) -> Graphs:
 
 
 def _cells(graphs: Graphs) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pruned cells `[N]` as `dag` packs them, and whether the nodes' classes are those of a cell `[N]`."""
+    """The pruned cells `[N]` as `dag` packs them, and whether the nodes' classes are those of a cell `[N]`."""
     ops, matrix = graphs.ops[:, 0], adjacency(graphs)[:, 0]
     rows, ends = np.arange(len(ops)), ops[:, 1:] == OUTPUT
     output = np.where(ends.any(1), 1 + ends.argmax(1), LAST)

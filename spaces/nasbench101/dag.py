@@ -24,12 +24,12 @@ _ORDERS = np.array(list(itertools.permutations(range(INTERIOR))))  # new place o
 
 
 def pack(edges: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return the graphs `[N]` with edges `[N, 21]` of 0 and 1 and labels `[N, 5]`, -1 for absent vertices."""
+    """The graphs `[N]` with edges `[N, 21]` of 0 and 1 and labels `[N, 5]`, -1 for absent vertices."""
     return (edges.astype(np.int64) @ PLACES << LABEL_BITS) | (labels.astype(np.int64) + 1) @ DIGITS
 
 
 def unpack(graphs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the edges `[N, 21]` and labels `[N, 5]` of graphs `[N]`."""
+    """The edges `[N, 21]` and labels `[N, 5]` of graphs `[N]`."""
     edges = (graphs[:, None] >> LABEL_BITS) // PLACES % 2
     return edges, (graphs[:, None] & ANY_LABELS) // DIGITS % 4 - 1
 
@@ -70,7 +70,7 @@ def canonical(graphs: np.ndarray) -> np.ndarray:
 
 
 def enumerate_classes(max_edges: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the canonical graphs `[C]` of at most so many edges, ascending, and how often each one is drawn.
+    """The canonical graphs `[C]` of at most so many edges, ascending, and how often each one is drawn.
 
     The second array `[C]` counts the seven-vertex graphs, with all labels, that prune to the class: their sum is the
     number of graphs that a rejection sampler accepts.
@@ -102,7 +102,7 @@ def _relabel(graphs: np.ndarray, order: np.ndarray | int) -> np.ndarray:
 
 
 def _tables() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return what the lower and upper edge bits and the labels become in each order, `[120, 2**bits]` each."""
+    """What the lower and upper edge bits and the labels become in each order, `[120, 2**bits]` each."""
     first, last = np.zeros((len(_ORDERS), 1), int), np.full((len(_ORDERS), 1), VERTICES - 1)
     place = np.concatenate([first, _ORDERS + 1, last], 1)
     y, x = np.array(EDGES).T

@@ -8,7 +8,7 @@ _EMPTY = hashlib.md5(usedforsecurity=False)  # copied, because making one takes 
 
 
 def module_hashes(sources: Sequence[Sequence[int]], labels: Sequence[Sequence[int]]) -> list[str]:
-    """Return the hash of each labelling of one graph, as hexadecimal digits.
+    """The hash of each labelling of one graph, as hexadecimal digits.
 
     A vertex starts as the MD5 of its out-degree, in-degree and label. As many times as there are vertices, it becomes
     the MD5 of its sources' hashes, its targets' (both sorted) and its own. The sorted list of them is the graph's.

@@ -63,7 +63,7 @@ class CellModule(nnx.Module):
 
 
 def stand_alone(network: NASBench101Network, params: nnx.State, arch: np.ndarray) -> StandAlone:
-    """Return the module of `arch` `[26]` with its share of the network's `params`."""
+    """The module of `arch` `[26]` with its share of the network's `params`."""
     config, module = network.config, network.module(params)
     blocks: list[nnx.Module] = []
     before = config.image[2]

@@ -31,7 +31,7 @@ RELU: Path = ("relu",)
 
 
 def edge(source: int, target: int) -> int:
-    """Return which number of an architecture is the edge."""
+    """Which number of an architecture is the edge."""
     return source + target * (target - 1) // 2
 
 
@@ -114,7 +114,7 @@ class NASBench101Network(Network):
         return shares
 
     def wire(self, apply: Walk, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
-        """Return the stacks' outputs, before the pooling."""
+        """The stacks' outputs, before the pooling."""
         config = self.config
         if config.stem:
             x = apply(RELU, apply(("stem",), x))
@@ -148,7 +148,7 @@ class NASBench101Network(Network):
         return x * self.config.layout.per_channel(jnp.arange(x.shape[axis]) < channels)
 
     def _concatenated(self, arch: jax.Array, values: list[jax.Array], width: int) -> jax.Array:
-        """Return the values of the vertices that feed the output side by side.
+        """The values of the vertices that feed the output side by side.
 
         Which vertex comes `i`-th is data; how many channels it has is not.
         """
@@ -162,7 +162,7 @@ class NASBench101Network(Network):
         return jnp.concatenate(parts, axis)
 
     def _room(self, stack: int) -> int:
-        """Return the channels that every vertex has room for."""
+        """The channels that every vertex has room for."""
         return -(-self.config.width(stack) // max(self.feeders, 1))
 
     def _conv(self, size: int, before: int, after: int) -> ConvNorm:

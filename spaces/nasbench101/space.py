@@ -78,7 +78,7 @@ class NASBench101(Space):
         return graph_code(OPS, MAX_EDGES)
 
     def encode(self, string: str) -> np.ndarray:
-        """Return the architecture `[26]` of a string or an index, pruned; `UserError` says which entry is wrong."""
+        """The architecture `[26]` of a string or an index, pruned; `UserError` says which entry is wrong."""
         if (index := literals.index(string)) is not None:
             return self.from_ids(np.array([index]))[0]
         matrix, ops = parse(string)
@@ -102,7 +102,7 @@ class NASBench101(Space):
         return json.dumps({"matrix": matrix[np.ix_(present, present)].tolist(), "ops": ops}, separators=(",", ":"))
 
     def from_table(self, columns: Mapping[str, Any]) -> np.ndarray:
-        """Return the architectures `[N, 26]` of rows with strings, with matrices and operations, or with numbers.
+        """The architectures `[N, 26]` of rows with strings, with matrices and operations, or with numbers.
 
         Raises:
           UserError: neither is there, or one is no cell of the space; the message says which.
@@ -122,7 +122,7 @@ class NASBench101(Space):
         return _unpack(graphs)
 
     def enumerate(self) -> np.ndarray:
-        """Return one architecture of each class `[423624, 26]`, in the order of the benchmark's hashes.
+        """One architecture of each class `[423624, 26]`, in the order of the benchmark's hashes.
 
         It is the first one that the benchmark generates, so the one in its table. The hashes take half a minute, once
         in a process.
@@ -130,7 +130,7 @@ class NASBench101(Space):
         return _unpack(_by_hash())
 
     def from_ids(self, ids: np.ndarray) -> np.ndarray:
-        """Return the architectures `[N, 26]` of indices `[N]` in `enumerate()`; the first call takes half a minute."""
+        """The architectures `[N, 26]` of indices `[N]` in `enumerate()`; the first call takes half a minute."""
         return _unpack(_by_hash()[self.checked_ids(ids)])
 
     def sample(self, key: jax.Array, n: int) -> np.ndarray:
@@ -179,7 +179,7 @@ class NASBench101(Space):
         return NETWORKS
 
     def network(self, form: str = "benchmark", group: Hashable = None, **changes) -> NASBench101Network:
-        """Return the network for `form` of architectures in which `group`, 0 to 4, vertices feed the output.
+        """The network for `form` of architectures in which `group`, 0 to 4, vertices feed the output.
 
         `changes` are to its `Config`, such as `bn`, `init` or `channels`.
         """
@@ -192,7 +192,7 @@ class NASBench101(Space):
         return NASBench101Network(group, replace(NETWORKS[form], **changes))
 
     def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, form: str = "benchmark") -> StandAlone:
-        """Return one architecture as an ordinary Flax NNX module, to train, export or inspect.
+        """One architecture as an ordinary Flax NNX module, to train, export or inspect.
 
         Its weights are those that the shared network of its group draws from `rngs`.
         """
@@ -263,7 +263,7 @@ def _classes() -> tuple[np.ndarray, np.ndarray]:
 
 @functools.cache
 def _by_hash() -> np.ndarray:
-    """Return the classes `[423624]` in the order of their hashes."""
+    """The classes `[423624]` in the order of their hashes."""
     classes, _ = _classes()
     hashes: list[str] = []
     for same in np.split(classes, np.flatnonzero(np.diff(classes >> dag.LABEL_BITS)) + 1):
@@ -272,7 +272,7 @@ def _by_hash() -> np.ndarray:
 
 
 def _hashes(graphs: np.ndarray) -> list[str]:
-    """Return the hashes of graphs `[M]` that differ in their labels only."""
+    """The hashes of graphs `[M]` that differ in their labels only."""
     _, labels = dag.unpack(graphs)
     interior = labels.T[labels[0] >= 0].tolist()
     present = [*range(len(interior) + 1), VERTICES - 1]

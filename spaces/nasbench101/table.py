@@ -15,7 +15,7 @@ COLUMNS = ("n_vertices", "adj_bits", *(f"op{vertex}" for vertex in range(1, INTE
 
 
 def from_table(n_vertices: np.ndarray, adj_bits: np.ndarray, ops: np.ndarray) -> np.ndarray:
-    """Return the architectures `[N, 26]` of rows of a table.
+    """The architectures `[N, 26]` of rows of a table.
 
     Args:
       n_vertices: `[N]`, 2 to 7.

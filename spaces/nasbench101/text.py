@@ -25,7 +25,7 @@ def parse(string: str) -> tuple[list[list[int]], list[str]]:
 
 
 def together(columns: Mapping[str, Any]) -> list[str] | None:
-    """Return the cells of a table whose matrices and operations are in columns of their own; None if they are not."""
+    """The cells of a table whose matrices and operations are in columns of their own; None if they are not."""
     names = [next((key for key in keys if key in columns), None) for keys in KEYS.values()]
     if None in names:
         return None
@@ -38,7 +38,7 @@ def _text(cell: Any) -> str:
 
 
 def _parts(string: str) -> tuple[Any, Any]:
-    """Return the values of the two parts."""
+    """The values of the two parts."""
     call = literals.arguments(string, "ModelSpec", [*KEYS])
     entries = _entries(string) if call is None else call
     found = []

@@ -24,7 +24,7 @@ from jaxnas.spaces.nasbench201.text import EDGES, OPS, op_names, order
 
 
 def ops(channels: int, config: Config) -> tuple[Op, ...]:
-    """Return the operations on `channels` channels, in the benchmark's order."""
+    """The operations on `channels` channels, in the benchmark's order."""
     layout = config.layout
 
     def conv(size: int) -> ConvNorm:
@@ -34,7 +34,7 @@ def ops(channels: int, config: Config) -> tuple[Op, ...]:
 
 
 def decode_string(names: list[str]) -> str:
-    """Return the official string of six op names."""
+    """The official string of six op names."""
     terms = [f"|{name}~{source}" for name, (_, source) in zip(names, EDGES, strict=True)]
     return f"{terms[0]}|+{''.join(terms[1:3])}|+{''.join(terms[3:])}|"
 

@@ -28,7 +28,7 @@ STRUCTURE = re.compile(r"\w*Structure\(\d+ nodes with (\|.*\|)\)")
 
 @functools.cache
 def order() -> np.ndarray:
-    """Return the position of each of the benchmark's indices `[15625]` where the last edge's op varies fastest.
+    """The position of each of the benchmark's indices `[15625]` where the last edge's op varies fastest.
 
     Source: the benchmark lists its cells in that order and shuffles them with Python's generator.
     """
@@ -38,7 +38,7 @@ def order() -> np.ndarray:
 
 
 def op_names(string: str) -> list[str]:
-    """Return the names of the ops on the edges, in the order of `EDGES`, that a string says; not all need exist."""
+    """The names of the ops on the edges, in the order of `EDGES`, that a string says; not all need exist."""
     text = string.strip()
     if found := STRUCTURE.fullmatch(text):
         text = found[1]
@@ -57,7 +57,7 @@ def op_names(string: str) -> list[str]:
 
 
 def _official(string: str, text: str) -> list[str]:
-    """Return the ops of `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`."""
+    """The ops of `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`."""
     if not text:
         raise _malformed(string, "it is empty")
     nodes = text.split("+")
@@ -80,7 +80,7 @@ def _official(string: str, text: str) -> list[str]:
 
 
 def _naslib(string: str, numbers: Any) -> list[str]:
-    """Return the ops of NASLib's six integers."""
+    """The ops of NASLib's six integers."""
     fits = isinstance(numbers, list | tuple) and len(numbers) == len(EDGES)
     if not fits or any(type(number) is not int or not 0 <= number < len(OPS) for number in numbers):
         known = ", ".join(f"{number} {op}" for number, op in enumerate(NASLIB_OPS))
@@ -93,7 +93,7 @@ def _naslib(string: str, numbers: Any) -> list[str]:
 
 
 def _nni(string: str, ops: dict[Any, Any]) -> list[str]:
-    """Return the ops of a dictionary such as NNI's queries; its names of ops or the benchmark's."""
+    """The ops of a dictionary such as NNI's queries; its names of ops or the benchmark's."""
     if sorted(map(str, ops)) != sorted(NNI_KEYS):
         raise UserError(
             f"malformed architecture {string!r}: its keys are {', '.join(map(str, ops)) or 'none'}; expected those of "
@@ -103,7 +103,7 @@ def _nni(string: str, ops: dict[Any, Any]) -> list[str]:
 
 
 def _nodes(string: str, nodes: list[Any] | tuple[Any, ...]) -> list[str]:
-    """Return the ops of AutoDL's list of nodes, tuples of (op, source)."""
+    """The ops of AutoDL's list of nodes, tuples of (op, source)."""
     chosen: dict[tuple[int, Any], str] = {}
     for target, node in enumerate(nodes, start=1):
         for term in node if isinstance(node, list | tuple) else [node]:

@@ -22,7 +22,7 @@ FIRST_OP = 2  # class of the first op
 
 
 def graph_code() -> GraphCode:
-    """Return the code of the space."""
+    """The code of the space."""
     return GraphCode(("output", "input", *OPS), NODES, 1, encode, decode, fits, edge_sets)
 
 
@@ -32,7 +32,7 @@ def fits(archs: np.ndarray) -> np.ndarray:
 
 
 def encode(archs: np.ndarray) -> Graphs:
-    """Return the graphs of architectures `[N, 125]` that fit."""
+    """The graphs of architectures `[N, 125]` that fit."""
     ops = np.full((len(archs), 1, NODES), OUTPUT)
     ops[..., :NODE] = INPUT
     matrix = np.zeros((len(archs), 1, NODES, NODES), int)
@@ -48,7 +48,7 @@ def encode(archs: np.ndarray) -> Graphs:
 
 
 def decode(graphs: Graphs) -> tuple[np.ndarray, np.ndarray]:
-    """Return the architectures `[N, 125]`, without nodes that lead nowhere, and which of them are cells `[N]`."""
+    """The architectures `[N, 125]`, without nodes that lead nowhere, and which of them are cells `[N]`."""
     archs = np.full((len(graphs.ops), MAX_NODES * COLUMNS), PAD, np.int32)
     valid = np.zeros(len(graphs.ops), bool)
     for i, (ops, reads) in enumerate(zip(graphs.ops[:, 0], adjacency(graphs)[:, 0], strict=True)):
@@ -60,7 +60,7 @@ def decode(graphs: Graphs) -> tuple[np.ndarray, np.ndarray]:
 
 @functools.cache
 def edge_sets(node: int, of_class: int) -> np.ndarray:
-    """Return the sets of edges `[K, node]` into a node: as many as its op takes; into an output one or none."""
+    """The sets of edges `[K, node]` into a node: as many as its op takes; into an output one or none."""
     sizes = {OUTPUT: (0, 1), INPUT: (0,)}.get(of_class) or ARITY[of_class - FIRST_OP]
     chosen = [places for size in sizes for places in itertools.combinations(range(node), size)]
     sets = np.zeros((len(chosen), node), int)
@@ -70,7 +70,7 @@ def edge_sets(node: int, of_class: int) -> np.ndarray:
 
 
 def _read(ops: np.ndarray, reads: np.ndarray) -> Graph:
-    """Return the graph of node classes `[26]` and edges `[26 targets, 26 sources]`; empty if it has no new state."""
+    """The graph of node classes `[26]` and edges `[26 targets, 26 sources]`; empty if it has no new state."""
     outputs = np.flatnonzero(ops == OUTPUT)
     end = int(outputs[0]) if len(outputs) else NODES
     if (ops[:NODE] != INPUT).any() or (ops[NODE:end] < FIRST_OP).any():
@@ -86,7 +86,7 @@ def _read(ops: np.ndarray, reads: np.ndarray) -> Graph:
 
 
 def _new_states(reads: np.ndarray) -> dict[int, int]:
-    """Return the slots of the nodes that the outputs read, one each, up to the first output that does not."""
+    """The slots of the nodes that the outputs read, one each, up to the first output that does not."""
     new: dict[int, int] = {}
     for state, row in enumerate(reads):
         sources = np.flatnonzero(row)

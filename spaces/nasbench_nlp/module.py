@@ -90,7 +90,7 @@ def _layers(graph: Graph, sizes: Sequence[int], rngs: nnx.Rngs) -> nnx.List[Recu
 
 
 def _uniform(bound: float) -> nnx.Initializer:
-    """Return the initialiser that draws from [-bound, bound]."""
+    """The initialiser that draws from [-bound, bound]."""
 
     def draw(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
         return jax.random.uniform(key, shape, dtype, -bound, bound)

@@ -108,16 +108,16 @@ class RNN:
         return x @ params["decoder"]["kernel"] + params["decoder"]["offset"][None, None]
 
     def costs(self, archs: np.ndarray) -> np.ndarray:
-        """Return what cells `[N, A]` cost `[N]`, up to a constant: their number of linear nodes."""
+        """What cells `[N, A]` cost `[N]`, up to a constant: their number of linear nodes."""
         return (np.asarray(archs).reshape(len(archs), -1, COLUMNS)[:, :, 1] == LINEAR).sum(1)
 
     def activations(self, samples: int, length: int = 8) -> int:
-        """Return about how many floats training on `samples` sequences holds: buffers, and weights four times."""
+        """About how many floats training on `samples` sequences holds: buffers, and weights four times."""
         weights = 2 * self.linears * sum(a * b for a, b in zip(self.sizes[:-1], self.sizes[1:], strict=True))
         return samples * length * SLOTS * sum(self.sizes[1:]) + 4 * weights
 
     def split(self, params: Params) -> tuple[Params, list[Params]]:
-        """Return what is trained of `params`, and per layer what is not: `weight_drop` decides."""
+        """What is trained of `params`, and per layer what is not: `weight_drop` decides."""
         frozen = ["recurrent"] if self.weight_drop == "as_published" else []
         kept = [{name: layer[name] for name in layer if name not in frozen} for layer in params["layers"]]
         return params | {"layers": kept}, [{name: layer[name] for name in frozen} for layer in params["layers"]]
@@ -163,7 +163,7 @@ def run_cell(layer: Params, rows: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def _forward(layer: Params, rows: jax.Array, x: jax.Array) -> jax.Array:
-    """Return the buffers of all times `[T, SLOTS, B, H]`."""
+    """The buffers of all times `[T, SLOTS, B, H]`."""
     ordinals = jnp.cumsum(rows[:, 1] == LINEAR) - 1
 
     def step(hidden: jax.Array, now: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -212,7 +212,7 @@ def _run_backward(saved: tuple[Params, jax.Array, jax.Array, jax.Array], g: jax.
 
 
 def _through_time(layer: Params, rows: jax.Array, buffers: jax.Array, g: jax.Array) -> jax.Array:
-    """Return the gradients with respect to every node at every time `[T, SLOTS, B, H]`."""
+    """The gradients with respect to every node at every time `[T, SLOTS, B, H]`."""
     ordinals, count = jnp.cumsum(rows[:, 1] == LINEAR) - 1, _count(rows)
 
     def step(later: jax.Array, now: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -244,7 +244,7 @@ def _through_time(layer: Params, rows: jax.Array, buffers: jax.Array, g: jax.Arr
 
 
 def _linear_adjoint(layer: Params, ordinal: jax.Array, inputs: jax.Array, g: jax.Array) -> tuple[jax.Array, ...]:
-    """Return the gradients with respect to the hidden inputs of a linear node; zeros for the input x."""
+    """The gradients with respect to the hidden inputs of a linear node; zeros for the input x."""
 
     def through(place: int) -> jax.Array:
         return jax.lax.cond(
@@ -255,7 +255,7 @@ def _linear_adjoint(layer: Params, ordinal: jax.Array, inputs: jax.Array, g: jax
 
 
 def _through_linears(layer: Params, rows: jax.Array, x: jax.Array, buffers: jax.Array, grads: jax.Array):
-    """Return the gradients with respect to `x` and to the weights, from those with respect to the nodes."""
+    """The gradients with respect to `x` and to the weights, from those with respect to the nodes."""
     flat_x = x.reshape(-1, x.shape[-1])
 
     def linear(dx: jax.Array, each: tuple[jax.Array, ...]) -> tuple[jax.Array, Params]:
@@ -282,12 +282,12 @@ run_cell.defvjp(_run_forward, _run_backward)
 
 
 def _over_time(buffers: jax.Array, slot: jax.Array) -> jax.Array:
-    """Return one slot at all times, `[T B, H]`."""
+    """One slot at all times, `[T B, H]`."""
     return buffers[:, slot].reshape(-1, buffers.shape[-1])
 
 
 def _linear_nodes(rows: jax.Array, most: int) -> tuple[jax.Array, jax.Array]:
-    """Return the slots `[most]` of the linear nodes, in their order, and their inputs `[most, 3]`; padded."""
+    """The slots `[most]` of the linear nodes, in their order, and their inputs `[most, 3]`; padded."""
     first = rows[jnp.argsort(rows[:, 1] != LINEAR, stable=True)[:most]]
     first = jnp.where(first[:, 1:2] == LINEAR, first, PAD)
     return first[:, 0], first[:, 2:]
@@ -298,7 +298,7 @@ def _count(rows: jax.Array) -> jax.Array:
 
 
 def _mask(key: jax.Array, rate: float, shape: tuple[int, ...]) -> jax.Array:
-    """Return a dropout mask: 0 with probability `rate`, else 1 / (1 - rate)."""
+    """A dropout mask: 0 with probability `rate`, else 1 / (1 - rate)."""
     return jax.random.bernoulli(key, 1 - rate, shape) / (1 - rate)
 
 

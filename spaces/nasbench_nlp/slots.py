@@ -31,18 +31,18 @@ ARITY = {LINEAR: (2, 3), BLEND: (3,), PROD: (2,), SUM: (2,), **dict.fromkeys(ACT
 
 
 def rows(archs: np.ndarray) -> np.ndarray:
-    """Return the rows `[N, 25, 5]` of architectures `[N, 125]`."""
+    """The rows `[N, 25, 5]` of architectures `[N, 125]`."""
     return np.asarray(archs).reshape(-1, MAX_NODES, COLUMNS)
 
 
 def to_graph(arch: np.ndarray) -> Graph:
-    """Return the graph of an architecture `[125]`, its nodes in the order of the rows."""
+    """The graph of an architecture `[125]`, its nodes in the order of the rows."""
     present = (row.tolist() for row in rows(arch)[0] if row[0] != PAD)
     return {slot: (op, tuple(source for source in inputs if source != PAD)) for slot, op, *inputs in present}
 
 
 def to_arch(graph: Graph) -> np.ndarray:
-    """Return the architecture `[125]` of a graph; `UserError` if it has a cycle."""
+    """The architecture `[125]` of a graph; `UserError` if it has a cycle."""
     program = np.full((MAX_NODES, COLUMNS), PAD, np.int32)
     for row, slot in zip(program, order(graph), strict=False):
         op, inputs = graph[slot]
@@ -51,7 +51,7 @@ def to_arch(graph: Graph) -> np.ndarray:
 
 
 def order(graph: Graph) -> list[int]:
-    """Return the slots in an order in which they can be computed: always the lowest that is ready."""
+    """The slots in an order in which they can be computed: always the lowest that is ready."""
     found, known, waiting = list[int](), set(range(NODE)), sorted(graph)
     while waiting:
         ready = next((slot for slot in waiting if known.issuperset(graph[slot][1])), None)
@@ -64,7 +64,7 @@ def order(graph: Graph) -> list[int]:
 
 
 def needed(graph: Graph, slots: Iterable[int], through_time: bool = False) -> set[int]:
-    """Return the slots that the values in `slots` depend on, `through_time`: at any earlier time."""
+    """The slots that the values in `slots` depend on, `through_time`: at any earlier time."""
     found, queue = set(slots), list(slots)
     while queue:
         slot = queue.pop()
@@ -77,7 +77,7 @@ def needed(graph: Graph, slots: Iterable[int], through_time: bool = False) -> se
 
 
 def pruned(graph: Graph) -> Graph:
-    """Return the graph without the nodes that lead to no new hidden state."""
+    """The graph without the nodes that lead to no new hidden state."""
     used = needed(graph, [slot for slot in graph if slot >= NEW])
     return {slot: node for slot, node in graph.items() if slot in used}
 

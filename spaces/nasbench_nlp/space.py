@@ -69,14 +69,14 @@ class NASBenchNLP(Space):
         return graph_code()
 
     def encode(self, string: str) -> np.ndarray:
-        """Return the architecture `[125]` of a recipe.
+        """The architecture `[125]` of a recipe.
 
         Names other than `node_0` ... `node_24` and `h_new_0` ... `h_new_2` get free numbers: they are in no array.
         """
         return slots.to_arch(_parse(string))
 
     def decode(self, arch: np.ndarray) -> str:
-        """Return the recipe: `node_*`, then `h_new_*`, in ascending order, as in the benchmark's tables."""
+        """The recipe: `node_*`, then `h_new_*`, in ascending order, as in the benchmark's tables."""
         recipe = {
             SLOT_NAMES[slot]: {"op": OPS[op], "input": [SLOT_NAMES[source] for source in inputs]}
             for slot, (op, inputs) in sorted(slots.to_graph(arch).items())
@@ -130,12 +130,12 @@ class NASBenchNLP(Space):
         return ("sequence",)
 
     def network(self, form: str = "sequence", group: Hashable = None, **changes: Any) -> RNN:  # type: ignore[override]
-        """Return the network of the sequence regression, with `changes` to its fields."""
+        """The network of the sequence regression, with `changes` to its fields."""
         self.check_form(form)
         return RNN(**({} if group is None else {"linears": group}) | changes)
 
     def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, form: str = "benchmark") -> nnx.Module:
-        """Return one cell's language model or, with `form="sequence"`, its network of the sequence regression."""
+        """One cell's language model or, with `form="sequence"`, its network of the sequence regression."""
         graph = slots.to_graph(self.array(arch))
         if form == "benchmark":
             return LanguageModel(graph, VOCABULARY, SIZES, rngs=rngs)
@@ -177,7 +177,7 @@ def _matrices(archs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _generate(rng: np.random.Generator, hidden: int, inner: int) -> Graph:
-    """Return a cell of `hidden` states from `hidden + inner` nodes: `RecepieGenerator` with its default weights."""
+    """A cell of `hidden` states from `hidden + inner` nodes: `RecepieGenerator` with its default weights."""
     graph, previous, activations = Graph(), list(range(PREV, PREV + hidden)), list[int]()
 
     def add(op: int, sources: list[int], count: int) -> int:
@@ -205,7 +205,7 @@ def _renamed(graph: Graph, names: dict[int, int]) -> Graph:
 
 
 def _changed(rng: np.random.Generator, graph: Graph) -> Graph:
-    """Return the graph with one node changed, perhaps into one that is not valid."""
+    """The graph with one node changed, perhaps into one that is not valid."""
     slot = int(rng.choice(list(graph)))
     op, inputs = graph[slot]
     if op in ACTIVATIONS:
@@ -240,7 +240,7 @@ def _parse(string: str) -> Graph:
 
 
 def _slots(recipe: dict[str, Any]) -> dict[str, int]:
-    """Return the slot of every name: of the inputs, and of the nodes, which get free numbers where they have none."""
+    """The slot of every name: of the inputs, and of the nodes, which get free numbers where they have none."""
     if len(recipe) > MAX_NODES:
         raise UserError(f"recipe with {len(recipe)} nodes; the space ends at {MAX_NODES}")
     hidden = [name for name in SLOT_NAMES[NEW:] if name in recipe]

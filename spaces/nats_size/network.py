@@ -59,7 +59,7 @@ class SizeNetwork(Network):
         return {**places, HEAD: Head(widths[-1], config.classes, config.layout, config.bn)}
 
     def wire(self, apply: Walk, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
-        """Return the outputs of the cells."""
+        """The outputs of the cells."""
         x, features = self._masked(apply(("stem",), x), arch[0]), []
         for layer in range(LAYERS):
             if layer % 2:
@@ -81,7 +81,7 @@ class SizeNetwork(Network):
         return None if self.widths else [self._mask(arch[layer]) for layer in range(0, LAYERS, 2)]
 
     def activations(self, images: int) -> int:
-        """Return the floats that a forward pass of `images` images keeps: two for each input of an operation."""
+        """The floats that a forward pass of `images` images keeps: two for each input of an operation."""
         return 2 * images * sum(int(np.prod(shape)) for shape in self.flow.inputs.values())
 
     def costs(self, archs: np.ndarray) -> np.ndarray:
@@ -115,7 +115,7 @@ class SizeNetwork(Network):
 
 
 def _input_layer(path: Path) -> int:
-    """Return the layer whose width is the number of inputs of the operation at `path`."""
+    """The layer whose width is the number of inputs of the operation at `path`."""
     if path[:1] == HEAD:
         return LAYERS - 1
     layer, name = int(path[1]), path[2]

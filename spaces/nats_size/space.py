@@ -60,7 +60,7 @@ class NATSSize(RowSpace):
         return chain([str(width) for width in WIDTHS], LAYERS)
 
     def encode(self, string: str) -> np.ndarray:
-        """Return the architecture `[5]` of a string, an index or a list; `UserError` says which width is wrong."""
+        """The architecture `[5]` of a string, an index or a list; `UserError` says which width is wrong."""
         parts = [part.strip() for part in string.split(":")]
         if (row := literals.row(string)) and set(row) <= set(WIDTHS):
             parts = list(map(str, row))
@@ -82,7 +82,7 @@ class NATSSize(RowSpace):
         return NETWORKS
 
     def network(self, form: str = "benchmark", group: Hashable = None, **changes) -> SizeNetwork:
-        """Return the network of all architectures, with `changes` to its `Config`; `group` = widths: that of one."""
+        """The network of all architectures, with `changes` to its `Config`; `group` = widths: that of one."""
         self.check_form(form)
         if form == "benchmark":
             data = self.datasets[self.dataset]
@@ -96,7 +96,7 @@ class NATSSize(RowSpace):
         return SizeNetwork(config, group if isinstance(group, tuple) else ())
 
     def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, form: str = "benchmark") -> ArchitectureModule:
-        """Return one architecture, no wider than it is, as an ordinary Flax NNX module."""
+        """One architecture, no wider than it is, as an ordinary Flax NNX module."""
         arch = self.array(arch)
         channels = NETWORKS[form].channels if form in NETWORKS else 0
         network = self.network(form, tuple(int(k + 1) * channels // CHOICES for k in arch))
@@ -138,7 +138,7 @@ def _ops(data: Dataset, layer: int, before: int, after: int) -> Iterator[tuple[O
 
 
 def _tables(data: Dataset, count: Callable[[Op, int], int]) -> np.ndarray:
-    """Return the cost of each layer `[5, 8, 8]` by the positions of the widths before and after it."""
+    """The cost of each layer `[5, 8, 8]` by the positions of the widths before and after it."""
     return np.array(
         [
             [[sum(count(*op) for op in _ops(data, layer, a, b)) for b in WIDTHS] for a in WIDTHS]

@@ -20,7 +20,7 @@ Join = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 def graph_code(ops: Sequence[str], own: int, *, split: Split, join: Join) -> GraphCode:
-    """Return the code of cells with so many own nodes; a graph knows no width and depth: decoded, these are -1.
+    """The code of cells with so many own nodes; a graph knows no width and depth: decoded, these are -1.
 
     `split` and `join` are those of the space.
     """

@@ -37,7 +37,7 @@ class Cells:
 
 
 def count(cells: Cells, width: int, depth: int, frame: Frame) -> np.ndarray:
-    """Return the parameters and operations `[N, 2]` of networks of one width and depth."""
+    """The parameters and operations `[N, 2]` of networks of one width and depth."""
     total = np.zeros((2, len(cells.ops)), np.int64)
     *_, before, last = _stem(total, width, frame)
     channels = width
@@ -58,7 +58,7 @@ def count(cells: Cells, width: int, depth: int, frame: Frame) -> np.ndarray:
 
 
 def layers(cells: Cells, depth: int, frame: Frame) -> np.ndarray:
-    """Return the number of weight tensors `[N]` of networks of one depth."""
+    """The number of weight tensors `[N]` of networks of one depth."""
     total = np.full(len(cells.ops), len(frame.stem) + 1, np.int64)  # with the classifier
     halvings = [i * (frame.stride - 1) for i in range(len(frame.stem) + 1)]
     before, last = halvings[-2:] if len(frame.stem) > 1 else halvings[-1:] * 2

@@ -47,7 +47,7 @@ class Darts(TwoCells):
         )
 
     def other_strings(self, arch: np.ndarray) -> dict[str, str]:
-        """Return the `genotype`, as DARTS's code reads it."""
+        """The `genotype`, as DARTS's code reads it."""
         return {"genotype": to_call(self.genotype(arch))}
 
     def groups(self, archs: np.ndarray, form: str) -> list[Hashable]:
@@ -102,7 +102,7 @@ def to_edges(archs: np.ndarray) -> np.ndarray:
 
 
 def from_edges(weights: np.ndarray, width: int = -1, depth: int = -1) -> np.ndarray:
-    """Return the architectures `[N, 34]` of the strongest ops: DARTS's rule (Liu et al., ICLR 2019, section 2.4).
+    """The architectures `[N, 34]` of the strongest ops: DARTS's rule (Liu et al., ICLR 2019, section 2.4).
 
     An edge is as strong as its strongest op, `none` excepted; a node keeps its two strongest edges, of equals those
     from earlier nodes, the stronger one first.

@@ -58,6 +58,6 @@ class SupernetNetwork(TwoCellNetwork):
         return normal, reduction
 
     def _halving(self, reduction: bool) -> tuple[list[int], list[int]]:
-        """Return the edges of a cell that halve the image, and the others."""
+        """The edges of a cell that halve the image, and the others."""
         first = [e for e, (_, source) in enumerate(self.edges) if reduction and source < INPUTS]
         return first, [e for e in range(len(self.edges)) if e not in first]

@@ -76,7 +76,7 @@ Cell = list[tuple[str, int]]
 
 
 def cells(name: str) -> tuple[Cell, Cell]:
-    """Return the normal and the reduction cell of a genotype; case, `_` and `-` in its name do not matter.
+    """The normal and the reduction cell of a genotype; case, `_` and `-` in its name do not matter.
 
     Raises:
       UserError: there is none; the message lists those that there are.

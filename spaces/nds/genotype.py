@@ -47,7 +47,7 @@ class Genotype(NamedTuple):
 
 
 def parse(text: str) -> Genotype:
-    """Return the genotype of any of the forms; `UserError` says what is malformed."""
+    """The genotype of any of the forms; `UserError` says what is malformed."""
     fields = _fields(text.strip())
     for name in fields.keys() - set(Genotype._fields):
         raise _malformed(f"unknown entry {name!r}")
@@ -71,7 +71,7 @@ def to_json(genotype: Genotype) -> str:
 
 
 def to_call(genotype: Genotype) -> str:
-    """Return the form of DARTS's code, which has no width and depth."""
+    """The form of DARTS's code, which has no width and depth."""
     parts = []
     for cell in CELLS:
         concat = getattr(genotype, f"{cell}_concat")
@@ -93,7 +93,7 @@ def _fields(text: str) -> dict[str, Any]:
 
 
 def _entry_fields(text: str) -> dict[str, Any]:
-    """Return the entries of a dictionary: the cells and sizes, or the sizes beside a genotype."""
+    """The entries of a dictionary: the cells and sizes, or the sizes beside a genotype."""
     try:
         entry = literals.read(text)
     except ValueError as error:
@@ -107,7 +107,7 @@ def _entry_fields(text: str) -> dict[str, Any]:
 
 
 def _call_fields(text: str) -> dict[str, Any] | None:
-    """Return the arguments of the call `Genotype(...)` in a text, None where there is none."""
+    """The arguments of the call `Genotype(...)` in a text, None where there is none."""
     try:
         found = literals.arguments(text, "Genotype", Genotype._fields)
     except ValueError as error:
@@ -116,12 +116,12 @@ def _call_fields(text: str) -> dict[str, Any] | None:
 
 
 def _known(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields without AutoDL's that say nothing."""
+    """The fields without AutoDL's that say nothing."""
     return {name: value for name, value in fields.items() if not (name in UNUSED and value is None)}
 
 
 def _flat(entries: Iterable[Any]) -> list[Any]:
-    """Return the pairs of a cell, which may be grouped by node."""
+    """The pairs of a cell, which may be grouped by node."""
     grouped = [entry if _is_node(entry) else [entry] for entry in entries]
     return [pair for node in grouped for pair in node]
 

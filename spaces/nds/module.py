@@ -50,7 +50,7 @@ class TwoCellModule(nnx.Module):
         return self.classifier((last if self.norm is None else jax.nn.relu(self.norm(last))).mean((1, 2)))
 
     def taps(self, x: jax.Array) -> list[jax.Array]:
-        """Return the outputs of all cells."""
+        """The outputs of all cells."""
         before, last, outputs = x, x, []
         for convolution in self.stem:
             before, last = last, convolution(last)

@@ -102,7 +102,7 @@ class TwoCellNetwork(Network):
         return self.shapes_of((self.nodes, self.nodes))
 
     def shapes_of(self, outputs: Sequence[int]) -> list[CellShape]:
-        """Return the same where so many nodes of the normal and of the reduction cell are output."""
+        """The same where so many nodes of the normal and of the reduction cell are output."""
         shapes, channels, (before, last) = [], self.config.channels, self._stem_outputs()
         for reduction in self.reductions:
             channels <<= reduction
@@ -143,11 +143,11 @@ class TwoCellNetwork(Network):
 
     @abstractmethod
     def cell_places(self, shape: CellShape) -> dict[int, dict[str, Op]]:
-        """Return what can stand at the places of a cell, those with the same ops one after another."""
+        """What can stand at the places of a cell, those with the same ops one after another."""
 
     @abstractmethod
     def cell(self, apply: Walk, cell: int, reduction: bool, arch: jax.Array, entries: list[jax.Array]) -> jax.Array:
-        """Return the output of a cell."""
+        """The output of a cell."""
 
     def costs(self, archs: np.ndarray) -> np.ndarray:
         """Return something that grows with the FLOPs `[N]`: the chosen ops at one size, by the number of cells."""
@@ -158,7 +158,7 @@ class TwoCellNetwork(Network):
 
     @abstractmethod
     def op_costs(self, archs: np.ndarray, flops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the sums `[N]` of the ops' `flops` `[O]` in the normal and in the reduction cell."""
+        """The sums `[N]` of the ops' `flops` `[O]` in the normal and in the reduction cell."""
 
     def concat(self, nodes: Any) -> jax.Array:
         return jnp.concatenate(list(nodes), self.config.layout.channel)
@@ -234,7 +234,7 @@ class GenotypeNetwork(TwoCellNetwork):
         return [of_cells[cell - 1] if cell else of_stem for cell in (*self.before_taps, len(shapes))]
 
     def _outputs(self, arch: jax.Array) -> jax.Array:
-        """Return which nodes are output, of the normal and of the reduction cell `[2, n]`."""
+        """Which nodes are output, of the normal and of the reduction cell `[2, n]`."""
         return arch[2 + 8 * self.nodes :].reshape(2, self.nodes) > 0
 
     def op_costs(self, archs: np.ndarray, flops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -244,7 +244,7 @@ class GenotypeNetwork(TwoCellNetwork):
 
 
 def common(names: tuple[str, ...], nodes: int, name: str, group: Group, **changes: Any) -> dict[str, Any]:
-    """Return the attributes of `TwoCellNetwork` in the setting `name`, with `changes` to its `Config`."""
+    """The attributes of `TwoCellNetwork` in the setting `name`, with `changes` to its `Config`."""
     setting = SETTINGS[name]
     frame, thin = setting.frame, setting.sizes is None
     config = Config(
@@ -267,7 +267,7 @@ def common(names: tuple[str, ...], nodes: int, name: str, group: Group, **change
 
 
 def entry_op(entry: Entry, channels: int, config: Config) -> Op:
-    """Return what brings an input of a cell to the cell's channels, and to the other input's size."""
+    """What brings an input of a cell to the cell's channels, and to the other input's size."""
     if entry.halve:
         return module_op((FACTORIZED,), entry.channels, channels, config, 2)
     return ConvNorm(entry.channels, channels, 1, config.layout, bn=config.bn)
@@ -282,7 +282,7 @@ def pad_after(x: jax.Array, shape: tuple[int, ...], layout: Layout) -> jax.Array
 
 
 def halved(shape: tuple[int, ...], layout: Layout) -> tuple[int, ...]:
-    """Return the shape of an image of half the height and width, rounded up."""
+    """The shape of an image of half the height and width, rounded up."""
     half = list(shape)
     for axis in (layout.height, layout.width):
         half[axis] = -(-shape[axis] // 2)

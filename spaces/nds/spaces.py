@@ -14,7 +14,7 @@ def _space(name: str, ops: str, nodes: int, loose_ends: bool) -> TwoCells:
 
 
 def _fixed(space: TwoCells) -> TwoCells:
-    """Return the variant of a space whose networks have one width and depth."""
+    """The variant of a space whose networks have one width and depth."""
     drawn = {name: Drawn((width,), (depth,)) for name, (width, depth) in FIXED.items()}
     return replace(space, name=f"{space.name}_fix_w_d", default=FIXED, drawn=drawn)
 

@@ -110,7 +110,7 @@ class TwoCells(Space):
         return graph_code(self.ops, self.nodes, split=self.split, join=self.join)
 
     def encode(self, string: str) -> np.ndarray:
-        """Return the architecture `[A]` of a JSON entry of NDS, a `Genotype(...)` or a name (see `genotype`)."""
+        """The architecture `[A]` of a JSON entry of NDS, a `Genotype(...)` or a name (see `genotype`)."""
         try:
             return self._encode(parse(string))
         except UserError as error:
@@ -121,7 +121,7 @@ class TwoCells(Space):
         return to_json(self.genotype(arch))
 
     def genotype(self, arch: np.ndarray) -> Genotype:
-        """Return an architecture `[A]` in names; `genotype.to_call` makes DARTS's string of it."""
+        """An architecture `[A]` in names; `genotype.to_call` makes DARTS's string of it."""
         ops, sources, outputs = (part[0] for part in self.split(np.asarray(arch)[None]))
         normal, reduce = (
             [(self.ops[op], source) for op, source in zip(*cell, strict=True)]
@@ -136,7 +136,7 @@ class TwoCells(Space):
         return pairs[..., 0], pairs[..., 1], self._outputs(pairs[..., 1])
 
     def join(self, sizes: np.ndarray, ops: np.ndarray, sources: np.ndarray) -> np.ndarray:
-        """Return the architectures `[N, A]` of widths and depths `[N, 2]`, ops and sources `[N, 2, 2 n]`."""
+        """The architectures `[N, A]` of widths and depths `[N, 2]`, ops and sources `[N, 2, 2 n]`."""
         parts = [sizes, np.stack([ops, sources], -1).reshape(len(sizes), -1)]
         if self.loose_ends:
             parts.append(self._outputs(sources).reshape(len(sizes), -1))
@@ -197,7 +197,7 @@ class TwoCells(Space):
         return ~connected
 
     def sizes(self, archs: np.ndarray, dataset: str | None = None) -> np.ndarray:
-        """Return the widths and depths `[N, 2]` of architectures `[N, A]`, those of a data set where they are -1."""
+        """The widths and depths `[N, 2]` of architectures `[N, A]`, those of a data set where they are -1."""
         given = np.asarray(archs)[:, :2]
         return np.where(given == -1, self.default[dataset or self.dataset], given)
 
@@ -212,7 +212,7 @@ class TwoCells(Space):
         return (BENCHMARK, *(name for name in SETTINGS if name not in self.datasets))
 
     def network(self, form: str = "benchmark", group: Hashable = None, **changes) -> TwoCellNetwork:
-        """Return the network of a group; without one that of `example`."""
+        """The network of a group; without one that of `example`."""
         setting = self._setting(form)
         if group is None:
             (group,) = self.groups(self.encode(self.example)[None], form)
@@ -220,7 +220,7 @@ class TwoCells(Space):
         return GenotypeNetwork(**common(self.ops, self.nodes, setting, group, **changes), loose_ends=self.loose_ends)
 
     def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, form: str = "benchmark") -> TwoCellModule:
-        """Return one architecture as an ordinary Flax NNX module, with weights of its own drawn from `rngs`."""
+        """One architecture as an ordinary Flax NNX module, with weights of its own drawn from `rngs`."""
         arch = self.array(arch)
         ops, sources, outputs = (part[0] for part in self.split(arch[None]))
         network = self.network(form, self.groups(arch[None], form)[0])
@@ -234,7 +234,7 @@ class TwoCells(Space):
         return self.counts(archs)[:, 1]
 
     def counts(self, archs: np.ndarray) -> np.ndarray:
-        """Return the parameters and operations `[N, 2]`, without an auxiliary head."""
+        """The parameters and operations `[N, 2]`, without an auxiliary head."""
         sizes = self.sizes(archs)
         ops, sources, outputs = self.split(archs)
         counts = np.zeros((len(ops), 2), np.int64)
@@ -255,7 +255,7 @@ class TwoCells(Space):
         return total
 
     def _setting(self, form: str) -> str:
-        """Return the name in `SETTINGS` of the network for `form`."""
+        """The name in `SETTINGS` of the network for `form`."""
         self.check_form(form)
         return self.dataset if form == BENCHMARK else form
 
@@ -265,13 +265,13 @@ class TwoCells(Space):
         return np.repeat(np.arange(self.nodes) + INPUTS, 2)
 
     def _outputs(self, sources: np.ndarray) -> np.ndarray:
-        """Return which nodes are output `[N, 2, n]`, given the sources `[N, 2, 2 n]`."""
+        """Which nodes are output `[N, 2, n]`, given the sources `[N, 2, 2 n]`."""
         own = np.arange(self.nodes) + INPUTS
         used = (sources[..., None] == own).any(-2)
         return ~used if self.loose_ends else np.ones_like(used)
 
     def _leads(self, archs: np.ndarray) -> np.ndarray:
-        """Return whether an input of a cell reaches its output, `[N, 2 cells, 2 inputs]`."""
+        """Whether an input of a cell reaches its output, `[N, 2 cells, 2 inputs]`."""
         ops, sources, outputs = self.split(archs)
         open_ = ops != self.ops.index("none") if "none" in self.ops else np.ones(ops.shape, bool)
         reached = np.zeros((*ops.shape[:2], INPUTS + self.nodes, INPUTS), bool)

@@ -39,23 +39,23 @@ def refuse_index(string: str, expected: str) -> None:
 
 
 def classes_of(space: Space, form: str) -> dict[str, Any]:
-    """Return the change to the `Config` of the network for `form` that the space's data set makes."""
+    """The change to the `Config` of the network for `form` that the space's data set makes."""
     return {"classes": space.datasets[space.dataset].classes} if form == "benchmark" else {}
 
 
 def counts_of(*ops: tuple[Op, int]) -> np.ndarray:
-    """Return the counts of ops with inputs of so many pixels a side."""
+    """The counts of ops with inputs of so many pixels a side."""
     return np.array([sum(op.num_params for op, _ in ops), sum(op.flops(side**2) for op, side in ops)])
 
 
 def conv(before: Shape, after: Shape, size: int, relu: bool = True) -> tuple[Op, int]:
-    """Return a convolution between two shapes, and the pixels of a side of its input."""
+    """A convolution between two shapes, and the pixels of a side of its input."""
     op = ConvNorm(before[0], after[0], size, layout=NHWC, stride=before[1] // after[1], relu=relu)
     return op, before[1]
 
 
 def shapes(skeleton: Iterable[str]) -> list[tuple[Shape, Shape]]:
-    """Return the shapes before and after every cell."""
+    """The shapes before and after every cell."""
     channels, side, cells = CHANNELS, IMAGE // 4, []
     for module in skeleton:
         before = channels, side
@@ -65,7 +65,7 @@ def shapes(skeleton: Iterable[str]) -> list[tuple[Shape, Shape]]:
 
 
 def frame_counts(last: Shape, classes: int) -> np.ndarray:
-    """Return the counts of the stem (two 3x3 convolutions at stride 2) and the classifier."""
+    """The counts of the stem (two 3x3 convolutions at stride 2) and the classifier."""
     half, first = (CHANNELS // 2, IMAGE // 2), (CHANNELS, IMAGE // 4)
     channels, _ = last
     head = [(channels + 1) * classes, channels * classes]

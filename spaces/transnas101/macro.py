@@ -85,7 +85,7 @@ class MacroSpace(Space):
         return f"{CHANNELS}-{_to_skeleton(arch)}-basic"
 
     def enumerate(self) -> np.ndarray:
-        """Return all architectures `[3256, 6]`, their strings in ascending order."""
+        """All architectures `[3256, 6]`, their strings in ascending order."""
         return np.stack([_to_arch(skeleton) for skeleton in _skeletons()])
 
     def sample(self, key: jax.Array, n: int) -> np.ndarray:
@@ -115,14 +115,14 @@ class MacroSpace(Space):
         return MACRO
 
     def network(self, form: str = "benchmark", group: Hashable = None, **changes) -> MacroNetwork:
-        """Return the network of a group for `form`, with `changes` to its `Config` such as `bn` or `init`."""
+        """The network of a group for `form`, with `changes` to its `Config` such as `bn` or `init`."""
         self.check_form(form)
         if not isinstance(group, str) or not set(group) <= set("234" if MACRO[form].halving else "2"):
             raise UserError(f"{self.name} has a network for each change of shape; give one of `groups` as group")
         return macro_network(form, group, **classes_of(self, form) | changes)
 
     def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, form: str = "benchmark") -> ArchitectureModule:
-        """Return one architecture as an ordinary Flax NNX module, with weights of its own drawn from `rngs`."""
+        """One architecture as an ordinary Flax NNX module, with weights of its own drawn from `rngs`."""
         (shape_changes,) = self.groups(self.array(arch)[None], form)
         modules = MACRO[form].modules(self.array(arch))
         slots = plain_modules(modules, len(str(shape_changes))).tolist()

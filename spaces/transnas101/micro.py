@@ -46,12 +46,12 @@ NONE, SKIP, CONV1, CONV3 = range(4)
 
 
 def ops(channels: int, config: Config) -> tuple[Op, ...]:
-    """Return the operations on `channels` channels, in the benchmark's order."""
+    """The operations on `channels` channels, in the benchmark's order."""
     return tuple(edge_ops(channels, channels, config).values())
 
 
 def encode_string(string: str) -> list[str]:
-    """Return the six op names of `64-41414-a_bc_def`, each letter a digit of 0 to 3."""
+    """The six op names of `64-41414-a_bc_def`, each letter a digit of 0 to 3."""
     expected = f"expected {CHANNELS}-{MICRO_SKELETON}-a_bc_def with digits 0 to 3 ({', '.join(OPS)})"
     refuse_index(string, expected)
     parts = string.strip().split("-")
@@ -72,7 +72,7 @@ def encode_string(string: str) -> list[str]:
 
 
 def decode_string(names: list[str]) -> str:
-    """Return the official string of six op names."""
+    """The official string of six op names."""
     digits = "".join(str(OPS.index(name)) for name in names)
     return f"{CHANNELS}-{MICRO_SKELETON}-{digits[0]}_{digits[1:3]}_{digits[3:]}"
 
@@ -90,7 +90,7 @@ class MicroSpace(CellSpace):
         return (*MICRO, *self.configs)
 
     def network(self, form: str = "benchmark", group: Hashable = None, **changes) -> Network:  # type: ignore[override]
-        """Return the space's network for `form`, with `changes` to its `Config` such as `bn` or `init`."""
+        """The space's network for `form`, with `changes` to its `Config` such as `bn` or `init`."""
         self.check_form(form)
         if form not in MICRO:
             return super().network(form, group, **changes)
@@ -121,7 +121,7 @@ class MicroSpace(CellSpace):
 
 @functools.cache
 def _micro_tables() -> tuple[Shape, np.ndarray]:
-    """Return the shape of the last cell's output, and the counts of each edge and op, `[6, 4, 2]`.
+    """The shape of the last cell's output, and the counts of each edge and op, `[6, 4, 2]`.
 
     A skip connection that changes the shape is a factorised reduction: two 1x1 convolutions, each to half the channels.
     """

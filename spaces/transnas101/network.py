@@ -54,7 +54,7 @@ class Setting(NamedTuple):
     norm_before_head: bool = False
 
     def config(self, **changes: Any) -> Config:
-        """Return the `Config` with `changes`."""
+        """The `Config` with `changes`."""
         image = (self.frame.image, self.frame.image, self.colours)
         stem = bool(self.frame.stem)
         config = Config(self.channels, cells=1, stem=stem, image=image, classes=self.frame.classes, init=self.init)
@@ -90,7 +90,7 @@ def halves(module: str) -> bool:
 
 
 def edge_ops(before: int, after: int, config: Config, stride: int = 1) -> dict[str, Op]:
-    """Return the operations from `before` to `after` channels, in the benchmark's order.
+    """The operations from `before` to `after` channels, in the benchmark's order.
 
     A skip connection that changes the shape is a factorised reduction: two 1x1 convolutions, each to half the channels.
     """
@@ -135,7 +135,7 @@ class MicroNetwork(Network):
         return {**places, HEAD: classifier(width, config, relu=False)}
 
     def wire(self, apply: Walk, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
-        """Return the last outputs of cells of each size, without that of the stem."""
+        """The last outputs of cells of each size, without that of the stem."""
         for i in range(len(self.frame.stem)):
             x = apply(("stem", i), x)
         features: list[jax.Array] = []
@@ -196,7 +196,7 @@ class MacroNetwork(Network):
         return MOST_MODULES
 
     def choice_index(self, path: Path) -> int:
-        """Return which module a place belongs to, in a network with room for no more modules than there are."""
+        """Which module a place belongs to, in a network with room for no more modules than there are."""
         _, name, conv = path
         return int(name) + sum(self.slots[: int(name)]) + int(conv) // PLAIN_CONVS
 
@@ -215,7 +215,7 @@ class MacroNetwork(Network):
         return {**places, HEAD: head if self.setting.norm_before_head else classifier(width, config, relu=True)}
 
     def wire(self, apply: Walk, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
-        """Return the last three of the outputs of the stem and before each change of shape, and at the end."""
+        """The last three of the outputs of the stem and before each change of shape, and at the end."""
         for i in range(len(self.setting.frame.stem)):
             x = apply(("stem", i), x)
         counts, features = self._plain_modules(arch), [x]
@@ -227,7 +227,7 @@ class MacroNetwork(Network):
         return features[-TAPS:]
 
     def costs(self, archs: np.ndarray) -> np.ndarray:
-        """Return the FLOPs `[N]` of the plain modules: the others are those of all architectures."""
+        """The FLOPs `[N]` of the plain modules: the others are those of all architectures."""
         places, inputs = self.ops(), self.flow.inputs
         flops = np.zeros(len(self.slots), np.int64)
         for path, ops in places.items():
@@ -243,7 +243,7 @@ class MacroNetwork(Network):
         return ConvNorm(before, after, size, self.config.layout, stride, bn=self.config.bn)
 
     def _change(self, before: int, after: int, stride: int) -> dict[str, Op]:
-        """Return the ops of a module that changes the shape; its first block does."""
+        """The ops of a module that changes the shape; its first block does."""
         ops: dict[str, Op] = {"conv0": self._conv(before, after, stride=stride)}
         if (before, stride) != (after, 1):
             ops["shortcut"] = self._conv(before, after, 1, stride)
@@ -276,13 +276,13 @@ class MacroNetwork(Network):
 
 
 def micro_network(form: str, **changes: Any) -> MicroNetwork:
-    """Return the network of all cells for `form`, `benchmark` or `taps`, with `changes` to its `Config`."""
+    """The network of all cells for `form`, `benchmark` or `taps`, with `changes` to its `Config`."""
     setting = MICRO[form]
     return MicroNetwork(setting.frame, setting.config(**changes))
 
 
 def macro_network(form: str, shape_changes: str, slots: tuple[int, ...] | None = None, **changes: Any) -> MacroNetwork:
-    """Return the network for `form` of the skeletons that are `shape_changes` without their plain modules.
+    """The network for `form` of the skeletons that are `shape_changes` without their plain modules.
 
     Args:
       slots: room for plain modules; without it for as many as a skeleton of the space can have, everywhere.

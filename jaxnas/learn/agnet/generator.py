@@ -49,7 +49,7 @@ class Passing(nnx.Module):
         self.input_kernel, self.state_kernel, self.gates_bias = zeros(STATE, GATES), zeros(HALF, GATES), zeros(GATES)
 
     def __call__(self, states: jax.Array, edges: jax.Array) -> jax.Array:
-        """Return the nodes' new states `[V, STATE]`; `edges` `[V, V]` is 1 at `[v, u]` for u -> v."""
+        """The nodes' new states `[V, STATE]`; `edges` `[V, V]` is 1 at `[v, u]` for u -> v."""
         both = jnp.stack([edges, edges.T])
         degrees = both.sum(-1, keepdims=True)
         weights = (self.message_kernel, self.message_bias, self.input_kernel, self.state_kernel, self.gates_bias)
@@ -102,7 +102,7 @@ class Generator(nnx.Module):
         self.edge = _mlp(2 * STATE + GRAPH + NOISE, both, 1, rngs)
 
     def __call__(self, noise: jax.Array) -> Logits:
-        """Return the logits of B graphs from noise `[B, NOISE]`."""
+        """The logits of B graphs from noise `[B, NOISE]`."""
         return jax.vmap(self._graph)(noise)
 
     def _graph(self, noise: jax.Array) -> Logits:
@@ -133,7 +133,7 @@ class Generator(nnx.Module):
         return (states.at[place].set(new), edges.at[place].set(seen.astype(edges.dtype))), (ops, into)
 
     def _edges_into(self, states: jax.Array, context: jax.Array) -> jax.Array:
-        """Return the logits `[V]` of `edge` for each node's state with the context.
+        """The logits `[V]` of `edge` for each node's state with the context.
 
         The first layer is linear in both, so the context's part is computed once for all nodes.
         """
@@ -153,7 +153,7 @@ def reconstruction(logits: Logits, vectors: jax.Array) -> jax.Array:
 
 
 def _gated(states: jax.Array, inputs: jax.Array, recurrent: jax.Array) -> jax.Array:
-    """Return the next states `[..., HALF]` of a gated recurrent unit (Cho et al., 2014), given what its gates read."""
+    """The next states `[..., HALF]` of a gated recurrent unit (Cho et al., 2014), given what its gates read."""
     reset, update, new = jnp.split(inputs, 3, -1)
     reset_by, update_by, new_by = jnp.split(recurrent, 3, -1)
     update = nnx.sigmoid(update + update_by)

@@ -54,14 +54,14 @@ class Pretrained(NamedTuple):
 
 
 def code_of(space: Space) -> GraphCode:
-    """Return the graphs of a space; `UserError` if it has none."""
+    """The graphs of a space; `UserError` if it has none."""
     if space.graph_code is None:
         raise UserError(f"{space.name} has no graphs of ops for a generator; choose another space or --method")
     return space.graph_code
 
 
 def pretrained(space: Space, how: Pretraining) -> Pretrained:
-    """Return the generator of a space's graphs, from the user's cache directory if it was trained before."""
+    """The generator of a space's graphs, from the user's cache directory if it was trained before."""
     few = training_set(space, FINGERPRINT_ARCHS, how.seed)
     start = untrained(code_of(space), few, how)
     path = _cache(space, few, how)
@@ -74,7 +74,7 @@ def pretrained(space: Space, how: Pretraining) -> Pretrained:
 
 
 def training_set(space: Space, most: int, seed: int) -> np.ndarray:
-    """Return the vectors `[M, size]` of the cells of at most so many random architectures."""
+    """The vectors `[M, size]` of the cells of at most so many random architectures."""
     code = code_of(space)
     there = space.size if space.size <= LISTABLE else space.size // LARGEST_SHARE
     archs = space.sample(jax.random.key(seed), min(most, there))
@@ -82,14 +82,14 @@ def training_set(space: Space, most: int, seed: int) -> np.ndarray:
 
 
 def untrained(code: GraphCode, vectors: np.ndarray, how: Pretraining) -> Pretrained:
-    """Return a generator with random weights for graphs like those of `vectors` `[M, size]`."""
+    """A generator with random weights for graphs like those of `vectors` `[M, size]`."""
     first_edge = bool(vectors[0, code.nodes * len(code.classes)])
     make = partial(Generator, code, layers=how.layers, first_edge=first_edge)
     return Pretrained(*in_parts(make, how.seed))
 
 
 def in_parts(make: Callable[..., Module], seed: int) -> tuple[nnx.GraphDef[Module], nnx.State]:
-    """Return the module that `make(rngs=...)` makes and its weights, drawn without a program to compile.
+    """The module that `make(rngs=...)` makes and its weights, drawn without a program to compile.
 
     Kernels are uniform up to one over the root of their inputs, PyTorch's default, which the authors use; the rest 0.
     """
@@ -104,7 +104,7 @@ def in_parts(make: Callable[..., Module], seed: int) -> tuple[nnx.GraphDef[Modul
 
 
 def train(start: Pretrained, vectors: np.ndarray, how: Pretraining) -> tuple[nnx.State, jax.Array]:
-    """Return the parameters after training on graphs `[M, size]`, and the loss of each step."""
+    """The parameters after training on graphs `[M, size]`, and the loss of each step."""
     key = jax.random.key(how.seed)
     return _train(start.params, jnp.asarray(vectors), key, graphdef=start.graphdef, steps=how.graphs // BATCH)
 

@@ -56,7 +56,7 @@ class Known(NamedTuple):
 
 
 def rank_weights(ranks: np.ndarray) -> np.ndarray:
-    """Return the weights `1 / (KAPPA N + rank)` of ranks `[N]` from 0; 0 for those without (NaN).
+    """The weights `1 / (KAPPA N + rank)` of ranks `[N]` from 0; 0 for those without (NaN).
 
     Of 16 the best has 6.25, the next .86, .46, .32.
     """
@@ -82,7 +82,7 @@ def start(pretrained: Pretrained, inputs: int, outputs: int, *, alpha: float, ra
 
 @partial(jax.jit, static_argnames="models")
 def retrain(models: Models, learner: Learner, known: Known, key: jax.Array, steps: int) -> Learner:
-    """Return the learner after so many batches of 16, drawn with replacement by the weights; compiled once for an M."""
+    """The learner after so many batches of 16, drawn with replacement by the weights; compiled once for an M."""
 
     def step(number: int, learner: Learner) -> Learner:
         rows_key, noise_key = jax.random.split(jax.random.fold_in(key, number))
@@ -99,13 +99,13 @@ def retrain(models: Models, learner: Learner, known: Known, key: jax.Array, step
 
 @partial(jax.jit, static_argnames="models")
 def generate(models: Models, learner: Learner, noise: jax.Array) -> Logits:
-    """Return the logits of graphs from noise `[B, NOISE]`."""
+    """The logits of graphs from noise `[B, NOISE]`."""
     return nnx.merge(models.generator, learner.params[0])(noise)
 
 
 @partial(jax.jit, static_argnames="models")
 def predict(models: Models, learner: Learner, inputs: jax.Array) -> jax.Array:
-    """Return the surrogate's predictions `[B, T]` of inputs `[B, size + F]`: logits, or graphs and features."""
+    """The surrogate's predictions `[B, T]` of inputs `[B, size + F]`: logits, or graphs and features."""
     return nnx.merge(models.surrogate, learner.params[1])(inputs)
 
 

@@ -25,7 +25,7 @@ CACHED = 2**17  # floats of a batch up to which a CPU is twice as fast with a ba
 
 
 def relu_signs(apply: Apply, params: Any, x: jax.Array) -> jax.Array:
-    """Return the signs `[B, U]` of every ReLU that `apply(params, x)` executes, found in its jaxpr as `max(., 0)`.
+    """The signs `[B, U]` of every ReLU that `apply(params, x)` executes, found in its jaxpr as `max(., 0)`.
 
     Raises:
       ValueError: there is no ReLU, or one is inside a loop or a branch, where it cannot be seen from outside.
@@ -41,7 +41,7 @@ def _outputs(apply: Apply, params: Any, x: jax.Array) -> jax.Array:
 
 
 def regions(apply: Apply, params: Any, x: jax.Array) -> Score:
-    """Return the number of distinct ReLU sign patterns of `apply(params, x)` over the batch `x` `[B, ...]`.
+    """The number of distinct ReLU sign patterns of `apply(params, x)` over the batch `x` `[B, ...]`.
 
     Pure; works under `jit` and `vmap`. `saturated` says that all B patterns differ: use more or smaller inputs;
     `nonfinite`, without a value, that a ReLU returns NaN or infinity.
@@ -86,11 +86,11 @@ class Regions(Scorer):
         return Recipe("patches", init=INITS[self.preset])
 
     def draw(self, source: Source, rng: np.random.Generator) -> np.ndarray:
-        """Return one repeat's inputs `[batches, samples, 3, 3, 1]`."""
+        """One repeat's inputs `[batches, samples, 3, 3, 1]`."""
         return source.patches(rng, self.batches * self.samples).reshape(self.batches, self.samples, 3, 3, 1)
 
     def measure(self, network: Network, params: Any, arch: jax.Array, inputs: jax.Array, key: jax.Array) -> jax.Array:
-        """Return the packed patterns `[W, batches, samples]` of one architecture; the first bit says: not finite."""
+        """The packed patterns `[W, batches, samples]` of one architecture; the first bit says: not finite."""
         params = network.rescale_to_fan_in(params, arch)
 
         def words(x: jax.Array) -> jax.Array:
@@ -102,7 +102,7 @@ class Regions(Scorer):
         return jax.vmap(words, out_axes=1)(inputs)
 
     def floats(self, network: Network) -> int:
-        """Return about how many floats the measurement of one architecture holds at once."""
+        """About how many floats the measurement of one architecture holds at once."""
         return network.activations(self.samples)
 
     def finish(self, words: np.ndarray) -> Finished:

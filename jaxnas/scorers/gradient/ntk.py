@@ -29,7 +29,7 @@ ROUNDING = float(np.finfo(np.float32).eps)
 
 
 def ntk_gram(apply: Apply, params: Any, x: jax.Array, *, independent: bool = False) -> jax.Array:
-    """Return the empirical NTK `[B, B]` of the summed logits of `apply(params, x)`.
+    """The empirical NTK `[B, B]` of the summed logits of `apply(params, x)`.
 
     Args:
       apply: `(params, x [B, ...]) -> logits [B, K]`.
@@ -58,7 +58,7 @@ def _gram(apply: Apply, params: Any, x: jax.Array, independent: bool) -> jax.Arr
 
 
 def ntk(apply: Apply, params: Any, x: jax.Array, *, independent: bool = False) -> Score:
-    """Return the condition number of the empirical NTK, with its ascending `spectrum` `[B]` in `info`.
+    """The condition number of the empirical NTK, with its ascending `spectrum` `[B]` in `info`.
 
     Pure; works under `jit` and `vmap`. Eigenvalues are computed in float64 on the host. Arguments as `ntk_gram`.
     """
@@ -112,11 +112,11 @@ class NTK(Scorer):
         return self.preset == "as_shipped"
 
     def draw(self, source: Source, rng: np.random.Generator) -> np.ndarray:
-        """Return one repeat's inputs: images `[B, H, W, C]`."""
+        """One repeat's inputs: images `[B, H, W, C]`."""
         return source.images(rng, self.images)
 
     def measure(self, network: Network, params: Any, arch: jax.Array, inputs: jax.Array, key: jax.Array) -> jax.Array:
-        """Return the NTK `[B, B]` of one architecture."""
+        """The NTK `[B, B]` of one architecture."""
         params = network.rescale_to_fan_in(params, arch)
         if self.bn == "batch":
             return ntk_gram(lambda p, x: network.apply(p, arch, x), params, inputs)
@@ -125,7 +125,7 @@ class NTK(Scorer):
             return jax.grad(lambda z: network.apply(params, arch, inputs, z).sum())(probe)
 
     def floats(self, network: Network) -> int:
-        """Return about how many floats the measurement of one architecture holds at once."""
+        """About how many floats the measurement of one architecture holds at once."""
         forward = network.activations(self.images)
         return forward if self.bn == "frozen" else forward + ROWS * forward // 2
 

@@ -51,7 +51,7 @@ class AnyTask(Regression):
     option: ClassVar[str] = "--images"
 
     def draw(self, source: Source, rng: np.random.Generator) -> TaskData:
-        """Return the task's images, targets and other data."""
+        """The task's images, targets and other data."""
         images = source.images(rng, self.images)
         return TaskData(
             images,
@@ -80,7 +80,7 @@ def _padded(target: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _narrowed(head: Params, count: jax.Array) -> Params:
-    """Return the head of `count` channels, with zeros behind.
+    """The head of `count` channels, with zeros behind.
 
     JAX numbers the elements of a draw in their flat order, whatever its shape. So the first `(C_in + 1) * count`
     numbers of the wide head are those that `init_heads` draws from the same key for `count` channels.

@@ -70,7 +70,7 @@ def init_heads(key: jax.Array, widths: Sequence[int], channels: Sequence[int]) -
 
 
 def rescale_head(head: Params, mask: jax.Array) -> Params:
-    """Return a head for the channels of `mask` `[C]`, the others being zeros: as it would be drawn for these alone."""
+    """A head for the channels of `mask` `[C]`, the others being zeros: as it would be drawn for these alone."""
     factor = jnp.sqrt(mask.size / mask.sum())
     return {**head, "kernel": head["kernel"] * (mask * factor)[:, None], "offset": head["offset"] * factor}
 
@@ -192,7 +192,7 @@ class Regression(Scorer):
         return Recipe("taps")
 
     def draw(self, source: Source, rng: np.random.Generator) -> tuple[Any, ...]:
-        """Return one repeat's images `[B, H, W, C]` and targets, one `[B, 8, 8, C_l]` per tap."""
+        """One repeat's images `[B, H, W, C]` and targets, one `[B, 8, 8, C_l]` per tap."""
         images = source.images(rng, self.images)
         return images, targets(self.stored(), images, rng)
 
@@ -205,7 +205,7 @@ class Regression(Scorer):
             )
 
     def measure(self, network: Network, params: Any, arch: jax.Array, inputs: Any, key: jax.Array) -> jax.Array:
-        """Return the error of one architecture, `[]`."""
+        """The error of one architecture, `[]`."""
         head_key, noise_key = jax.random.split(key)
         self.check_network(network)
         heads = self._heads(inputs, head_key, network.tap_widths)
@@ -219,11 +219,11 @@ class Regression(Scorer):
         return fit(taps, network.rescale_to_fan_in(params, arch), heads, problem, steps=self.steps, version=self.preset)
 
     def on(self, space: Any) -> Self:
-        """Return the score with GenNAS's task for the space, if it names none."""
+        """The score with GenNAS's task for the space, if it names none."""
         return self if self.task else replace(self, task=task_for(space.name))
 
     def stored(self) -> Task:
-        """Return the task; without a space's, `TASK`."""
+        """The task; without a space's, `TASK`."""
         return load_task(self.task or TASK)
 
     def _heads(self, inputs: Any, key: jax.Array, widths: Sequence[int]) -> list[Params]:
@@ -234,12 +234,12 @@ class Regression(Scorer):
         return Problem(images, target, _noise(self.stored(), key, images.shape))
 
     def floats(self, network: Network) -> int:
-        """Return about how many floats the measurement of one architecture holds at once."""
+        """About how many floats the measurement of one architecture holds at once."""
         return network.activations(self.images)
 
 
 def _head(head: Params, x: jax.Array, target: jax.Array, running: Moments | None) -> tuple[jax.Array, Moments]:
-    """Return the head's output at the target's size, and the unbiased moments of its normalisation's input."""
+    """The head's output at the target's size, and the unbiased moments of its normalisation's input."""
     rows, columns = (np.arange(target.shape[1]) * n // target.shape[1] for n in x.shape[1:3])  # PyTorch's `nearest`
     x = x[:, rows][:, :, columns]
     by = moments(x, NHWC) if running is None else running

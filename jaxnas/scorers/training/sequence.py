@@ -37,7 +37,7 @@ def sequence_regression(
     task: Task | None = None,
     steps: int = STEPS,
 ) -> Score:
-    """Return the error of `apply` after training it to turn `x` into `target`.
+    """The error of `apply` after training it to turn `x` into `target`.
 
     Args:
       apply: the network.
@@ -101,11 +101,11 @@ class Sequences(Scorer):
         return Recipe("sequence", others=(("features", features), ("weight_drop", self.weight_drop)))
 
     def draw(self, source: Source, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Return one repeat's input and target `[T, B, D]`; no images are used."""
+        """One repeat's input and target `[T, B, D]`; no images are used."""
         return sequences(load_task(self.task), self.samples, rng)
 
     def measure(self, network: Any, params: Any, arch: jax.Array, inputs: Any, key: jax.Array) -> jax.Array:
-        """Return the error of one architecture, `[]`."""
+        """The error of one architecture, `[]`."""
         x, target = inputs
         trained, frozen = network.split(params)
 
@@ -116,5 +116,5 @@ class Sequences(Scorer):
         return score.value
 
     def floats(self, network: Any) -> int:
-        """Return about how many floats the measurement of one architecture holds at once."""
+        """About how many floats the measurement of one architecture holds at once."""
         return network.activations(self.samples)

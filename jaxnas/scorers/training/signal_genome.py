@@ -30,7 +30,7 @@ def random_task(rng: np.random.Generator) -> Task:
 
 
 def mutate(task: Task, rng: np.random.Generator, keep: float = KEEP) -> Task:
-    """Return a child of `task`: each gene stays with probability `keep` and is drawn anew otherwise."""
+    """A child of `task`: each gene stays with probability `keep` and is drawn anew otherwise."""
 
     def gene(old: Gene, draw: Callable[[np.random.Generator], Gene]) -> Gene:
         return old if rng.random() < keep else draw(rng)
@@ -44,7 +44,7 @@ def mutate(task: Task, rng: np.random.Generator, keep: float = KEEP) -> Task:
 
 
 def is_undefined(task: Task) -> bool:
-    """Return whether a target is 0/0: that of blurred dots without any dot."""
+    """Whether a target is 0/0: that of blurred dots without any dot."""
     return any(s.kind == "dot_gaussian" and int(s.partial * MAP_SIZE**2) < 1 for tap in task.taps for s in tap)
 
 

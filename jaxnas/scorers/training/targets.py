@@ -90,7 +90,7 @@ class Task:
 
 
 def load_task(name: str) -> Task:
-    """Return the stored task `name` (nb101; nlp, of sequences; ...), or that in the file `name` if it ends in .json.
+    """The stored task `name` (nb101; nlp, of sequences; ...), or that in the file `name` if it ends in .json.
 
     Raises:
       UserError: no such task, no such file, or a file that does not hold a task.
@@ -104,7 +104,7 @@ def load_task(name: str) -> Task:
 
 
 def task_for(space: str) -> str:
-    """Return the name of GenNAS's stored task for a space; without one of its own that for NAS-Bench-101 and 201."""
+    """The name of GenNAS's stored task for a space; without one of its own that for NAS-Bench-101 and 201."""
     base = space.partition(":")[0]
     stored = json.loads(_TASKS.read_text())
     return next((name for name, task in stored.items() if base in task.get("spaces", ())), TASK)
@@ -134,7 +134,7 @@ def _parse(record: Any, name: str) -> Task:
 
 
 def to_record(task: Task) -> dict[str, Any]:
-    """Return the JSON form of a task: that of a stored task and of a task file, which `load_task` reads."""
+    """The JSON form of a task: that of a stored task and of a task file, which `load_task` reads."""
     taps = [
         {"channels": channels, "signals": [_signal_record(signal) for signal in signals]}
         for channels, signals in zip(task.channels, task.taps, strict=True)
@@ -143,7 +143,7 @@ def to_record(task: Task) -> dict[str, Any]:
 
 
 def _signal_record(signal: Signal) -> dict[str, Any]:
-    """Return the fields that the signal's kind takes."""
+    """The fields that the signal's kind takes."""
     record: dict[str, Any] = {"kind": signal.kind, "level": signal.level}
     if signal.kind == "resize":
         return record
@@ -298,7 +298,7 @@ def _dot_gaussian(signal: Signal, shape: Shape, channels: int, rng: np.random.Ge
 
 @functools.cache
 def _blur_matrix(size: int, radius: int = 4) -> np.ndarray:
-    """Return the `[size, size]` matrix of `scipy.ndimage.gaussian_filter1d(sigma=1)`: radius 4, mirrored borders."""
+    """The `[size, size]` matrix of `scipy.ndimage.gaussian_filter1d(sigma=1)`: radius 4, mirrored borders."""
     weights = np.exp(-0.5 * np.arange(-radius, radius + 1) ** 2)
     mirrored = np.pad(np.eye(size), ((radius, radius), (0, 0)), mode="symmetric")
     windows = np.lib.stride_tricks.sliding_window_view(mirrored, 2 * radius + 1, axis=0)

@@ -172,21 +172,21 @@ class AgNet(Budgeted):
         return Scale.of(self.task.prior(self.task.space.sample(key, min(REFERENCE, self.task.space.size))))
 
     def _end(self, cell: int) -> int:
-        """Return how many architectures are scored when the search of a cell ends."""
+        """How many architectures are scored when the search of a cell ends."""
         return (cell + 1) * self.task.budget // self._code.cells
 
     def _cell(self, state: Learned) -> Cell:
         return Cell(self._code, state.cell, state.base)
 
     def _asking(self, state: Learned, archs: np.ndarray, record: dict[str, Any]) -> Learned:
-        """Return the state that asks for `archs` and, where they are fewer than a round, for random ones."""
+        """The state that asks for `archs` and, where they are fewer than a round, for random ones."""
         size = min(self.how.batch, self._end(state.cell) - state.scored)
         seen = np.concatenate([state.archs, archs[:size].astype(np.int32)])
         archs = np.concatenate([seen, self._random(state, seen, state.scored + size - len(seen))])
         return state._replace(archs=archs, records=(*state.records, {"asked": len(archs) - state.scored, **record}))
 
     def _random(self, state: Learned, seen: np.ndarray, count: int) -> np.ndarray:
-        """Return up to `count` random architectures `[count, A]` that are not among `seen`."""
+        """Up to `count` random architectures `[count, A]` that are not among `seen`."""
         if count <= 0:
             return seen[:0]
         space = self.task.space
@@ -195,13 +195,13 @@ class AgNet(Budgeted):
         return drawn[is_new(self.task.space, drawn, seen)][:count]
 
     def _next_cell(self, state: Learned) -> Learned:
-        """Return the state in which the best architecture so far is the base and the search of the next cell begins."""
+        """The state in which the best architecture so far is the base and the search of the next cell begins."""
         base = self.task.goal.best(state.archs, state.scores, more="--budget").arch
         state = state._replace(cell=state.cell + 1, first=state.scored, base=base, learner=self._start[1])
         return self._asking(state, state.archs[:0], {})
 
     def _inputs(self, archs: np.ndarray) -> np.ndarray:
-        """Return the prior's standardised scores `[N, F]`; what failed is as bad as can be."""
+        """The prior's standardised scores `[N, F]`; what failed is as bad as can be."""
         if self.task.prior is None:
             return np.zeros((len(archs), 0), np.float32)
         scores = self._prior_scale.to_units(self.task.prior(archs))
@@ -215,7 +215,7 @@ class AgNet(Budgeted):
         return np.stack([scores[name].value.mean(0) for name in self._targets], -1)
 
     def _retrained(self, state: Learned) -> Learner:
-        """Return the learner after `ticks` times all that was scored in the search of this cell."""
+        """The learner after `ticks` times all that was scored in the search of this cell."""
         rows = slice(state.first, state.scored)
         archs = state.archs[rows]
         scores = take(state.scores, rows)
@@ -241,7 +241,7 @@ class AgNet(Budgeted):
         )
 
     def _order(self, state: Learned, found: Proposals) -> np.ndarray:
-        """Return the proposals' rows from the best prediction to the worst."""
+        """The proposals' rows from the best prediction to the worst."""
         vectors = found.soft if self.task.prior is None else self._cell(state).vectors(found.archs)
         inputs = np.concatenate([vectors, self._inputs(found.archs)], 1)
         rows = padded(inputs, self.how.candidates)
@@ -252,7 +252,7 @@ class AgNet(Budgeted):
 
 
 def places(ranks: np.ndarray) -> np.ndarray:
-    """Return the places `[N]` by sums of ranks `[N]`, 0 = best; equal ones share theirs, those without have none."""
+    """The places `[N]` by sums of ranks `[N]`, 0 = best; equal ones share theirs, those without have none."""
     found = np.full(len(ranks), np.nan)
     known = np.isfinite(ranks)
     found[known] = mean_ranks(ranks[known])

@@ -147,13 +147,13 @@ class Evolve:
         return self.task.goal.signs
 
     def _next(self, archs: np.ndarray, births: tuple[int, ...], ranks: np.ndarray) -> list[np.ndarray]:
-        """Return the next brood: the `brood` children of this population, or as many as are still to come."""
+        """The next brood: the `brood` children of this population, or as many as are still to come."""
         members = np.array(births[-self.population :])
         numbers = range(len(births), min(len(births) + self.brood, self.task.budget))
         return [self._child(archs, members, ranks, number) for number in numbers]
 
     def _child(self, archs: np.ndarray, members: np.ndarray, ranks: np.ndarray, number: int) -> np.ndarray:
-        """Return the child whose birth has this number, which alone with the seed decides the draws."""
+        """The child whose birth has this number, which alone with the seed decides the draws."""
         rng = np.random.default_rng([self.task.seed, number])
         entrants = rng.choice(members, self.tournament, replace=False)
         parent = entrants[ranks[entrants].argmin()]

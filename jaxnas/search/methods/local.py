@@ -92,13 +92,13 @@ class Local(Budgeted):
         return Walk(archs, len(state.archs), scores, incumbent, failures, state.starts + starting, starting)
 
     def report(self, state: Walk) -> list[dict[str, Any]]:
-        """Return one record: how often the walk began, and the best value of each objective."""
+        """One record: how often the walk began, and the best value of each objective."""
         goal = self.task.goal
         best = goal.best_values(goal.values(state.scores))
         return [{"starts": state.starts, "scored": state.scored, **best}]
 
     def _neighbours(self, archs: np.ndarray, incumbent: int) -> list[np.ndarray]:
-        """Return up to `brood` mutations of the incumbent that were not scored; the draws depend on the walk so far."""
+        """Up to `brood` mutations of the incumbent that were not scored; the draws depend on the walk so far."""
         space = self.task.space
         known = {*keys(space, archs)}
         key = jax.random.fold_in(jax.random.key(self.task.seed), len(archs))
@@ -114,7 +114,7 @@ class Local(Budgeted):
         return found
 
     def _start(self, archs: np.ndarray) -> np.ndarray:
-        """Return a random architecture that was not scored."""
+        """A random architecture that was not scored."""
         key = jax.random.fold_in(jax.random.key(self.task.seed + 1), len(archs))
         drawn = self.task.space.sample(key, min(len(archs) + 1, self.task.space.size))
         return drawn[is_new(self.task.space, drawn, archs).argmax()]

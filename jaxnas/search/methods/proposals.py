@@ -41,13 +41,13 @@ class Cell(NamedTuple):
     base: np.ndarray
 
     def vectors(self, archs: np.ndarray) -> np.ndarray:
-        """Return the vectors `[N, size]` of this cell of architectures `[N, A]`; zeros for those that have no graph."""
+        """The vectors `[N, size]` of this cell of architectures `[N, A]`; zeros for those that have no graph."""
         vectors, fits = np.zeros((len(archs), self.code.size), np.float32), self.code.fits(archs)
         vectors[fits] = self.code.vectors(self.code.encode(archs[fits]))[:, self.place]
         return vectors
 
     def architectures(self, ops: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the architectures `[N, A]` with these classes `[N, V]` and edges `[N, pairs]`, and which are valid."""
+        """The architectures `[N, A]` with these classes `[N, V]` and edges `[N, pairs]`, and which are valid."""
         if self.code.cells == 1:
             return self.code.decode(Graphs(ops[:, None], edges[:, None]))
         graphs = Graphs(*(np.repeat(part, len(ops), 0) for part in self.code.encode(self.base[None])))

@@ -59,7 +59,7 @@ class Prune:
         return Pruning(pruning.init(len(net.edges), len(net.ops), banned=net.banned))
 
     def ask(self, state: Pruning) -> np.ndarray:
-        """Return the masks of the origin and of its candidates; at the end that of the only architecture left."""
+        """The masks of the origin and of its candidates; at the end that of the only architecture left."""
         masks, _ = self._candidates(state.supernet)
         return np.concatenate([state.supernet.mask[None], masks])
 
@@ -114,7 +114,7 @@ class Prune:
         return [group for group in self._supernet.groups if len(group) > self._supernet.keep]
 
     def _group(self, state: pruning.State) -> tuple[int, ...] | None:
-        """Return the group that loses edges now, or None while edges lose ops, and at the end."""
+        """The group that loses edges now, or None while edges lose ops, and at the end."""
         if pruning.done(state):
             for group in self._large:
                 if state.mask[list(group)].any(-1).sum() > self._supernet.keep:

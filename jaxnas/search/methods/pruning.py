@@ -66,14 +66,14 @@ class State:
 
 
 def init(num_edges: int, num_ops: int, banned: Sequence[int] = (0,)) -> State:
-    """Return the full supernet without the `banned` ops (op 0 is `none` in every cell space of the paper)."""
+    """The full supernet without the `banned` ops (op 0 is `none` in every cell space of the paper)."""
     mask = np.ones((num_edges, num_ops), bool)
     mask[:, list(banned)] = False
     return State(mask)
 
 
 def candidates(state: State) -> tuple[np.ndarray, np.ndarray]:
-    """Return the masks `[M, E, O]` that lack one more op each, and the removed (edge, op) pairs `[M, 2]`."""
+    """The masks `[M, E, O]` that lack one more op each, and the removed (edge, op) pairs `[M, 2]`."""
     open_edges = state.mask.sum(axis=1, keepdims=True) > 1
     pairs = np.argwhere(state.mask & open_edges)
     masks = np.repeat(state.mask[None], len(pairs), axis=0)
@@ -82,7 +82,7 @@ def candidates(state: State) -> tuple[np.ndarray, np.ndarray]:
 
 
 def edge_candidates(state: State, group: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the masks `[M, E, O]` that lack one more edge of `group`, and its (edge, op) pairs `[M, 2]`."""
+    """The masks `[M, E, O]` that lack one more edge of `group`, and its (edge, op) pairs `[M, 2]`."""
     pairs = np.array([(edge, state.mask[edge].argmax()) for edge in group if state.mask[edge].any()])
     masks = np.repeat(state.mask[None], len(pairs), axis=0)
     masks[np.arange(len(pairs)), pairs[:, 0]] = False
@@ -108,13 +108,13 @@ def relative_change(origin: np.ndarray, candidate: np.ndarray, decimals: int = 3
 
 
 def deltas(values: np.ndarray, decimals: int = 3) -> np.ndarray:
-    """Return the relative changes `[M]` of values `[R, 1 + M]` whose column 0 is the origin."""
+    """The relative changes `[M]` of values `[R, 1 + M]` whose column 0 is the origin."""
     values = np.asarray(values)
     return relative_change(values[:, 0], values[:, 1:], decimals)
 
 
 def step(state: State, delta_kappa: np.ndarray, delta_regions: np.ndarray, *, prune_number: int = 1) -> State:
-    """Return the state after one round: on every edge the `prune_number` ops with the lowest rank sum are gone.
+    """The state after one round: on every edge the `prune_number` ops with the lowest rank sum are gone.
 
     Args:
       state: the state whose `candidates` were evaluated; left as it is.
@@ -135,7 +135,7 @@ def step(state: State, delta_kappa: np.ndarray, delta_regions: np.ndarray, *, pr
 def edge_step(
     state: State, group: Sequence[int], delta_kappa: np.ndarray, delta_regions: np.ndarray, *, keep: int
 ) -> State:
-    """Return the state after the last step for one group: of its edges, `keep` with the highest rank sums are left.
+    """The state after the last step for one group: of its edges, `keep` with the highest rank sums are left.
 
     Args:
       state: the state whose `edge_candidates` were evaluated; left as it is.
@@ -150,12 +150,12 @@ def edge_step(
 
 
 def done(state: State) -> bool:
-    """Return whether no edge has a choice left."""
+    """Whether no edge has a choice left."""
     return bool((state.mask.sum(axis=1) <= 1).all())
 
 
 def chosen(state: State) -> np.ndarray:
-    """Return the op index of every edge, `[E]`, of a finished search."""
+    """The op index of every edge, `[E]`, of a finished search."""
     if not done(state):
         raise ValueError("the search is not done: some edge has more than one op")
     ops: np.ndarray = state.mask.argmax(axis=1)
@@ -163,7 +163,7 @@ def chosen(state: State) -> np.ndarray:
 
 
 def to_json(state: State) -> dict[str, Any]:
-    """Return the state as lists, ints and floats, ready for `json.dumps`; failed deltas are None."""
+    """The state as lists, ints and floats, ready for `json.dumps`; failed deltas are None."""
     return {"mask": state.mask.astype(int).tolist(), "rounds": [_round_json(r) for r in state.history]}
 
 
@@ -179,7 +179,7 @@ def _round_json(record: Round) -> dict[str, Any]:
 
 
 def _judge(pairs: np.ndarray, kappa: np.ndarray, regions: np.ndarray) -> tuple[np.ndarray, Judged]:
-    """Return the order `[M]` in which candidates go, and the first four fields of their `Round`."""
+    """The order `[M]` in which candidates go, and the first four fields of their `Round`."""
     kappa, regions = np.array(kappa, np.float64), np.array(regions, np.float64)
     if not kappa.shape == regions.shape == (len(pairs),):
         raise ValueError(f"expected {len(pairs)} deltas of each kind, got {kappa.shape}, {regions.shape}")
@@ -188,7 +188,7 @@ def _judge(pairs: np.ndarray, kappa: np.ndarray, regions: np.ndarray) -> tuple[n
 
 
 def _without(state: State, judged: Judged, pruned: np.ndarray) -> State:
-    """Return the state after a round in which the (edge, op) pairs `pruned` `[K, 2]` went."""
+    """The state after a round in which the (edge, op) pairs `pruned` `[K, 2]` went."""
     mask = state.mask.copy()
     mask[pruned[:, 0], pruned[:, 1]] = False
     return State(mask, (*state.history, Round(*judged, pruned, mask)))
@@ -204,7 +204,7 @@ def _valid(values: np.ndarray) -> np.ndarray:
 
 
 def _priority(delta_kappa: np.ndarray, delta_regions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the order `[M]` in which the candidates' ops go, and their ranks `[M, 2]`.
+    """The order `[M]` in which the candidates' ops go, and their ranks `[M, 2]`.
 
     Equal rank sums go in the order by condition number; a failure goes behind whatever did not fail.
     """
@@ -216,7 +216,7 @@ def _priority(delta_kappa: np.ndarray, delta_regions: np.ndarray) -> tuple[np.nd
 
 
 def _dense_ranks(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ascending order and the dense ranks of values `[M]`; those that are not finite share the last rank.
+    """The ascending order and the dense ranks of values `[M]`; those that are not finite share the last rank.
 
     As in the official code the sort sees rounded values and the test for ties exact ones: values that differ only
     beyond the third significant figure keep the candidates' order, yet have different ranks.
