@@ -33,7 +33,8 @@ DRAWS = "import jax; from jaxnas import spaces; s = spaces.get('nasbench201'); k
 )
 SCORES = """
 import dataclasses, sys
-from jaxnas import data, devices, spaces
+from jaxnas import data, spaces
+from jaxnas.evaluate import devices
 on = devices.available(int(sys.argv[2]) or None)
 from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.scorers import NTK, Regression

@@ -18,7 +18,7 @@ from jaxnas.user_cache import user_cache
 BEGIN = """
 import hashlib, signal, sys, threading, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may start its background jobs without one
-from jaxnas import process
+from jaxnas.cli import process
 def ready(): print("ready", flush=True)
 def computes(): ready(); hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # as XLA compiles: it hears nothing
 def cleans_up():

@@ -4,6 +4,8 @@ from jaxnas.scorers.counts import Flops as Flops
 from jaxnas.scorers.counts import Params as Params
 from jaxnas.scorers.forward.regions import Regions as Regions
 from jaxnas.scorers.forward.regions import regions as regions
+from jaxnas.scorers.gradient.jacov import Jacov as Jacov
+from jaxnas.scorers.gradient.jacov import jacov as jacov
 from jaxnas.scorers.gradient.ntk import NTK as NTK
 from jaxnas.scorers.gradient.ntk import ntk as ntk
 from jaxnas.scorers.gradient.ntk import ntk_gram as ntk_gram

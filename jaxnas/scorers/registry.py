@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from jaxnas.errors import UserError, unknown
 from jaxnas.scorers.counts import Flops, LiveFlops, LiveLayers, LiveParams, Params
 from jaxnas.scorers.forward.regions import Regions
+from jaxnas.scorers.gradient.jacov import Jacov
 from jaxnas.scorers.gradient.ntk import NTK
 from jaxnas.scorers.protocol import AnyScore, Combined, Count, Scorer
 from jaxnas.scorers.te_nas import TeNas
@@ -20,6 +21,7 @@ DEFAULTS: dict[str, AnyScore] = {
         Regression(),
         Sequences(),
         TeNas(),
+        Jacov(),
         Params(),
         Flops(),
         LiveParams(),
