@@ -37,8 +37,6 @@ COMPILES = "/jax/core/compile/backend_compile_duration"
 # Tests compile much and compute little: two thirds of their time would go into optimising machine code. Results differ
 # by rounding only, and a test holds for both: with XLA_FLAGS set, be it to nothing, XLA optimises as it does for users.
 FLAGS = "--xla_backend_optimization_level=0"
-if jax.__version__.startswith("0.10."):  # XLA stops a process that gives it a flag which it does not know
-    FLAGS += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 collect_ignore = ["golden"]  # programs that need PyTorch
 compiled: list[str] = []
 
