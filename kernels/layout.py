@@ -46,8 +46,8 @@ def layout_for(channels: int) -> Layout:
 
 
 def from_nhwc(x: jax.Array, layout: Layout) -> jax.Array:
-    """Transpose images `[B, H, W, C]` to `layout`."""
-    return x if layout is NHWC else jnp.transpose(x, (3, 1, 2, 0))
+    """Transpose images `[B, H, W, C]` to `layout`. Logits `[B, K]` have no layout."""
+    return x if layout is NHWC or x.ndim == 2 else jnp.transpose(x, (3, 1, 2, 0))
 
 
 def to_nhwc(x: jax.Array, layout: Layout) -> jax.Array:

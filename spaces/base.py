@@ -172,6 +172,13 @@ class Space(ABC):
     def forms(self) -> Collection[str]:
         """The forms of network that the space has, see `Recipe`."""
 
+    def shrunk(self, width: int) -> int | None:
+        """The least number of channels, at least `width`, that networks of the space can have in their first stage.
+
+        None where the widths are the architecture's own numbers, so that nothing can be thinner.
+        """
+        return width
+
     def networks(self, archs: np.ndarray, recipe: Recipe) -> list[tuple[Network, np.ndarray]]:
         """The networks that `archs` `[N, A]` run on, each with the rows that do."""
         rows: dict[Hashable, list[int]] = {}

@@ -93,6 +93,9 @@ class Subspace(Space):
     def groups(self, archs: np.ndarray, form: str) -> list[Hashable]:
         return self.space.groups(archs, form)
 
+    def shrunk(self, width: int) -> int | None:
+        return self.space.shrunk(width)
+
     @property
     def forms(self) -> Collection[str]:
         return self.space.forms

@@ -70,7 +70,7 @@ def test_impossible_numbers_are_one_line(count, says):
 
 def test_a_command_that_starts_jax_gets_a_processor_of_one_thread():
     """And gives the environment back."""
-    code = "import os; from jaxnas.evaluate import devices; print(len(devices.available(3)), devices.parts(), dict(os.environ)"
+    code = "import os; from jaxnas.evaluate import devices as d; print(len(d.available(3)), d.parts(), dict(os.environ)"
     assert python("-c", code + ".get('PJRT_NPROC'))", JAX_PLATFORMS="cpu").stdout.split() == ["3", "1", "None"]
     own = python("-c", code + ".get('PJRT_NPROC'))", JAX_PLATFORMS="cpu", PJRT_NPROC="7")
     assert own.stdout.split() == ["3", "1", "7"]

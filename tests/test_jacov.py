@@ -86,3 +86,15 @@ def test_correlation_is_symmetric_with_a_unit_diagonal():
     found = input_correlation(lambda params, x: jnp.tanh(x @ params), jax.random.normal(jax.random.key(2), (12, 3)), x)
     np.testing.assert_allclose(found, found.T, atol=1e-6)
     np.testing.assert_allclose(jnp.diag(found), jnp.ones(5), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["nasbench101", "resnet", "transnas101_micro", "transnas101_macro", "nats_size"])
+def test_networks_are_as_thin_as_the_space_has_them(name):
+    """Logits have no layout, though thin networks keep the batch innermost."""
+    space = spaces.get(name)
+    scorer, arch = scorers.Jacov(images=4).on(space), space.encode(space.example)
+    ((network, _),) = space.networks(arch[None], scorer.recipe)
+    params = jax.eval_shape(network.init, jax.random.key(0))
+    x = jax.ShapeDtypeStruct((4, *network.config.image), jnp.float32)
+    assert jax.eval_shape(lambda params, x: scorer.measure(network, params, arch, x, None), params, x).shape == (4, 4)
+    assert scorer.width == {"resnet": None, "nats_size": 8}.get(name, 4)

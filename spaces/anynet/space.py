@@ -159,6 +159,9 @@ class AnyNet(Space):
                 raise UserError(f"a network with taps needs {TAPS} stages, {arch} has {stages[short][0]}; leave it out")
         return [tuple(map(int, arch)) for arch in archs]
 
+    def shrunk(self, width: int) -> None:
+        return None
+
     @property
     def forms(self) -> Collection[str]:
         return ("benchmark", "taps")

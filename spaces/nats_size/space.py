@@ -77,6 +77,9 @@ class NATSSize(RowSpace):
     def decode(self, arch: np.ndarray) -> str:
         return ":".join(str(WIDTHS[k]) for k in arch)
 
+    def shrunk(self, width: int) -> int:
+        return -(-width // CHOICES) * CHOICES
+
     @property
     def forms(self) -> Collection[str]:
         return NETWORKS

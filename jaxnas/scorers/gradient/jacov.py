@@ -8,8 +8,8 @@ With batch normalisation in training mode the gradient of the summed logits vani
 normalisation: a constant cotangent passes through no batch statistics. So they are held constant by default.
 """
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Self
 
 import jax
 import jax.numpy as jnp
@@ -65,8 +65,9 @@ class Jacov(Scorer):
     published; a score then exists only where a ReLU follows the last normalisation."""
     init: Literal["kaiming", "pytorch"] = "kaiming"
     """Initial weights: Kaiming-normal, or the defaults of PyTorch, as published."""
-    width: int = 4
-    """Channels of the first stage (published: 16)."""
+    width: int | None = 4
+    """Channels of the first stage (published: 16), or as few as networks of the space can have; of nats_size 8, of
+    AnyNets as many as the architecture says."""
     images: int = 64
     """Images in the batch."""
 
@@ -78,12 +79,16 @@ class Jacov(Scorer):
 
     def check(self) -> None:
         """Raise a `UserError` if the options make no sense together."""
-        if self.images < 2 or self.width < 1:
+        if self.images < 2 or (self.width is not None and self.width < 1):
             raise UserError(f"jacov: {self.images} images, width {self.width}; give at least 2 images and width 1")
 
     def check_data(self, source: Source) -> None:
         """Raise a `UserError` if `source` has too few images."""
         source.check(images=self.images, option="--jacov.images")
+
+    def on(self, space: Any) -> Self:
+        """The score with a width that networks of the space can have."""
+        return replace(self, width=None if self.width is None else space.shrunk(self.width))
 
     @property
     def recipe(self) -> Recipe:
