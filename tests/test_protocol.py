@@ -17,6 +17,7 @@ from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.network.recipe import Recipe
 from jaxnas.score.command import main
 from jaxnas.scorers import DEFAULTS, Combined, Count, Pass, Scorer, select
+from jaxnas.search.command import main as search
 
 OWN = Path(__file__).parents[1] / "examples" / "own_score.py"
 SPACE = spaces.get("nasbench201")
@@ -133,3 +134,11 @@ def test_a_scorer_neither_measures_nor_reads():
 def test_what_does_not_go_with_a_space_is_said():
     with pytest.raises(UserError, match=r"nasbench_nlp has no ntk: its cells read sequences.*; say --scorers sequence"):
         Evaluator(spaces.get("nasbench_nlp"), DEFAULTS["ntk"], SOURCE).check()
+
+
+def test_a_search_by_scores_of_ones_own(tmp_path, capsys):
+    (tmp_path / "own.py").write_text(FILE)
+    argv = ["--method", "random", "--budget", "20", "--repeats", "1", "--json", "--out", str(tmp_path / "out")]
+    assert search([*argv, "--scorers", f"{tmp_path}/own.py:EDGES"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["scores"]["edges"] == max((SPACE.sample(jax.random.key(0), 20) > 0).sum(1))

@@ -10,7 +10,7 @@ from jaxnas.cli.options import Options, own_files
 from jaxnas.data import Source
 from jaxnas.errors import UserError, check_least, unknown
 from jaxnas.scorers.protocol import Count, Scorer, pass_of
-from jaxnas.scorers.registry import COUNTS
+from jaxnas.scorers.registry import COUNTS, listed, load
 from jaxnas.search.goal import Goal
 from jaxnas.search.loop import evaluate_with
 from jaxnas.search.method import Evaluate, Prior
@@ -84,7 +84,7 @@ def objectives(options: ObjectiveOptions, space: Space, source: Source) -> Objec
 
 def deciding(options: Options, space: Space) -> dict[str, Scorer | Count]:
     """The scorers that were asked for, te_nas being the two it is made of."""
-    named = [name.strip() for name in options.scorers.split(",")]
+    named = [load(name).name if ".py:" in name else name for name in listed(options.scorers)]
     return {
         name: scorer
         for name, scorer in options.select(space).items()
