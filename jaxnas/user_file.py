@@ -16,6 +16,8 @@ from jaxnas.errors import UserError, unknown
 _HOME = re.compile(r"(^|,\s*)(~[^,/]*)(?=[,/]|$)")  # at the start of a path, or of each of several
 _SCHEME = re.compile(r"(?:^|,\s*)((?:(?:file|ftp|gs|hdfs|https?|s3):|[A-Za-z][\w+.-]+:(?=/))[^,]*)")
 
+_modules: dict[tuple[Path, str], ModuleType] = {}  # of users' files, by path and content
+
 
 def local(path: str, asked: str, *, remote: bool = False) -> str:
     """What was given for an option, a path or several (or anything else), with `~` expanded.
@@ -82,7 +84,13 @@ def fingerprint(*paths: str | Path) -> str:
 
 
 def _run(path: Path, asked: str) -> ModuleType:
-    """The module of a file; it is in `sys.modules`, where for instance dataclasses look for it."""
+    """The module of a file, run once while it stays the same: two variables of one file know each other's classes.
+
+    It is in `sys.modules`, where for instance dataclasses look for it.
+    """
+    content = path, fingerprint(path)
+    if content in _modules:
+        return _modules[content]
     name = f"_jaxnas_user_{digest(bytes(path))}"  # no other module's, whatever the file's is
     found = spec_from_file_location(name, path)
     assert found is not None and found.loader is not None
@@ -94,6 +102,7 @@ def _run(path: Path, asked: str) -> ModuleType:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{asked}: the file does not run: {_place(error, path)}{_named(error)}") from error
+    _modules[content] = module
     return module
 
 

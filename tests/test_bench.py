@@ -79,7 +79,7 @@ def record_of(kind: str, figures: dict[str, Any], **changes: Any) -> dict[str, A
 
 
 def tiny_scorer(bench: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A quick case with a competitor that is not installed, and make the ceilings quick too."""
+    """Return a quick case with a competitor that is not installed, and make the ceilings quick too."""
     monkeypatch.setattr(bench.scorers, "installed", lambda package: None)
     monkeypatch.setattr(bench.ceilings, "SIDE", 16)
     monkeypatch.setattr(bench.ceilings, "STREAM_BYTES", 2**12)

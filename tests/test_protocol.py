@@ -39,6 +39,9 @@ class Twice(Combined):
 
 EDGES, TWICE, TAKEN = Edges(), Twice(), Params()
 NAMELESS = type("Nameless", (Count,), {"name": "not a name", "of": Edges.of})()
+COLUMN = type("Column", (Count,), {"name": "row", "of": Edges.of})()
+NESTED = type("Nested", (Twice,), {"name": "nested", "needs": ("te_nas",)})()
+OTHER = type("Other", (Count,), {"name": "edges", "of": lambda self, space, archs: (archs > 1).sum(1)})()
 """
 
 
@@ -112,7 +115,14 @@ def test_counts_and_combinations_of_ones_own(tmp_path, capsys):
     table = pl.read_parquet(tmp_path / "out" / "*.parquet")
     assert (table["twice"] == 2 * table["flops"]).all()
     assert table["edges"].max() <= 6
-    for variable, says in (("TAKEN", "another score is called 'params'"), ("NAMELESS", "letters, digits"), ("X", "X")):
+    refused = {
+        "TAKEN": "another score is called 'params'",
+        "NAMELESS": "letters, digits",
+        "COLUMN": "'row' is a column of every table",
+        "NESTED": "unknown score that nested needs 'te_nas'",
+        "X": "X",
+    }
+    for variable, says in refused.items():
         assert main([*argv, f"{tmp_path}/own.py:{variable}"]) == 2
         assert says in capsys.readouterr().err
 
@@ -142,3 +152,24 @@ def test_a_search_by_scores_of_ones_own(tmp_path, capsys):
     assert search([*argv, "--scorers", f"{tmp_path}/own.py:EDGES"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["scores"]["edges"] == max((SPACE.sample(jax.random.key(0), 20) > 0).sum(1))
+    assert search([*argv, "--scorers", f"{tmp_path}/own.py:TWICE"]) == 2
+    assert "twice is made of the whole set; say --scorers flops" in capsys.readouterr().err
+
+
+def test_a_run_does_not_go_on_with_another_variable_of_the_file(tmp_path, capsys):
+    (tmp_path / "own.py").write_text(FILE)
+    argv = ["--archs", "random:4", "--out", str(tmp_path / "out"), "--scorers"]
+    assert main([*argv, f"{tmp_path}/own.py:EDGES"]) == 0
+    assert main([*argv, f"{tmp_path}/own.py:OTHER"]) == 2
+    assert "own_scores" in capsys.readouterr().err
+
+
+def test_variables_of_one_file_share_a_pass(tmp_path):
+    source = Path(__file__).read_text()
+    start = source.index("@dataclass(frozen=True)\nclass Logits")
+    shared = source[start : source.index("@pytest.fixture", start)]
+    imports = "from dataclasses import dataclass\nfrom typing import ClassVar\nimport jax.numpy as jnp\n"
+    imports += "from jaxnas.network.recipe import Recipe\nfrom jaxnas.scorers import Pass, Scorer\n"
+    (tmp_path / "own.py").write_text(f"{imports}\n{shared}\nA, B = Largest(), Spread()\n")
+    chosen = select(f"{tmp_path}/own.py:A,{tmp_path}/own.py:B")
+    assert chosen["largest"].reads == chosen["spread"].reads

@@ -27,6 +27,7 @@ from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.network.network import Network
 from jaxnas.score import command as score
 from jaxnas.scorers import NTK, Regions, Scorer
+from jaxnas.scorers.protocol import options_of
 from jaxnas.tables.store import Store
 
 FEW = 64  # architectures that a timing has at least: one alone would be over too soon
@@ -78,7 +79,7 @@ class CurveCase:
                 "settings": {
                     "space": SPACE.name,
                     "seed": SEED,
-                    "scorers": {label: scorer.options() for label, scorer in self.scorers.items()},
+                    "scorers": {label: options_of(scorer) for label, scorer in self.scorers.items()},
                 },
                 "by_archs": harness.in_new_process(by_archs, self),
                 "by_batch": harness.in_new_process(by_batch, self),

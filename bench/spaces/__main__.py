@@ -26,6 +26,7 @@ from jaxnas.errors import UserError
 from jaxnas.evaluate import devices
 from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.scorers import DEFAULTS, Scorer
+from jaxnas.scorers.protocol import options_of
 from jaxnas.spaces import SPACES, Space
 
 DATA, KIND = "synthetic", "spaces"
@@ -92,7 +93,7 @@ def is_known(found: dict[str, Any] | None, settings: dict[str, Any], here: dict[
 def settings(config: Spaces, scorer: Scorer) -> dict[str, Any]:
     """What the figures of a scorer on a space depend on beside the machine."""
     own = {name: getattr(config, name) for name in ("archs", "rounds", "seconds")}
-    return {**own, "seed": SEED, "data": DATA, "scorer": scorer.options()}
+    return {**own, "seed": SEED, "data": DATA, "scorer": options_of(scorer)}
 
 
 def command(config: Spaces, *names: str) -> str:

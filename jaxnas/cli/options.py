@@ -15,7 +15,7 @@ from jaxnas.data.labelled import Labelled
 from jaxnas.errors import check_least, check_seed
 from jaxnas.evaluate import devices
 from jaxnas.evaluate.evaluator import Evaluator
-from jaxnas.scorers.protocol import AnyScore, Pass, Scorer, pass_of
+from jaxnas.scorers.protocol import AnyScore, Pass, Scorer, options_of, pass_of
 from jaxnas.scorers.registry import DEFAULTS, listed
 from jaxnas.spaces import Space, name_of
 from jaxnas.user_file import fingerprint
@@ -102,14 +102,15 @@ class Options(ScorerOptions):  # type: ignore[misc,valid-type]
 
     def settings(self, chosen: Mapping[str, AnyScore], source: Source) -> dict[str, Any]:
         """What the scores of an architecture depend on."""
-        tasks = [getattr(score, "task", None) or "" for score in chosen.values()]
+        tasks = [task for score in chosen.values() if isinstance(task := getattr(score, "task", None), str)]
         own = [name for name in listed(self.scorers) if ".py:" in name]
         return {
             "space": name_of(self.space),
-            "scorers": {name: score.options() if isinstance(score, Scorer) else {} for name, score in chosen.items()},
+            "scorers": {name: options_of(score) for name, score in chosen.items()},
             "repeats": self.repeats,
             "seed": self.seed,
             "data": {"name": source.name, "fingerprint": source.fingerprint},
+            **({"own_scores": own} if own else {}),
             **own_files(self.space, *tasks, *own),
         }
 

@@ -90,7 +90,7 @@ class Evaluator:
         return self.launch(archs)()
 
     def launch(self, archs: np.ndarray) -> Callable[[], Finished]:
-        """Start scoring and return the function that waits for the scores: the host is free in between."""
+        """Start scoring and return the function that waits for the first scorer's scores."""
         return self.launch_each(archs)[self.scorer.name]
 
     @under_pinned

@@ -25,7 +25,7 @@ class InputCache:
         self._held: dict[Drawing, tuple[Drawn, int]] = {}  # in the order of use
 
     def of(self, program: Drawing) -> Drawn:
-        """What `program` drew, or let it draw."""
+        """Return what `program` drew, or let it draw."""
         held = self._held.pop(program, None)
         self._held[program] = _with_size(program.draw()) if held is None else held
         while len(self._held) > 1 and sum(size for _, size in self._held.values()) > MAX_HELD_BYTES:

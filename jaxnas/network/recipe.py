@@ -13,6 +13,9 @@ Form = Literal["benchmark", "thin", "patches", "taps", "sequence"]
 class Recipe:
     """The network that a space is asked for. What is None is as the space has it in that form.
 
+    Sizes are a wish: a space whose architectures decide a size (NDS the width and depth, TransNAS-Bench-101 the number
+    of cells, AnyNets the channels) keeps its own.
+
     Attributes:
       form: `benchmark`, the network that is counted and built, for the space's data set; `thin`, one of few channels
         and cells on images; `patches`, one channel on 3x3x1 inputs; `taps`, one with feature maps of three sizes to

@@ -1,6 +1,9 @@
 """The scores, by name; and the functions that score any model, to be called from your own JAX code."""
 
 from jaxnas.scorers.counts import Flops as Flops
+from jaxnas.scorers.counts import LiveFlops as LiveFlops
+from jaxnas.scorers.counts import LiveLayers as LiveLayers
+from jaxnas.scorers.counts import LiveParams as LiveParams
 from jaxnas.scorers.counts import Params as Params
 from jaxnas.scorers.forward.regions import Regions as Regions
 from jaxnas.scorers.forward.regions import regions as regions

@@ -88,7 +88,8 @@ class Scorer(Pass):
       sign: 1 where higher is better, -1 where lower is.
       paper: where the score comes from.
       cost: of one architecture, in words.
-      reads: the pass that the score reads, if others read it too; by default the score measures by itself.
+      reads: the pass that the score reads, if others read it too; by default the score measures by itself. Recipe,
+        inputs and the other attributes of a pass are then those of this one.
     """
 
     @property
@@ -109,10 +110,6 @@ class Scorer(Pass):
 
     def check(self) -> None:
         """Raise a `UserError` if the options make no sense together."""
-
-    def options(self) -> dict[str, Any]:
-        """The options and their values, for records: the fields, if the class is a dataclass."""
-        return asdict(self) if is_dataclass(self) else {}
 
     def on(self, space: Any) -> Self:
         """The score as it is on a `Space`, which may bring defaults of its own."""
@@ -204,3 +201,8 @@ AnyScore = Scorer | Count | Combined
 def pass_of(scorer: Scorer) -> Pass:
     """The pass that a score reads: its own, or one that it shares."""
     return scorer if scorer.reads is None else scorer.reads
+
+
+def options_of(score: AnyScore) -> dict[str, Any]:
+    """The options of a score and their values, for records: its fields, if its class is a dataclass."""
+    return asdict(score) if is_dataclass(score) else {}

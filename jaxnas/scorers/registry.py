@@ -30,6 +30,7 @@ DEFAULTS: dict[str, AnyScore] = {
     )
 }
 COUNTS: dict[str, Count] = {name: score for name, score in DEFAULTS.items() if isinstance(score, Count)}
+RESERVED = {"row", "arch", "arch_id", "scored_as", "round", "asked", "seconds"}  # columns of tables
 ALWAYS = ("params", "flops", "live_flops")  # the baselines of every comparison
 
 
@@ -50,8 +51,9 @@ def select(names: str, options: Iterable[Scorer] = ()) -> dict[str, AnyScore]:
         if (score.name in chosen and chosen[score.name] is not score) or (".py:" in name and score.name in DEFAULTS):
             raise UserError(f"--scorers {name}: another score is called {score.name!r}; give it another name")
         for needed in score.needs if isinstance(score, Combined) else ():
-            if needed not in available:
-                raise unknown(f"score that {score.name} needs", needed, available)
+            if needed not in available or isinstance(available[needed], Combined):
+                single = [name for name, other in available.items() if not isinstance(other, Combined)]
+                raise unknown(f"score that {score.name} needs", needed, single)
             chosen.setdefault(needed, available[needed])
         chosen[score.name] = score
     if not chosen:
@@ -69,4 +71,6 @@ def load(spec: str) -> AnyScore:
     found: AnyScore = load_variable(spec, "--scorers", "score", lambda value: isinstance(value, AnyScore))
     if not isinstance(getattr(found, "name", None), str) or not found.name.isidentifier():
         raise UserError(f"--scorers {spec}: the score needs a `name`: letters, digits and _")
+    if found.name in RESERVED or found.name.endswith(("_std", "_status")):
+        raise UserError(f"--scorers {spec}: {found.name!r} is a column of every table; give the score another name")
     return found

@@ -151,7 +151,9 @@ class InRounds(Budgeted):
         raise NotImplementedError
 
     def propose(self, archs: np.ndarray, scores: Scores, count: int) -> np.ndarray:
-        """The next `count` architectures, given those scored so far `[M, A]` (at first none) and their scores.
+        """The next `count` architectures, fewer where the space has no others.
+
+        They follow from those scored so far `[M, A]` (at first none) and their scores.
 
         Draws must follow from the task's seed and the arguments alone: a search that was stopped replays its rounds.
         """
@@ -174,6 +176,9 @@ class InRounds(Budgeted):
         count = min(self.batch, self.task.budget - len(state.archs))
         more = self.propose(state.archs, scores, count) if count else state.archs[:0]
         return Rounds(np.concatenate([state.archs, more]), len(state.archs), scores)
+
+    def done(self, state: Rounds) -> bool:  # type: ignore[override]
+        return state.scored == len(state.archs)
 
     def report(self, state: Rounds) -> list[dict[str, Any]]:
         """Return of each round the best value so far of each objective, among those that have all of them."""

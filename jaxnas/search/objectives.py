@@ -9,7 +9,7 @@ from typing import Any
 from jaxnas.cli.options import Options, own_files
 from jaxnas.data import Source
 from jaxnas.errors import UserError, check_least, unknown
-from jaxnas.scorers.protocol import Count, Scorer, pass_of
+from jaxnas.scorers.protocol import Combined, Count, Scorer, pass_of
 from jaxnas.scorers.registry import COUNTS, listed, load
 from jaxnas.search.goal import Goal
 from jaxnas.search.loop import evaluate_with
@@ -85,6 +85,12 @@ def objectives(options: ObjectiveOptions, space: Space, source: Source) -> Objec
 def deciding(options: Options, space: Space) -> dict[str, Scorer | Count]:
     """The scorers that were asked for, te_nas being the two it is made of."""
     named = [load(name).name if ".py:" in name else name for name in listed(options.scorers)]
+    for score in options.select(space).values():
+        if isinstance(score, Combined) and score.name != "te_nas":
+            raise UserError(
+                f"a search compares architectures by scores of their own, and {score.name} is made of the whole set; "
+                f"say --scorers {','.join(score.needs)}"
+            )
     return {
         name: scorer
         for name, scorer in options.select(space).items()

@@ -70,7 +70,7 @@ class Log:
         self.new = 0
 
     def trial(self, number: int, task: Task, evaluate: Evaluate) -> Trial:
-        """What is stored under `number`, if it is of this task; otherwise evaluate the task and store it."""
+        """Return what is stored under `number`, if it is of this task; otherwise evaluate the task and store it."""
         row, record = self._rows.get(number), json.dumps(to_record(task))
         if row is not None and row["task"] == record:
             status = np.array([Status[name] for name in row["regression_status"]])

@@ -62,7 +62,7 @@ class Jacov(Scorer):
 
     bn: Literal["frozen", "batch"] = "frozen"
     """Derivative of batch normalisation: `frozen` holds the batch statistics constant, `batch` goes through them, as
-    published; a score then exists only where a ReLU follows the last normalisation."""
+    published; where no ReLU follows the last normalisation, the score is then rounding noise."""
     init: Literal["kaiming", "pytorch"] = "kaiming"
     """Initial weights: Kaiming-normal, or the defaults of PyTorch, as published."""
     width: int | None = 4
