@@ -132,7 +132,8 @@ def test_a_replayed_search_asks_for_the_same(searches):
     assert (np.concatenate(other) != np.concatenate(asked)).any()
 
 
-def test_a_second_search_compiles_no_training(searched, compiled_programs):
+@pytest.mark.slow
+def test_a_second_search_compiles_no_training(searches, compiled_programs):
     before = compiled_programs()
     run(agnet.make(task(seed=5), QUICK), convolutions)
     assert compiled_programs() - before == 0
