@@ -123,6 +123,7 @@ def measure(space: str, scorer: Any, strings: list[str]) -> tuple[list[float | N
 
 def make(path: Path, names: list[str], *, thin: bool) -> None:
     """Write what is not in the file yet, case by case."""
+    devices.available(1)  # starts JAX as the commands do, before architectures are drawn
     cases = json.loads(path.read_text()) if path.exists() else {}
     for space in names:
         own = cases.setdefault(space, {"archs": (strings := chosen(space, thin)), **counts(space, strings)})
