@@ -181,10 +181,15 @@ class Space(ABC):
 
     def networks(self, archs: np.ndarray, recipe: Recipe) -> list[tuple[Network, np.ndarray]]:
         """The networks that `archs` `[N, A]` run on, each with the rows that do."""
+        grouped = self.by_group(archs, recipe.form)
+        return [(self.network(recipe.form, group, **recipe.changes()), rows) for group, rows in grouped]
+
+    def by_group(self, archs: np.ndarray, form: str) -> list[tuple[Hashable, np.ndarray]]:
+        """The groups of `archs` `[N, A]` in the order in which they occur, each with its rows."""
         rows: dict[Hashable, list[int]] = {}
-        for row, group in enumerate(self.groups(archs, recipe.form)):
+        for row, group in enumerate(self.groups(archs, form)):
             rows.setdefault(group, []).append(row)
-        return [(self.network(recipe.form, group, **recipe.changes()), np.array(own)) for group, own in rows.items()]
+        return [(group, np.array(own)) for group, own in rows.items()]
 
     def check_form(self, form: str) -> None:
         """Raise a `UserError` unless the space has a network of this form."""

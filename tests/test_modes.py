@@ -147,6 +147,8 @@ class Groups:
     def __getattr__(self, name):
         return getattr(space, name)
 
+    by_group = spaces.Space.by_group
+
     def groups(self, archs, form):
         return [("many", "few", tuple(arch), tuple(arch), tuple(arch))[arch[0]] for arch in archs]
 

@@ -18,6 +18,7 @@ from jaxnas.evaluate.compiled import batch_size, deal
 from jaxnas.evaluate.devices import memory_maps
 from jaxnas.evaluate.evaluator import Evaluator, count, summarise
 from jaxnas.network.recipe import Recipe
+from jaxnas.spaces import Space
 from jaxnas.types import Finished, Status
 
 SPACE = spaces.get("nasbench201")
@@ -127,6 +128,8 @@ class Groups:
 
     def __getattr__(self, name):
         return getattr(SPACE, name)
+
+    by_group = Space.by_group
 
     def groups(self, archs, form):
         return archs[:, 0].tolist()

@@ -4,7 +4,7 @@ import importlib.metadata
 import platform
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field, make_dataclass
 from typing import Any
 
 import jax
@@ -23,14 +23,14 @@ from jaxnas.user_file import fingerprint
 PACKAGES = ("jaxnas", "jax", "jaxlib", "flax", "optax", "numpy")  # whose versions a run records
 
 
-SCORERS = {name: scorer for name, scorer in DEFAULTS.items() if isinstance(scorer, Scorer) and fields(scorer)}  # type: ignore[arg-type]
-ScorerOptions = make_dataclass(
-    "ScorerOptions",
-    [(name, type(scorer), field(default_factory=type(scorer))) for name, scorer in SCORERS.items()],
-    frozen=True,
-    kw_only=True,
-)
-"""A group of options for each score that has any, called like it."""
+def option_groups(title: str, options: Mapping[str, type[Any]]) -> type[Any]:
+    """A dataclass with a group of options for each name: `--NAME.FIELD` for the fields of its class."""
+    groups = [(name, of, field(default_factory=of)) for name, of in options.items()]
+    return make_dataclass(title, groups, frozen=True, kw_only=True)
+
+
+SCORERS = {name: type(score) for name, score in DEFAULTS.items() if isinstance(score, Scorer) and options_of(score)}
+ScorerOptions = option_groups("ScorerOptions", SCORERS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -99,9 +99,10 @@ class Evaluator:
         archs = np.asarray(archs, np.int32)
         found = np.flatnonzero(~self.space.is_disconnected(archs))
         archs = self._run_as(archs)
-        groups = self._by_group(archs, found)
+        groups = self.space.by_group(archs[found], self.reads.recipe.form)
         started = []
-        for group, rows in groups:
+        for group, own in groups:
+            rows = found[own]
             self._on[group] = self._devices(group, archs[rows], alone=len(groups) == 1)
             started.append((rows, self.program(group).launch(archs[rows])))
 
@@ -197,13 +198,6 @@ class Evaluator:
 
     def _run_as(self, archs: np.ndarray) -> np.ndarray:
         return archs if self.reads.counts_dead_ends else self.space.without_dead_ends(archs)
-
-    def _by_group(self, archs: np.ndarray, rows: np.ndarray) -> list[tuple[Hashable, np.ndarray]]:
-        """The `rows` of `archs` group by group, in the order in which the groups occur."""
-        groups: dict[Hashable, list[int]] = {}
-        for row, group in zip(rows, self.space.groups(archs[rows], self.reads.recipe.form), strict=True):
-            groups.setdefault(group, []).append(row)
-        return [(group, np.array(own)) for group, own in groups.items()]
 
 
 def count(space: Space, scorer: Count, archs: np.ndarray) -> Finished:

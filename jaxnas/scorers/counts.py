@@ -8,56 +8,55 @@ import numpy as np
 from jaxnas.scorers.protocol import Count
 
 
+class SpaceCount(Count):
+    """A count that the space computes, of all operations or of those on a path from input to output alone."""
+
+    what: ClassVar[str]  # a method of `Space`
+    live: ClassVar[bool] = False
+
+    def of(self, space: Any, archs: np.ndarray) -> np.ndarray:
+        counts: np.ndarray = getattr(space, self.what)(space.live(archs) if self.live else archs)
+        return counts
+
+
 @dataclass(frozen=True)
-class Params(Count):
+class Params(SpaceCount):
     """Number of parameters."""
 
     name: ClassVar[str] = "params"
-
-    def of(self, space: Any, archs: np.ndarray) -> np.ndarray:
-        counts: np.ndarray = space.params(archs)
-        return counts
+    what: ClassVar[str] = "params"
 
 
 @dataclass(frozen=True)
-class Flops(Count):
+class Flops(SpaceCount):
     """Operations on one image, as the space counts them."""
 
     name: ClassVar[str] = "flops"
-
-    def of(self, space: Any, archs: np.ndarray) -> np.ndarray:
-        counts: np.ndarray = space.flops(archs)
-        return counts
+    what: ClassVar[str] = "flops"
 
 
 @dataclass(frozen=True)
-class LiveParams(Count):
+class LiveParams(SpaceCount):
     """Parameters of the operations on a path from input to output."""
 
     name: ClassVar[str] = "live_params"
-
-    def of(self, space: Any, archs: np.ndarray) -> np.ndarray:
-        counts: np.ndarray = space.params(space.live(archs))
-        return counts
+    what: ClassVar[str] = "params"
+    live: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
-class LiveFlops(Count):
+class LiveFlops(SpaceCount):
     """Operations on one image, of what is on a path from input to output."""
 
     name: ClassVar[str] = "live_flops"
-
-    def of(self, space: Any, archs: np.ndarray) -> np.ndarray:
-        counts: np.ndarray = space.flops(space.live(archs))
-        return counts
+    what: ClassVar[str] = "flops"
+    live: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
-class LiveLayers(Count):
+class LiveLayers(SpaceCount):
     """Weight tensors of the convolutions and matrix products on a path from input to output (VKDNW, CVPR 2025)."""
 
     name: ClassVar[str] = "live_layers"
-
-    def of(self, space: Any, archs: np.ndarray) -> np.ndarray:
-        counts: np.ndarray = space.layers(space.live(archs))
-        return counts
+    what: ClassVar[str] = "layers"
+    live: ClassVar[bool] = True

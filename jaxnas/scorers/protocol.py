@@ -81,16 +81,19 @@ class Pass(ABC):
         return activations
 
 
-class Scorer(Pass):
-    """A score that is measured on a network.
+class Described(ABC):
+    """What every kind of score says of itself.
 
     Attributes:
+      name: the column of tables.
       sign: 1 where higher is better, -1 where lower is.
       paper: where the score comes from.
       cost: of one architecture, in words.
-      reads: the pass that the score reads, if others read it too; by default the score measures by itself. Recipe,
-        inputs and the other attributes of a pass are then those of this one.
     """
+
+    @property
+    @abstractmethod
+    def name(self) -> str: ...
 
     @property
     def sign(self) -> int:
@@ -103,6 +106,15 @@ class Scorer(Pass):
     @property
     def cost(self) -> str:
         return "not stated"
+
+
+class Scorer(Described, Pass):
+    """A score that is measured on a network.
+
+    Attributes:
+      reads: the pass that the score reads, if others read it too; by default the score measures by itself. Recipe,
+        inputs and the other attributes of a pass are then those of this one.
+    """
 
     @property
     def reads(self) -> Pass | None:
@@ -130,20 +142,8 @@ class Scorer(Pass):
         return Finished(np.where(finite, values, np.nan), np.where(finite, Status.ok, Status.nonfinite), {})
 
 
-class Count(ABC):
-    """A score that needs no network.
-
-    Attributes:
-      name, sign, paper, cost: as of a `Scorer`.
-    """
-
-    @property
-    @abstractmethod
-    def name(self) -> str: ...
-
-    @property
-    def sign(self) -> int:
-        return 1
+class Count(Described):
+    """A score that needs no network."""
 
     @property
     def paper(self) -> str:
@@ -162,29 +162,16 @@ class Count(ABC):
         return Finished(counts.astype(np.float64), np.full(len(counts), Status.ok), {})
 
 
-class Combined(ABC):
+class Combined(Described):
     """A score that is made of other scores of the whole set, so that adding architectures may change it.
 
     Attributes:
-      name, sign, paper, cost: as of a `Scorer`.
       needs: the names of the scores that it is made of.
     """
 
     @property
     @abstractmethod
-    def name(self) -> str: ...
-
-    @property
-    @abstractmethod
     def needs(self) -> tuple[str, ...]: ...
-
-    @property
-    def sign(self) -> int:
-        return 1
-
-    @property
-    def paper(self) -> str:
-        return "user"
 
     @property
     def cost(self) -> str:

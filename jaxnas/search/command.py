@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, make_dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from rich.table import Table
 
 from jaxnas import spaces
 from jaxnas.cli import frame
-from jaxnas.cli.options import provenance
+from jaxnas.cli.options import option_groups, provenance
 from jaxnas.cli.progress import Progress
 from jaxnas.errors import UserError, unknown
 from jaxnas.evaluate import devices
@@ -48,13 +48,7 @@ class SearchNTK(NTK):
     `batch` (the paper's appendix) and 72 with `frozen`."""
 
 
-MethodOptions = make_dataclass(
-    "MethodOptions",
-    [(name, e.options, field(default_factory=e.options)) for name, e in METHODS.items() if e.options],
-    frozen=True,
-    kw_only=True,
-)
-"""A group of options for each method that has any, called like it."""
+MethodOptions = option_groups("MethodOptions", {name: e.options for name, e in METHODS.items() if e.options})
 
 
 @dataclass(frozen=True, kw_only=True)

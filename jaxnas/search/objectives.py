@@ -85,7 +85,8 @@ def objectives(options: ObjectiveOptions, space: Space, source: Source) -> Objec
 def deciding(options: Options, space: Space) -> dict[str, Scorer | Count]:
     """The scorers that were asked for, te_nas being the two it is made of."""
     named = [load(name).name if ".py:" in name else name for name in listed(options.scorers)]
-    for score in options.select(space).values():
+    chosen = options.select(space)
+    for score in chosen.values():
         if isinstance(score, Combined) and score.name != "te_nas":
             raise UserError(
                 f"a search compares architectures by scores of their own, and {score.name} is made of the whole set; "
@@ -93,7 +94,7 @@ def deciding(options: Options, space: Space) -> dict[str, Scorer | Count]:
             )
     return {
         name: scorer
-        for name, scorer in options.select(space).items()
+        for name, scorer in chosen.items()
         if isinstance(scorer, Scorer) or (isinstance(scorer, Count) and name in named)
     }
 

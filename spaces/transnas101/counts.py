@@ -44,8 +44,8 @@ def classes_of(space: Space, form: str) -> dict[str, Any]:
 
 
 def counts_of(*ops: tuple[Op, int]) -> np.ndarray:
-    """The counts of ops with inputs of so many pixels a side."""
-    return np.array([sum(op.num_params for op, _ in ops), sum(op.flops(side**2) for op, side in ops)])
+    """Parameters, multiply-adds and layers `[3]` of ops with inputs of so many pixels a side."""
+    return np.sum([(op.num_params, op.flops(side**2), op.num_layers) for op, side in ops], 0)
 
 
 def conv(before: Shape, after: Shape, size: int, relu: bool = True) -> tuple[Op, int]:
@@ -68,5 +68,5 @@ def frame_counts(last: Shape, classes: int) -> np.ndarray:
     """The counts of the stem (two 3x3 convolutions at stride 2) and the classifier."""
     half, first = (CHANNELS // 2, IMAGE // 2), (CHANNELS, IMAGE // 4)
     channels, _ = last
-    head = [(channels + 1) * classes, channels * classes]
+    head = [(channels + 1) * classes, channels * classes, 1]
     return counts_of(conv((3, IMAGE), half, 3, relu=False), conv(half, first, 3)) + head

@@ -107,11 +107,7 @@ class MicroSpace(CellSpace):
         return self._counts(archs)[:, 1]
 
     def layers(self, archs: np.ndarray) -> np.ndarray:
-        per_op = np.zeros((len(EDGES), len(OPS)), np.int64)
-        for (edge, (_, source)), (before, after) in itertools.product(enumerate(EDGES), shapes(MICRO_SKELETON)):
-            per_op[edge, [CONV1, CONV3]] += 1
-            per_op[edge, SKIP] += 2 * (source == 0 and before != after)
-        return 3 + per_op[np.arange(len(EDGES)), np.asarray(archs)].sum(1)  # with the stem's two and the classifier
+        return self._counts(archs)[:, 2]
 
     def _counts(self, archs: np.ndarray) -> np.ndarray:
         last, per_op = _micro_tables()
@@ -121,17 +117,17 @@ class MicroSpace(CellSpace):
 
 @functools.cache
 def _micro_tables() -> tuple[Shape, np.ndarray]:
-    """The shape of the last cell's output, and the counts of each edge and op, `[6, 4, 2]`.
+    """The shape of the last cell's output, and the counts of each edge and op, `[6, 4, 3]`.
 
     A skip connection that changes the shape is a factorised reduction: two 1x1 convolutions, each to half the channels.
     """
-    cells, per_op = shapes(MICRO_SKELETON), np.zeros((len(EDGES), len(OPS), 2), np.int64)
+    cells, per_op = shapes(MICRO_SKELETON), np.zeros((len(EDGES), len(OPS), 3), np.int64)
     for (edge, (_, source)), (before, after) in itertools.product(enumerate(EDGES), cells):
         before = after if source else before
         per_op[edge, CONV1] += counts_of(conv(before, after, 1))
         per_op[edge, CONV3] += counts_of(conv(before, after, 3))
         if before != after:
-            per_op[edge, SKIP] += counts_of(conv(before, after, 1))
+            per_op[edge, SKIP] += counts_of(*[conv(before, (after[0] // 2, after[1]), 1)] * 2)
     return cells[-1][1], per_op
 
 
