@@ -179,6 +179,10 @@ class Space(ABC):
         """
         return width
 
+    def shallow(self, cells: int) -> int | None:
+        """The number of cells per stage, at most `cells`, of networks that repeat a cell; None for all others."""
+        return None
+
     def networks(self, archs: np.ndarray, recipe: Recipe) -> list[tuple[Network, np.ndarray]]:
         """The networks that `archs` `[N, A]` run on, each with the rows that do."""
         grouped = self.by_group(archs, recipe.form)

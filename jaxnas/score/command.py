@@ -57,6 +57,8 @@ def score(config: Score) -> None:
         "seconds": 0.0,
     }
     store = Store.open(config.out, manifest, mixed=config.mixed)
+    chosen = config.calibrated(space, chosen, evaluators, source)
+    table.put_reference(store, chosen)
     everything = range(-(-len(work.representatives) // store.part_size))
     mine, present = everything[shard::shards], store.parts()
     todo = [part for part in mine if part not in present]
@@ -67,7 +69,7 @@ def score(config: Score) -> None:
             progress.advance(rows)
     if todo:
         store.update_manifest(seconds=store.manifest.get("seconds", 0.0) + time.time() - started)
-    complete = store.finish(everything, lambda frame: table.derive(frame, chosen))
+    complete = store.finish(everything, lambda frame: table.derive(frame, chosen, relative=True))
     _report(store, chosen, complete, time.time() - started)
 
 

@@ -1,5 +1,6 @@
 """The scores, by name; and the functions that score any model, to be called from your own JAX code."""
 
+from jaxnas.scorers.consensus import Consensus as Consensus
 from jaxnas.scorers.counts import Flops as Flops
 from jaxnas.scorers.counts import LiveFlops as LiveFlops
 from jaxnas.scorers.counts import LiveLayers as LiveLayers

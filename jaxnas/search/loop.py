@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from jaxnas.evaluate.evaluator import Evaluator, count
-from jaxnas.scorers import Count
+from jaxnas.evaluate.evaluator import Evaluator, count, one_repeat, summarise
+from jaxnas.scorers.protocol import AnyScore, Combined, Count
 from jaxnas.search.goal import Scores, join
 from jaxnas.search.method import Evaluate, Method
 from jaxnas.spaces import Space
@@ -65,15 +65,23 @@ class Log:
         self._store.write(number, self._rounds[number])
 
 
-def evaluate_with(space: Space, counts: Mapping[str, Count], evaluators: Iterable[Evaluator]) -> Evaluate:
-    """The function from op indices `[N, E]` or op masks `[N, E, O]` to their scores `[R, N]`."""
+def evaluate_with(space: Space, chosen: Mapping[str, AnyScore], evaluators: Iterable[Evaluator]) -> Evaluate:
+    """The function from op indices `[N, E]` or op masks `[N, E, O]` to their scores `[R, N]`.
+
+    Those that are made of others are made of their means over the repeats.
+    """
 
     def evaluate(archs: np.ndarray) -> Scores:
         with ThreadPoolExecutor() as pool:  # so that programs are compiled side by side
             started = list(pool.map(lambda evaluator: evaluator.launch_each(archs), evaluators))
         waiting = {name: wait for each in started for name, wait in each.items()}
-        counted = {name: count(space, score, archs) for name, score in counts.items()}
-        return counted | {name: wait() for name, wait in waiting.items()}
+        scores = {name: count(space, score, archs) for name, score in chosen.items() if isinstance(score, Count)}
+        scores |= {name: wait() for name, wait in waiting.items()}
+        means = {name: _mean(found) for name, found in scores.items()}
+        for name, score in chosen.items():
+            if isinstance(score, Combined):
+                scores[name] = one_repeat(score.combine(means))
+        return scores
 
     return evaluate
 
@@ -97,6 +105,11 @@ def run(method: Method, evaluate: Evaluate, log: Log, tell: Callable[[int], None
         state, number = method.step(state, scores), number + 1
         tell(number)
     return state
+
+
+def _mean(scores: Finished) -> Finished:
+    value, _, status = summarise(scores)
+    return Finished(value, status, {})
 
 
 def _flat(archs: np.ndarray) -> list[list[int]]:
