@@ -113,10 +113,12 @@ class Calibrated(Consensus):
     def combine(self, scores: Mapping[str, Finished]) -> Finished:
         """The sum of log-shares; info `u` `[N, K]` are the shares that the members beat, in the order of `needs`.
 
-        A member that failed counts as far below the sample; what is disconnected has no value.
+        A member that failed counts as far below the sample, one that is not among `scores` not at all; what is
+        disconnected has no value.
         """
-        values = {name: self.scores[name].oriented(scores[name].value) for name in self.needs}
-        cut = np.any([scores[name].status == Status.disconnected for name in self.needs], 0)
+        known = [name for name in self.needs if name in scores]
+        values = {name: self.scores[name].oriented(scores[name].value) for name in known}
+        cut = np.any([scores[name].status == Status.disconnected for name in known], 0)
         total = np.where(cut, np.nan, self.reference.combine(values))
-        shares = [np.exp(self.reference.log_share(name, values[name])) for name in self.needs]
+        shares = [np.exp(self.reference.log_share(name, values[name])) for name in known]
         return Finished(total, np.where(cut, Status.disconnected, Status.ok), {"u": np.stack(shares, -1)})

@@ -87,9 +87,8 @@ class Reference:
         return logs
 
     def combine(self, scores: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The weighted sum `[M]` of log F over the scores, values `[M]` by name, higher is better."""
-        logs = [weight * self.log_share(name, scores[name]) for name, weight in self.weights.items() if weight]
-        return np.sum(logs, axis=0)
+        """The weighted sum `[M]` of log F over the scores that are given, values `[M]` by name, higher is better."""
+        return np.sum([self.weights.get(name, 0) * self.log_share(name, values) for name, values in scores.items()], 0)
 
     def _distribution(self, name: str) -> "Distribution":
         return _distribution(self.scores[name][np.isfinite(self.scores[name])].tobytes(), self.size)

@@ -171,6 +171,7 @@ def _method(config: Search, by: Objectives) -> Method:
         budget=(entry.budget or 0) if config.budget is None else config.budget,
         prior=by.prior,
         pool=config.warm_start,
+        by_cost=by.by_cost,
     )
     return entry.make(task, *([getattr(config, config.method)] if entry.options else []))
 

@@ -9,7 +9,7 @@ from typing import Any
 from jaxnas.cli.options import Options, own_files
 from jaxnas.data import Source
 from jaxnas.errors import UserError, check_least, unknown
-from jaxnas.scorers.protocol import AnyScore, Combined, Scorer, pass_of
+from jaxnas.scorers.protocol import AnyScore, Combined, Count, Scorer, pass_of
 from jaxnas.scorers.registry import COUNTS, listed, load
 from jaxnas.scorers.te_nas import TeNas
 from jaxnas.search.goal import Goal
@@ -63,6 +63,7 @@ class Objectives:
       prior: cheap scores to look at before.
       function: that of the user, where it answers.
       table: that of measurements, where it answers.
+      by_cost: the names of the scores, see `Task`.
     """
 
     space: Space
@@ -73,6 +74,7 @@ class Objectives:
     prior: Prior | None = None
     function: Function | None = None
     table: Table | None = None
+    by_cost: tuple[tuple[str, ...], ...] = ((),)
 
 
 def objectives(options: ObjectiveOptions, space: Space, source: Source) -> Objectives:
@@ -118,7 +120,12 @@ def _by_scores(options: ObjectiveOptions, space: Space, source: Source) -> Objec
     chosen |= {name: COUNTS[name] for name in goal.limited if name in COUNTS}
     settings = {**options.settings(chosen, source), **_goal_settings(goal)}
     return Objectives(
-        space, goal, _batch(chosen), settings, lambda most: _scorers(options, space, chosen, source, most)
+        space,
+        goal,
+        _batch(chosen),
+        settings,
+        lambda most: _scorers(options, space, chosen, source, most),
+        by_cost=_by_cost(chosen),
     )
 
 
@@ -164,6 +171,17 @@ def _batch(chosen: Mapping[str, AnyScore]) -> int:
             *(pass_of(scorer).archs_per_call for scorer in chosen.values() if isinstance(scorer, Scorer)),
         ]
     )
+
+
+def _by_cost(chosen: Mapping[str, AnyScore]) -> tuple[tuple[str, ...], ...]:
+    """The names of the counts, then those of the measured scores in classes, whose costs differ by less than four."""
+    pace = {name: pass_of(score).archs_per_call for name, score in chosen.items() if isinstance(score, Scorer)}
+    classes: list[list[str]] = []
+    for name in sorted(pace, key=lambda name: -pace[name]):
+        if not classes or 4 * pace[name] <= pace[classes[-1][0]]:
+            classes.append([])
+        classes[-1].append(name)
+    return (tuple(n for n, s in chosen.items() if isinstance(s, Count)), *map(tuple, classes))
 
 
 def _names(listed: str | None) -> list[str]:

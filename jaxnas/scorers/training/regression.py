@@ -195,7 +195,6 @@ class Regression(Scorer):
     name: ClassVar[str] = "regression"
     sign: ClassVar[int] = -1
     paper: ClassVar[str] = "GenNAS (Li et al., NeurIPS 2021)"
-    archs_per_call: ClassVar[int] = 2
     cost: ClassVar[str] = "30 steps of training; as published, 100"
     option: ClassVar[str] = "--regression.images"
 
@@ -211,6 +210,10 @@ class Regression(Scorer):
     def check_data(self, source: Source) -> None:
         """Raise a `UserError` if `source` has too few images."""
         source.check(images=self.images, option=self.option)
+
+    @property
+    def archs_per_call(self) -> int:
+        return 8 if self.fidelity == "fast" else 2
 
     @property
     def recipe(self) -> Recipe:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from jaxnas.search.method import Method
-from jaxnas.search.methods import agnet, evolve, local, predictor, prune, random
+from jaxnas.search.methods import agnet, evolve, local, predictor, prune, random, sift
 
 
 class Entry(NamedTuple):
@@ -26,6 +26,7 @@ class Entry(NamedTuple):
 
 
 METHODS: Mapping[str, Entry] = {
+    "sift": Entry(sift.make, 256, sift.SiftOptions),
     "prune": Entry(prune.make, None, prune.PruneOptions, ",".join(prune.TE_NAS), repeats=3),
     "agnet": Entry(agnet.make, 192, agnet.AgnetOptions),
     "evolve": Entry(evolve.make, 450, evolve.EvolveOptions),
