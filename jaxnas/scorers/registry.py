@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from jaxnas.errors import UserError, unknown
 from jaxnas.scorers.counts import Flops, LiveFlops, LiveLayers, LiveParams, Params
+from jaxnas.scorers.forward.nwot import Nwot
 from jaxnas.scorers.forward.regions import Regions
 from jaxnas.scorers.gradient.jacov import Jacov
 from jaxnas.scorers.gradient.ntk import NTK
@@ -22,6 +23,7 @@ DEFAULTS: dict[str, AnyScore] = {
         Sequences(),
         TeNas(),
         Jacov(),
+        Nwot(),
         Params(),
         Flops(),
         LiveParams(),
