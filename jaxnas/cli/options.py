@@ -5,9 +5,10 @@ import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import jax
+import tyro
 
 from jaxnas import data, scorers
 from jaxnas.cli.progress import Progress
@@ -19,7 +20,7 @@ from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.evaluate.references import FEW_ARCHS, reference
 from jaxnas.scorers.consensus import Consensus
 from jaxnas.scorers.protocol import AnyScore, Pass, Scorer, options_of, pass_of
-from jaxnas.scorers.registry import DEFAULTS, listed
+from jaxnas.scorers.registry import ALWAYS, DEFAULTS, listed
 from jaxnas.spaces import Space, name_of
 from jaxnas.user_file import fingerprint
 
@@ -33,6 +34,10 @@ def option_groups(title: str, options: Mapping[str, type[Any]]) -> type[Any]:
 
 
 SCORERS = {name: type(score) for name, score in DEFAULTS.items() if options_of(score)}
+SCORERS_HELP = (
+    f"Comma-separated scores: {', '.join(DEFAULTS)}, of which {', '.join(ALWAYS)} are always reported; or "
+    "path/to/file.py:VARIABLE for a score of yours."
+)
 SHARED_SETTINGS = ("space", "repeats", "data", "files")  # what any score depends on beside options and seed
 ScorerOptions = option_groups("ScorerOptions", SCORERS)
 
@@ -44,10 +49,7 @@ class Options(ScorerOptions):  # type: ignore[misc,valid-type]
     space: str = "nasbench201"
     """Search space. SPACE:DATASET (nasbench201:cifar100, darts:cifar10) counts and builds the networks for another data
     set of its benchmark; scores do not depend on it. FILE.py:VARIABLE is a space of your own."""
-    scorers: str = "consensus"
-    """Comma-separated scores: consensus (several that agree), ntk, regions, te_nas, jacov, regression, sequence
-    (recurrent networks), and the counts params, flops, live_params, live_flops, live_layers, of which params, flops and
-    live_flops are always reported; or path/to/file.py:VARIABLE for a score of yours."""
+    scorers: Annotated[str, tyro.conf.arg(help=SCORERS_HELP)] = Consensus.name
     repeats: int = 1
     """Measurements of each score, each with new inputs and, unless --ntk.preset says otherwise, new weights."""
     seed: int = 0

@@ -170,7 +170,7 @@ class Evaluator:
         return pass_of(self.scorers[0])
 
     def _network(self, group: Hashable) -> Network:
-        return self.space.network(self.reads.recipe.form, group, **self.reads.recipe.changes())
+        return self.space.network_for(self.reads.recipe, group)
 
     def _devices(self, group: Hashable, archs: np.ndarray, *, alone: bool) -> Devices:
         """The devices for `archs` `[N, A]` of a group: where it ran before, unless twice as many would help.

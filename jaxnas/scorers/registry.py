@@ -6,6 +6,7 @@ from typing import Any
 from jaxnas.errors import UserError, unknown
 from jaxnas.scorers.consensus import Consensus
 from jaxnas.scorers.counts import Flops, LiveFlops, LiveLayers, LiveParams, Params
+from jaxnas.scorers.forward.nwot import Nwot
 from jaxnas.scorers.forward.regions import Regions
 from jaxnas.scorers.gradient.jacov import Jacov
 from jaxnas.scorers.gradient.ntk import NTK
@@ -25,6 +26,7 @@ DEFAULTS: dict[str, AnyScore] = {
         TeNas(),
         Consensus(),
         Jacov(),
+        Nwot(),
         Params(),
         Flops(),
         LiveParams(),
