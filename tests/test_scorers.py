@@ -14,7 +14,7 @@ from jaxnas.types import Finished, Status
 NAN = float("nan")
 COUNTS = ("params", "flops", "live_flops")
 SIGNS = {"ntk": -1, "regions": 1, "regression": -1, "sequence": -1, "te_nas": -1}
-SIGNS["jacov"] = 1
+SIGNS |= dict.fromkeys(("jacov", "synflow", "logsynflow"), 1)
 SIGNS |= dict.fromkeys(("params", "flops", "live_params", "live_flops", "live_layers"), 1)
 PAPERS = {
     "ntk": "TE-NAS",
@@ -23,6 +23,8 @@ PAPERS = {
     "regression": "GenNAS",
     "sequence": "GenNAS",
     "jacov": "Mellor",
+    "synflow": "Tanaka",
+    "logsynflow": "FreeREA",
 }
 
 

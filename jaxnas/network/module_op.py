@@ -31,7 +31,8 @@ class ModuleOp(Op):
     Attributes:
       make: makes the module. Ops are equal if these are.
       stride: by which it shrinks height and width.
-      bn: `batch` differentiates through the moments of its batch normalisations, `frozen` holds them constant.
+      bn: `batch` differentiates through the moments of its batch normalisations, `frozen` holds them constant,
+        `identity` does not normalise (and runs the module in evaluation mode).
       own_init: the module's initialisers draw the weights (each a program to compile); if not, the network draws those
         called `kernel` as its own ops' weights, scales are 1 and biases 0.
     """
@@ -104,18 +105,22 @@ class ModuleOp(Op):
         return _shapes_of(self.make)
 
     def _apply(self, abstract: nnx.Module, params: Params, x: jax.Array) -> jax.Array:
-        """The output in training mode."""
-        return _filled(abstract, params)(x)
+        """The output in training mode, or of `identity` normalisations."""
+        module = _filled(abstract, params)
+        if self.bn == "identity":
+            for norm in _norms(module):
+                norm.var[...] += 1 - norm.epsilon
+            module.eval()
+        return module(x)
 
     def _differentiable(self, params: Params, x: jax.Array) -> Callable[[Params, jax.Array], jax.Array]:
         """The function `(params, x)` to differentiate: with `frozen`, moments are those of this batch."""
         abstract = self._module()
-        if self.bn == "batch":
+        if self.bn != "frozen":
             return partial(self._apply, abstract)
         seen = _filled(abstract, params)
-        for _, module in nnx.iter_modules(seen):
-            if isinstance(module, nnx.BatchNorm):
-                module.momentum = 0.0  # so that the running moments become the batch's
+        for norm in _norms(seen):
+            norm.momentum = 0.0  # so that the running moments become the batch's
         seen(to_nhwc(x, self.layout))
         seen.eval()
         graphdef, *states = nnx.split(seen, nnx.Param, ...)
@@ -150,6 +155,10 @@ def _filled(abstract: nnx.Module, params: Params) -> Any:
     )
     module.train()
     return module
+
+
+def _norms(module: nnx.Module) -> list[nnx.BatchNorm]:
+    return [found for _, found in nnx.iter_modules(module) if isinstance(found, nnx.BatchNorm)]
 
 
 def _own(shapes: nnx.State, params: Params) -> nnx.State:

@@ -12,6 +12,10 @@ from jaxnas.scorers.gradient.jacov import jacov as jacov
 from jaxnas.scorers.gradient.ntk import NTK as NTK
 from jaxnas.scorers.gradient.ntk import ntk as ntk
 from jaxnas.scorers.gradient.ntk import ntk_gram as ntk_gram
+from jaxnas.scorers.gradient.synflow import LogSynflow as LogSynflow
+from jaxnas.scorers.gradient.synflow import Synflow as Synflow
+from jaxnas.scorers.gradient.synflow import logsynflow as logsynflow
+from jaxnas.scorers.gradient.synflow import synflow as synflow
 from jaxnas.scorers.protocol import AnyScore as AnyScore
 from jaxnas.scorers.protocol import Combined as Combined
 from jaxnas.scorers.protocol import Count as Count

@@ -7,6 +7,7 @@ from jaxnas.scorers.counts import Flops, LiveFlops, LiveLayers, LiveParams, Para
 from jaxnas.scorers.forward.regions import Regions
 from jaxnas.scorers.gradient.jacov import Jacov
 from jaxnas.scorers.gradient.ntk import NTK
+from jaxnas.scorers.gradient.synflow import LogSynflow, Synflow
 from jaxnas.scorers.protocol import AnyScore, Combined, Count, Scorer
 from jaxnas.scorers.te_nas import TeNas
 from jaxnas.scorers.training.regression import Regression
@@ -22,6 +23,8 @@ DEFAULTS: dict[str, AnyScore] = {
         Sequences(),
         TeNas(),
         Jacov(),
+        Synflow(),
+        LogSynflow(),
         Params(),
         Flops(),
         LiveParams(),
