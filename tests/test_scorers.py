@@ -14,7 +14,7 @@ from jaxnas.types import Finished, Status
 NAN = float("nan")
 COUNTS = ("params", "flops", "live_flops")
 SIGNS = {"ntk": -1, "regions": 1, "regression": -1, "sequence": -1, "te_nas": -1}
-SIGNS |= dict.fromkeys(("jacov", "synflow", "logsynflow"), 1)
+SIGNS |= dict.fromkeys(("jacov", "synflow", "logsynflow", "zico", "health", "snip", "grad_norm", "plain", "l2_norm"), 1)
 SIGNS |= dict.fromkeys(("params", "flops", "live_params", "live_flops", "live_layers"), 1)
 PAPERS = {
     "ntk": "TE-NAS",
@@ -25,7 +25,10 @@ PAPERS = {
     "jacov": "Mellor",
     "synflow": "Tanaka",
     "logsynflow": "FreeREA",
-}
+    "zico": "ZiCo",
+    "health": "InTrain",
+    "snip": "SNIP",
+} | dict.fromkeys(("grad_norm", "plain", "l2_norm"), "Abdelfattah")
 
 
 def finished(values, status=Status.ok):

@@ -8,6 +8,7 @@ from jaxnas.scorers.forward.regions import Regions
 from jaxnas.scorers.gradient.jacov import Jacov
 from jaxnas.scorers.gradient.ntk import NTK
 from jaxnas.scorers.gradient.synflow import LogSynflow, Synflow
+from jaxnas.scorers.gradient.weight_gradients import GradNorm, Health, L2Norm, Plain, Snip, Zico
 from jaxnas.scorers.protocol import AnyScore, Combined, Count, Scorer
 from jaxnas.scorers.te_nas import TeNas
 from jaxnas.scorers.training.regression import Regression
@@ -25,6 +26,12 @@ DEFAULTS: dict[str, AnyScore] = {
         Jacov(),
         Synflow(),
         LogSynflow(),
+        Zico(),
+        Health(),
+        Snip(),
+        GradNorm(),
+        Plain(),
+        L2Norm(),
         Params(),
         Flops(),
         LiveParams(),

@@ -53,7 +53,8 @@ def flows(apply: Apply, params: Any, x: jax.Array) -> Flows:
 def synflow(apply: Apply, params: Any, x: jax.Array) -> Score:
     """The logarithm of the synaptic flow of any model.
 
-    Pure; works under `jit` and `vmap`. Normalisations are for `apply` to leave out.
+    Pure; works under `jit` and `vmap`, within `jax.enable_x64(True)`: JAX may refuse float64 in a program that is
+    compiled without. Normalisations are for `apply` to leave out.
 
     Args:
       apply: `(params, x [B, ...]) -> logits [B, K]`.
@@ -75,6 +76,7 @@ class SynapticFlow(Pass):
     init: Init
     width: int | None
     name: ClassVar[str] = "synflow"
+    float64: ClassVar[bool] = True
     archs_per_call: ClassVar[int] = 256
 
     @property
