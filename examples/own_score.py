@@ -1,4 +1,4 @@
-"""A score of your own: the norm of the loss's gradient (Abdelfattah et al., ICLR 2021).
+"""A score of your own: the norm of the loss's gradient with respect to all parameters.
 
 jaxnas score --space nasbench201 --archs random:100 --scorers ntk,examples/own_score.py:GRAD_NORM --out scores
 """
@@ -13,7 +13,7 @@ from jaxnas.scorers import Scorer
 
 
 class GradNorm(Scorer):
-    name, paper, cost = "grad_norm", "Abdelfattah et al., ICLR 2021", "one backward pass"
+    name, paper, cost = "gradient_norm", "user", "one backward pass"
     recipe = Recipe("thin", channels=8)
 
     def draw(self, source, rng):

@@ -62,7 +62,7 @@ def pair(layout, bn):
 
 
 @pytest.mark.parametrize("layout", [CHWN, NHWC], ids=["CHWN", "NHWC"])
-@pytest.mark.parametrize("bn", ["batch", "frozen"])
+@pytest.mark.parametrize("bn", ["batch", "frozen", "identity"])
 def test_a_module_is_differentiated_as_the_same_op_by_hand(layout, bn):
     x, g = (from_nhwc(normal(BATCH, SIDE, SIDE, WIDTH, seed=seed), layout) for seed in (7, 8))
     results = []

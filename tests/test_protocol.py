@@ -101,9 +101,9 @@ def test_a_score_of_ones_own(archs, tmp_path):
     argv = ["--archs", "random:4", "--scorers", f"{OWN}:GRAD_NORM,regions", "--regions.samples", "20"]
     assert main([*argv, "--out", str(tmp_path)]) == 0
     table = pl.read_parquet(tmp_path / "*.parquet")
-    assert table["grad_norm"].drop_nulls().min() > 0 and {"regions", "grad_norm_status"} <= {*table.columns}
+    assert table["gradient_norm"].drop_nulls().min() > 0 and {"regions", "gradient_norm_status"} <= {*table.columns}
     settings = json.loads((tmp_path / "manifest.json").read_text())["settings"]
-    assert settings["scorers"]["grad_norm"] == {}
+    assert settings["scorers"]["gradient_norm"] == {}
     assert list(settings["files"]) == [str(OWN)]
     assert len(OWN.read_text().splitlines()) <= 30
 

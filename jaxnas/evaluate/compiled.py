@@ -167,7 +167,7 @@ class CompiledScorer:
     def _compiled(self, *args: Any) -> Any:
         """The program for arguments of these shapes; it is compiled when it is first used."""
         if len(args[1]) not in self._executables:
-            with _compiling():
+            with _compiling(), jax.enable_x64(self.reads.float64):
                 self._executables[len(args[1])] = self._jitted.lower(*args).compile()
         return self._executables[len(args[1])]
 

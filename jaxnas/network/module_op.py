@@ -31,7 +31,8 @@ class ModuleOp(Op):
     Attributes:
       make: makes the module. Ops are equal if these are.
       stride: by which it shrinks height and width.
-      bn: `batch` differentiates through the moments of its batch normalisations, `frozen` holds them constant.
+      bn: `batch` differentiates through the moments of its batch normalisations, `frozen` holds them constant,
+        `identity` does not normalise (and runs the module in evaluation mode).
       own_init: the module's initialisers draw the weights (each a program to compile); if not, the network draws those
         called `kernel` as its own ops' weights, scales are 1 and biases 0.
     """
@@ -89,7 +90,7 @@ class ModuleOp(Op):
     def _observed(self, params: Params, x: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
         """The output in training mode, and the batch's variance `[C]` at each batch normalisation."""
         module = _filled(self._module(), params)
-        norms = _norms_that_keep_the_batch(module)
+        norms = _keep_the_batch(module)
         return module(x), [norm.var[...] for norm in norms]
 
     def module(self, params: Params) -> nnx.Module:
@@ -110,16 +111,21 @@ class ModuleOp(Op):
         return _shapes_of(self.make)
 
     def _apply(self, abstract: nnx.Module, params: Params, x: jax.Array) -> jax.Array:
-        """The output in training mode."""
-        return _filled(abstract, params)(x)
+        """The output in training mode, or of `identity` normalisations."""
+        module = _filled(abstract, params)
+        if self.bn == "identity":
+            for norm in _norms(module):
+                norm.var[...] += 1 - norm.epsilon
+            module.eval()
+        return module(x)
 
     def _differentiable(self, params: Params, x: jax.Array) -> Callable[[Params, jax.Array], jax.Array]:
         """The function `(params, x)` to differentiate: with `frozen`, moments are those of this batch."""
         abstract = self._module()
-        if self.bn == "batch":
+        if self.bn != "frozen":
             return partial(self._apply, abstract)
         seen = _filled(abstract, params)
-        _norms_that_keep_the_batch(seen)
+        _keep_the_batch(seen)
         seen(to_nhwc(x, self.layout))
         seen.eval()
         graphdef, *states = nnx.split(seen, nnx.Param, ...)
@@ -156,10 +162,13 @@ def _filled(abstract: nnx.Module, params: Params) -> Any:
     return module
 
 
-def _norms_that_keep_the_batch(module: nnx.Module) -> list[nnx.BatchNorm]:
+def _norms(module: nnx.Module) -> list[nnx.BatchNorm]:
+    return [found for _, found in nnx.iter_modules(module) if isinstance(found, nnx.BatchNorm)]
+
+
+def _keep_the_batch(module: nnx.Module) -> list[nnx.BatchNorm]:
     """The module's batch normalisations, set so that their running moments become the batch's."""
-    norms = [node for _, node in nnx.iter_modules(module) if isinstance(node, nnx.BatchNorm)]
-    for norm in norms:
+    for norm in (norms := _norms(module)):
         norm.momentum = 0.0
     return norms
 

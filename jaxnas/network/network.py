@@ -41,7 +41,7 @@ class Config:
       image: (height, width, channels) of the input.
       classes: number of logits.
       affine_cells: the cells' normalisations have a scale and a bias.
-      bn: `batch` differentiates through the batch moments, `frozen` holds them constant.
+      bn: `batch` differentiates through the batch moments, `frozen` holds them constant, `identity` does not normalise.
       init: `kaiming` = N(0, 2 / fan_in), `kaiming_fan_out` = N(0, 2 / (height width C_out)); `pytorch` =
         U(+-1 / sqrt(fan_in)), that library's default; `unit` = N(0, 1) before a normalisation and in modules,
         `kaiming` elsewhere.
@@ -181,7 +181,7 @@ class Network(ABC):
         layout, module = self.config.layout, self.module(params)
         walk = self.walk(module, arch, records=True)
         last = self.wire(walk, arch, from_nhwc(x, layout))[-1]
-        head, by = self.ops()[HEAD], moments(last, layout)
+        head, by = self.ops()[HEAD], moments(last, layout, self.config.bn)
         assert isinstance(head, Head)
         _, active = head.activations(module.weights(HEAD), last, by)
         signs = [(tensor > 0) & used for tensor, used in walk.read.values()] + [active > 0]

@@ -16,7 +16,7 @@ from jaxnas.kernels.gram import gram
 from jaxnas.kernels.layout import Layout
 
 Params = dict[str, jax.Array]
-BatchNormMode = Literal["batch", "frozen"]
+BatchNormMode = Literal["batch", "frozen", "identity"]
 EPSILON = 1e-5  # of every batch normalisation
 
 
@@ -33,8 +33,11 @@ class Moments(NamedTuple):
     variance: jax.Array
 
 
-def moments(x: jax.Array, layout: Layout) -> Moments:
-    """The batch moments of `x` per channel."""
+def moments(x: jax.Array, layout: Layout, bn: BatchNormMode = "batch") -> Moments:
+    """The batch moments of `x` per channel; for `identity` those by which normalising changes nothing."""
+    if bn == "identity":
+        zeros = jnp.zeros(x.shape[layout.channel], x.dtype)
+        return Moments(zeros, zeros + (1 - EPSILON))
     mean = x.mean(layout.all_but_channel)
     return Moments(mean, jnp.square(x - layout.per_channel(mean)).mean(layout.all_but_channel))
 
@@ -47,7 +50,7 @@ def normalise(x: jax.Array, by: Moments, layout: Layout) -> jax.Array:
 def through_norm(g: jax.Array, hat: jax.Array, gain: jax.Array, bn: BatchNormMode, layout: Layout) -> jax.Array:
     """Pull `g` back through `gain * normalise(x)`, whose value before the gain is `hat`.
 
-    `batch`: gain (g - mean g - hat mean(g hat)), the derivative through the moments; `frozen`: gain g.
+    `batch`: gain (g - mean g - hat mean(g hat)), the derivative through the moments; `frozen`, `identity`: gain g.
     """
     axes = layout.all_but_channel
     return conv.through_moments(g, hat, gain, g.sum(axes), (g * hat).sum(axes), bn == "batch", layout)

@@ -78,7 +78,7 @@ class ConvNorm(Op):
       relu: apply a ReLU first.
       norm: normalise with the batch's moments.
       affine: the normalisation has a scale and a bias.
-      bn: `batch` differentiates through the moments, `frozen` holds them constant.
+      bn: `batch` differentiates through the moments, `frozen` holds them constant, `identity` does not normalise.
     """
 
     in_channels: int
@@ -106,7 +106,7 @@ class ConvNorm(Op):
     def scaling(self, params: Params, linear: jax.Array, by: Moments | None = None) -> tuple[Scaling, Moments]:
         if not self.norm:
             return super().scaling(params, linear)
-        by = moments(linear, self.layout) if by is None else by
+        by = moments(linear, self.layout, self.bn) if by is None else by
         shift = params["bias"] if self.affine else jnp.zeros_like(by.mean)
         return Scaling(by.mean, self._gain(params, by), shift), by
 
@@ -167,7 +167,7 @@ class Head(Op):
         return hat, jax.nn.relu(hat * scale + bias)
 
     def forward(self, params: Params, x: jax.Array, by: Moments | None = None) -> tuple[jax.Array, Saved]:
-        by = moments(x, self.layout) if by is None else by
+        by = moments(x, self.layout, self.bn) if by is None else by
         _, active = self.activations(params, x, by)
         return self._pool(active) @ params["kernel"] + params["offset"][None], Saved(x, by)
 

@@ -23,7 +23,7 @@ class Recipe:
       channels: of the first stage.
       cells: per stage.
       stages: number of stages.
-      bn: `batch` differentiates through the batch moments, `frozen` holds them constant.
+      bn: `batch` differentiates through the batch moments, `frozen` holds them constant, `identity` does not normalise.
       init: of the weights.
       others: further fields of the network's configuration, each with its value.
     """

@@ -15,6 +15,16 @@ from jaxnas.scorers.gradient.jacov import jacov as jacov
 from jaxnas.scorers.gradient.ntk import NTK as NTK
 from jaxnas.scorers.gradient.ntk import ntk as ntk
 from jaxnas.scorers.gradient.ntk import ntk_gram as ntk_gram
+from jaxnas.scorers.gradient.synflow import LogSynflow as LogSynflow
+from jaxnas.scorers.gradient.synflow import Synflow as Synflow
+from jaxnas.scorers.gradient.synflow import logsynflow as logsynflow
+from jaxnas.scorers.gradient.synflow import synflow as synflow
+from jaxnas.scorers.gradient.weight_gradients import GradNorm as GradNorm
+from jaxnas.scorers.gradient.weight_gradients import Health as Health
+from jaxnas.scorers.gradient.weight_gradients import L2Norm as L2Norm
+from jaxnas.scorers.gradient.weight_gradients import Plain as Plain
+from jaxnas.scorers.gradient.weight_gradients import Snip as Snip
+from jaxnas.scorers.gradient.weight_gradients import Zico as Zico
 from jaxnas.scorers.protocol import AnyScore as AnyScore
 from jaxnas.scorers.protocol import Combined as Combined
 from jaxnas.scorers.protocol import Count as Count

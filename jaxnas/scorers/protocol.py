@@ -28,6 +28,7 @@ class Pass(ABC):
     Attributes:
       name: the draws of weights and inputs follow from it, the seed and the number of the repeat alone.
       shared_weights: all repeats use the weights of the first.
+      float64: `measure` may compute in float64, from parameters and inputs in float32.
       counts_dead_ends: edges that lead nowhere have a say; where they have none, they are taken out before.
       archs_per_call: architectures that are about ten seconds of a CPU core's work.
     """
@@ -38,6 +39,10 @@ class Pass(ABC):
 
     @property
     def shared_weights(self) -> bool:
+        return False
+
+    @property
+    def float64(self) -> bool:
         return False
 
     @property

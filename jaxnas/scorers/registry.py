@@ -10,6 +10,8 @@ from jaxnas.scorers.forward.nwot import Nwot
 from jaxnas.scorers.forward.regions import Regions
 from jaxnas.scorers.gradient.jacov import Jacov
 from jaxnas.scorers.gradient.ntk import NTK
+from jaxnas.scorers.gradient.synflow import LogSynflow, Synflow
+from jaxnas.scorers.gradient.weight_gradients import GradNorm, Health, L2Norm, Plain, Snip, Zico
 from jaxnas.scorers.protocol import AnyScore, Combined, Count
 from jaxnas.scorers.te_nas import TeNas
 from jaxnas.scorers.training.regression import Regression
@@ -27,6 +29,14 @@ DEFAULTS: dict[str, AnyScore] = {
         Consensus(),
         Jacov(),
         Nwot(),
+        Synflow(),
+        LogSynflow(),
+        Zico(),
+        Health(),
+        Snip(),
+        GradNorm(),
+        Plain(),
+        L2Norm(),
         Params(),
         Flops(),
         LiveParams(),
