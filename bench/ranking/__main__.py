@@ -34,8 +34,8 @@ class Ranking:
     spaces: tuple[str, ...] = tuple(TRUTHS)
     """Search spaces."""
     scores: tuple[str, ...] = ("consensus",)
-    """Scores, with options of theirs if need be: `regression@width=4,steps=50,data=tfds:cifar10`. What a score is made
-    of has rows of its own."""
+    """Scores, or several with commas between that are computed in one run; with options of a single one if need be:
+    `regression@width=4@steps=50@data=tfds:cifar10`. What a score is made of has rows of its own."""
     archs: int = 1000
     """Architectures of each space, fewer where fewer were trained."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -84,7 +84,7 @@ def computed(space: str, label: str, seed: int, listed: Path, out: Path) -> floa
     """Score the architectures of the file `listed`; the CPU seconds of each, with compilation, once they are known."""
     kept = out.with_suffix(".json")
     if not kept.exists():
-        name, *options = label.replace("@", ",").split(",")
+        name, *options = label.split("@")
         own = [part.partition("=")[::2] for part in options]
         arguments = [
             part
