@@ -13,6 +13,7 @@ from jaxnas.cli.progress import Progress
 from jaxnas.errors import UserError
 from jaxnas.evaluate import devices
 from jaxnas.score import table
+from jaxnas.scorers.consensus import Calibrated
 from jaxnas.tables.store import Store
 
 
@@ -99,4 +100,7 @@ def _report(store: Store, chosen: dict[str, scorers.AnyScore], complete: bool, s
             values = frame[name].drop_nulls().to_numpy()
             span = f"{values.min():.5g} to {values.max():.5g}" if len(values) else "no value"
             print(f"  {name}: {span} ({text})")
+    consensus = chosen.get(scorers.Consensus.name)
+    if isinstance(consensus, Calibrated):
+        print(f"  {consensus.said}")
     print(f"  params and flops are counts {store.manifest['counted']}")

@@ -110,8 +110,18 @@ class Calibrated(Consensus):
     scores: Mapping[str, Described] = field(kw_only=True)
     reference: Reference = field(kw_only=True)
 
+    @property
+    def said(self) -> str:
+        """The weights, in words."""
+        weights = ", ".join(f"{name} {self.reference.weights.get(name, 0):.2f}" for name in self.needs)
+        said = f"weights of the consensus, from {self.reference.size} architectures: {weights}"
+        if not self.reference.agreement[1]:
+            return f"{said}; they are equal, for the members do not agree here"
+        silent = [name for name in self.needs if not self.reference.weights.get(name)]
+        return said + (f"; {', '.join(silent)} contradicts the others here, or does not vary" if silent else "")
+
     def combine(self, scores: Mapping[str, Finished]) -> Finished:
-        """The sum of log-shares; info `u` `[N, K]` are the shares that the members beat, in the order of `needs`.
+        """The sum of log-shares; info by the names of the members are the shares `[N]` of the sample that they beat.
 
         A member that failed counts as far below the sample, one that is not among `scores` not at all; what is
         disconnected has no value.
@@ -120,5 +130,5 @@ class Calibrated(Consensus):
         values = {name: self.scores[name].oriented(scores[name].value) for name in known}
         cut = np.any([scores[name].status == Status.disconnected for name in known], 0)
         total = np.where(cut, np.nan, self.reference.combine(values))
-        shares = [np.exp(self.reference.log_share(name, values[name])) for name in known]
-        return Finished(total, np.where(cut, Status.disconnected, Status.ok), {"u": np.stack(shares, -1)})
+        shares = {name: np.exp(self.reference.log_share(name, values[name])) for name in known}
+        return Finished(total, np.where(cut, Status.disconnected, Status.ok), shares)
