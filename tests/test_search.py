@@ -433,7 +433,8 @@ def test_bad_directory_is_one_line(fast, capsys, tmp_path):
 def measured():
     """Both scores as the command has them, small, compiled once for all tests of this file."""
     source = data.load("synthetic")
-    return {n: Evaluator(SPACE, s, source, repeats=2, seed=0, batch=Prune(SPACE, SIGNS).batch) for n, s in SMALL.items()}
+    batch = Prune(SPACE, SIGNS).batch
+    return {n: Evaluator(SPACE, s, source, repeats=2, seed=0, batch=batch) for n, s in SMALL.items()}
 
 
 @pytest.mark.slow
