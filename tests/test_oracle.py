@@ -347,7 +347,7 @@ def test_methods_that_learn_take_a_limit_and_a_prior(capsys, monkeypatch, tmp_pa
         (["--oracle", "TABLE", "--maximize", "accuracy", "--budget", "401"], "and 400, the number of architectures"),
         (
             ["--oracle", "TABLE", "--maximize", "accuracy", "--method", "prune"],
-            "evaluates supernets, which an --oracle",
+            "goes by training-free scores, not by an --oracle",
         ),
         (["--oracle", "f.py:score", "--maximize", "accuracy"], "--oracle f.py:score: no file f.py"),
     ],

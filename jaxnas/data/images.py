@@ -21,6 +21,11 @@ CIFAR = ("cifar10", "cifar100")  # of TensorFlow Datasets
 CIFAR_MEAN: Colour = (125.3, 123.0, 113.9)  # of pixels in 0 to 255, as TE-NAS and GenNAS have them
 CIFAR_STD: Colour = (63.0, 62.1, 66.7)
 _SAMPLED = 2000  # images that the mean and standard deviation of other data sets are estimated on
+LEAVES = 40  # discs of an image
+LEAF_PIXELS = 3.0, 24.0  # smallest and largest radius
+LEAF_MARGIN = 6.0  # pixels around the image in which a disc may be centred
+LEAF_CONTRAST = 0.2  # standard deviation of the logarithm of an image's contrast
+LEAF_DEVIATION = 0.58  # of the pixels, before they are standardised
 _CORRELATION = 0.9  # between the colour channels of pink noise; CIFAR-10 has 0.82 to 0.92
 
 
@@ -124,10 +129,13 @@ def _gaussian(rng: np.random.Generator, n: int) -> np.ndarray:
 
 def _pink(rng: np.random.Generator, n: int) -> np.ndarray:
     """Correlated white noise, filtered to the amplitude spectrum `1 / |f|`."""
-    covariance = np.full((3, 3), _CORRELATION) + (1 - _CORRELATION) * np.eye(3)
-    mix = np.linalg.cholesky(covariance).astype(np.float32)
+    mix = np.linalg.cholesky(_colour_covariance()).astype(np.float32)
     spectrum = np.fft.rfft2(_gaussian(rng, n) @ mix.T, axes=(1, 2)) * _pink_amplitude()[..., None]
     return np.fft.irfft2(spectrum, s=(SIDE, SIDE), axes=(1, 2)).astype(np.float32)
+
+
+def _colour_covariance() -> np.ndarray:
+    return np.full((3, 3), _CORRELATION) + (1 - _CORRELATION) * np.eye(3)
 
 
 @functools.cache
@@ -141,8 +149,30 @@ def _pink_amplitude() -> np.ndarray:
     return amplitude[:, : SIDE // 2 + 1].astype(np.float32)
 
 
+def _leaves(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Dead leaves: discs of random colours that cover each other (Lee, Mumford and Huang, IJCV 2001).
+
+    Radii have the density 1 / r^3, which makes images of scenes alike at all scales; contrast differs between images.
+    """
+    small, large = LEAF_PIXELS
+    mix = np.linalg.cholesky(_colour_covariance()).astype(np.float32)
+    radius = (small**-2 - rng.random((n, LEAVES, 1, 1)) * (small**-2 - large**-2)) ** -0.5
+    row, column = rng.uniform(-LEAF_MARGIN, SIDE + LEAF_MARGIN, (2, n, LEAVES, 1, 1)).astype(np.float32)
+    colour = rng.uniform(-1, 1, (n, LEAVES + 1, 1, 1, 3)).astype(np.float32) @ mix.T
+    contrast = np.exp(LEAF_CONTRAST * rng.standard_normal((n, 1, 1, 1), np.float32))
+    pixels = np.arange(SIDE, dtype=np.float32) + 0.5
+    images = np.broadcast_to(colour[:, -1], (n, SIDE, SIDE, 3)).copy()
+    for leaf in range(LEAVES):
+        distance = np.hypot(pixels[:, None] - row[:, leaf], pixels - column[:, leaf])
+        covered = np.clip(radius[:, leaf].astype(np.float32) - distance + 0.5, 0, 1)[..., None]
+        images += covered * (colour[:, leaf] - images)
+    means = images.mean((1, 2), keepdims=True)
+    return (means + (images - means) * contrast) / np.float32(LEAF_DEVIATION)
+
+
 _SYNTHETIC: dict[str, tuple[str, Callable[[np.random.Generator, int], np.ndarray]]] = {
     "pink": ("noise with the 1/f spectrum and the colours' correlation of natural images", _pink),
+    "leaves": ("discs that cover each other, with the edges and the spectrum of natural images", _leaves),
     "gaussian": ("white Gaussian noise", _gaussian),
 }
 

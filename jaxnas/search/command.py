@@ -59,14 +59,16 @@ class Search(ObjectiveOptions, MethodOptions):  # type: ignore[misc,valid-type]
     them by the sum of their ranks.
     """
 
-    method: str = "prune"
-    """`prune`: TE-NAS prunes a supernet by ntk and regions. `evolve`: GenNAS's regularised evolution, as published with
+    method: str = "sift"
+    """`sift`: cheap scores choose among many, dear ones among the few that are left. `prune`: TE-NAS prunes a supernet
+    by ntk and regions, or by other measured scores. `evolve`: GenNAS's regularised evolution, as published with
     --scorers regression --repeats 1 --evolve.brood 1. `local`: local search. `agnet`: a generator of architectures that
     learns from those that were scored (AG-Net). `predictor`: a graph network, trained again after every round,
-    proposes. `random`: the best of random ones. All but `prune` go by any objectives."""
+    proposes. `random`: the best of random ones. All but `sift` and `prune` go by an oracle, too."""
     budget: int | None = None
     """Architectures to evaluate in all (`evolve`: to bear, those that come up again included); by default 450 for
-    `evolve`, 500 for `random`, 192 for the others. `prune` has none."""
+    `evolve`, 500 for `random`, 192 for the others; of `sift` those measured by the cheapest scores, 256. `prune` has
+    none."""
     ntk: SearchNTK = field(default_factory=SearchNTK)
     scorers: str | None = None  # type: ignore[assignment]
     """Comma-separated scores to go by, as of `jaxnas score`; by default consensus, with --method prune ntk,regions."""
@@ -89,6 +91,8 @@ def search(config: Search) -> str | None:
     config = _with_defaults(config, space)
     if config.plot is not None:
         frame.check_plot(config.plot)
+        if not METHODS[config.method].oracle:
+            raise UserError(f"--plot draws the best so far; --method {config.method} compares within its rounds alone")
     source = config.source()
     by = objectives(config, space, source)
     method = _method(config, by)
@@ -119,7 +123,7 @@ def search(config: Search) -> str | None:
         **{name: store.manifest[name] for name in ("settings", *about)},
         **({} if by.table is None else {"oracle": by.table.counts}),
         "rounds": method.report(state),
-        **({} if config.method == "prune" else _history(space, by.goal, log)),
+        **(_history(space, by.goal, log) if METHODS[config.method].oracle else {}),
     }
     text = json.dumps(result, indent=2, allow_nan=False)
     store.put(RESULT, f"{text}\n".encode())
@@ -159,9 +163,10 @@ def _method(config: Search, by: Objectives) -> Method:
     entry = METHODS[config.method]
     if entry.budget is None and config.budget is not None:
         raise UserError(f"--budget does not go with --method {config.method}, whose rounds the space decides")
-    if entry.budget is None and config.oracle is not None:
+    if config.oracle is not None and not entry.oracle:
+        others = ", ".join(name for name, other in METHODS.items() if other.oracle)
         raise UserError(
-            f"--method {config.method} evaluates supernets, which an --oracle does not know: say another one"
+            f"--method {config.method} goes by training-free scores, not by an --oracle: say one of {others}"
         )
     task = Task(
         by.space,

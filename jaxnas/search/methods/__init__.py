@@ -16,6 +16,7 @@ class Entry(NamedTuple):
       options: the dataclass of the method's own options, `--METHOD.OPTION` of the command; None if it has none.
       scorers: what it goes by if nothing else is said.
       repeats: measurements of each of these, likewise.
+      oracle: it can go by one.
     """
 
     make: Callable[..., Method]
@@ -23,11 +24,12 @@ class Entry(NamedTuple):
     options: type[Any] | None = None
     scorers: str = "consensus"
     repeats: int = 1
+    oracle: bool = True
 
 
 METHODS: Mapping[str, Entry] = {
-    "sift": Entry(sift.make, 256, sift.SiftOptions),
-    "prune": Entry(prune.make, None, prune.PruneOptions, ",".join(prune.TE_NAS), repeats=3),
+    "sift": Entry(sift.make, 256, sift.SiftOptions, oracle=False),
+    "prune": Entry(prune.make, None, prune.PruneOptions, ",".join(prune.TE_NAS), repeats=3, oracle=False),
     "agnet": Entry(agnet.make, 192, agnet.AgnetOptions),
     "evolve": Entry(evolve.make, 450, evolve.EvolveOptions),
     "random": Entry(random.make, 500),
