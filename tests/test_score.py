@@ -392,7 +392,7 @@ def test_more_shards_than_parts(toys, score, capsys, tmp_path):
     [
         (("--space", "nasbench210"), "unknown space 'nasbench210'; did you mean 'nasbench201'?"),
         (("--scorers", "ntk,region"), "unknown scorer 'region'; did you mean 'regions'?"),
-        (("--scorers", ""), "choose from: flops, jacov"),
+        (("--scorers", ""), "choose from: consensus, flops"),
         (("--repeats", "0"), "--repeats is 0; it must be at least 1"),
         (("--batch-size", "0"), "--batch-size is 0; it must be at least 1"),
         (("--devices", "0"), "--devices is 0; it must be at least 1"),

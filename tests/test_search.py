@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -56,10 +57,13 @@ class MadeUp:
     calls = 0
 
     def __init__(self, space, scorer, source, *, together=(), repeats, seed, batch, devices=None):
-        self.name = scorer.name
-        self.draw = np.random.default_rng([seed, len(scorer.name)]).uniform(
-            1, 9, (repeats, len(space.edges), len(space.ops))
-        )
+        self.name, self.scorers = scorer.name, (scorer,)
+        self.size = repeats, len(space.edges), len(space.ops)
+        self.redraw(seed)
+
+    def redraw(self, seed):
+        self.setup = SimpleNamespace(seed=seed)
+        self.draw = np.random.default_rng([seed, len(self.name)]).uniform(1, 9, self.size)
 
     def check(self):
         pass
@@ -139,7 +143,7 @@ def test_prune_is_the_pure_rounds(seed):
 def test_prune_by_one_score_alone(name):
     """Made-up scores add up over the edges, so the op with the best contribution stays."""
     scorer = MadeUp(SPACE, SMALL[name], None, repeats=1, seed=3, batch=1)
-    method = Prune(SPACE, SIGNS)
+    method = Prune(SPACE, {name: SIGNS[name]})
     found = method.result(run(method, evaluate_with(SPACE, {}, [scorer]), Nothing()))
     each = SIGNS[name] * scorer.draw[0, :, 1:]
     assert found.arch.tolist() == (1 + each.argmax(-1)).tolist()
@@ -235,9 +239,17 @@ def fast(monkeypatch):
     monkeypatch.setattr(MadeUp, "calls", 0)
 
 
+def main(words):
+    """Run the command; it prunes, or goes by what prunes, unless other words say otherwise."""
+    words = [*words] if "--method" in words else [*words, "--method", "prune"]
+    words += [] if "--scorers" in words else ["--scorers", "ntk,regions"]
+    words += [] if "--repeats" in words else ["--repeats", "3"]
+    return program.main(words)
+
+
 def result(capsys, *arguments):
     """Run the command with --json and return what it printed."""
-    assert program.main([*arguments, "--json"]) == 0
+    assert main([*arguments, "--json"]) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
     return json.loads(captured.out)
@@ -264,7 +276,7 @@ def test_result(fast, capsys, tmp_path, method, evaluations, rounds):
 
 def test_without_arguments_under_runs(fast, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert program.main([]) == 0
+    assert main([]) == 0
     captured = capsys.readouterr()
     found = json.loads(Path("runs/search-nasbench201-prune-seed0/result.json").read_text())
     assert captured.err == ""
@@ -272,7 +284,7 @@ def test_without_arguments_under_runs(fast, capsys, tmp_path, monkeypatch):
     assert "58 networks evaluated" in captured.out
     assert all(text in captured.out for text in ("round", "pruned", "ntk:", "regions:", "#params", "FLOPs"))
     calls = MadeUp.calls
-    assert program.main([]) == 0
+    assert main([]) == 0
     assert "0 of them now" in capsys.readouterr().out
     assert MadeUp.calls == calls
     assert json.loads(Path("runs/search-nasbench201-prune-seed0/result.json").read_text()) == found
@@ -293,7 +305,7 @@ def test_interrupted_command_resumes(fast, capsys, tmp_path, monkeypatch, method
 
     with monkeypatch.context() as patch:
         patch.setattr(MadeUp, "__call__", interrupted)
-        assert program.main([*words, "--out", str(tmp_path / "run")]) == 130
+        assert main([*words, "--out", str(tmp_path / "run")]) == 130
     assert not (tmp_path / "run" / "result.json").exists()
     assert "Traceback" not in capsys.readouterr().err
     assert lasting(result(capsys, *words, "--out", str(tmp_path / "run"))) == lasting(whole)
@@ -337,7 +349,7 @@ def test_the_ntk_is_the_one_asked_for_or_that_of_the_method_and_the_space(capsys
         raise UserError(f"{config.ntk.bn}, {config.ntk.images} images")
 
     monkeypatch.setattr(program, "objectives", stop)
-    assert program.main(words) == 2
+    assert main(words) == 2
     assert capsys.readouterr().err == f"jaxnas search: {bn}, {images} images\n"
 
 
@@ -353,11 +365,11 @@ def test_a_supernet_with_nothing_to_prune(capsys, tmp_path, monkeypatch):
     Path("spaces").mkdir()
     Path("spaces/mine.py").write_text(OWN)
     words = ["--space", "spaces/mine.py:space", "--scorers", "regions", "--regions.samples", "20"]
-    assert program.main(words) == 0
+    assert main(words) == 0
     assert "chosen: pool" in capsys.readouterr().out
     assert [path.name for path in Path("runs").iterdir()] == ["search-mine-space-prune-seed0"]
     Path("spaces/mine.py").write_text(f"{OWN}\n")
-    assert program.main(words) == 2
+    assert main(words) == 2
     assert "files.spaces/mine.py=" in capsys.readouterr().err
 
 
@@ -366,7 +378,7 @@ def test_a_search_of_darts_gives_the_genotype_that_its_code_reads(capsys, tmp_pa
     found, space = result(capsys, *words), spaces.get("darts")
     assert found["genotype"].startswith("Genotype(normal=[(")
     np.testing.assert_array_equal(space.encode(found["genotype"])[2:], space.encode(found["arch"])[2:])
-    assert program.main(words) == 0
+    assert main(words) == 0
     assert found["genotype"] in capsys.readouterr().out
 
 
@@ -377,8 +389,9 @@ def test_a_search_of_darts_gives_the_genotype_that_its_code_reads(capsys, tmp_pa
         (["--space", "nasbench"], "unknown space 'nasbench'; did you mean 'nasbench201'?"),
         (["--scorers", "ntk,region"], "unknown scorer 'region'; did you mean 'regions'?"),
         (["--scorers", ""], "unknown scorer"),
-        (["--scorers", "ntk,params"], "ntk and regions, or by one of them, not by ntk, params"),
-        (["--scorers", "regression"], "or --method random"),
+        (["--scorers", "ntk,params"], "measured on a supernet, not by params"),
+        (["--scorers", "consensus"], "not by consensus: say --scorers ntk,regions, --method sift or"),
+        (["--at-most", "flops=1"], "not by a limit on flops"),
         (["--method", "random", "--budget", "0"], "--budget is 0; it must lie between 1, a single one, and 15625"),
         (["--budget", "9"], "--budget does not go with --method prune"),
         (["--maximize", "accuracy"], "--maximize goes with --oracle"),
@@ -395,7 +408,7 @@ def test_a_search_of_darts_gives_the_genotype_that_its_code_reads(capsys, tmp_pa
     ],
 )
 def test_bad_input_is_one_line(fast, capsys, tmp_path, arguments, says):
-    assert program.main([*arguments, "--out", str(tmp_path / "run")]) == 2
+    assert main([*arguments, "--out", str(tmp_path / "run")]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.count("\n") == 1
@@ -405,7 +418,7 @@ def test_bad_input_is_one_line(fast, capsys, tmp_path, arguments, says):
 
 def test_a_score_that_the_space_lacks_leaves_no_directory(capsys, tmp_path):
     words = ["--space", "nasbench_nlp", "--method", "evolve", "--scorers", "regression", "--out", str(tmp_path / "run")]
-    assert program.main(words) == 2
+    assert main(words) == 2
     assert "say --scorers sequence" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
@@ -419,7 +432,7 @@ def test_bad_directory_is_one_line(fast, capsys, tmp_path):
         (["--out", str(tmp_path / "file")], "give a directory"),
         (["--out", str(tmp_path)], "holds other files"),
     ]:
-        assert program.main(arguments) == 2
+        assert main(arguments) == 2
         captured = capsys.readouterr()
         assert captured.out == ""
         assert captured.err.count("\n") == 1
@@ -453,9 +466,10 @@ def test_only_the_first_round_compiles(measured, compiled_programs):
 def test_as_a_program(measured, tmp_path):
     """Another process finds the same, and prints the result alone."""
     words = ["--scorers", "regions", "--regions.samples", "50", "--repeats", "2", "--out", str(tmp_path), "--json"]
+    words += ["--method", "prune"]
     done = subprocess.run([sys.executable, "-m", "jaxnas.search", *words], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    found, method = json.loads(done.stdout), Prune(SPACE, SIGNS)
+    assert done.returncode == 0, done.stderr
+    found, method = json.loads(done.stdout), Prune(SPACE, {"regions": 1})
     state = run(method, evaluate_with(SPACE, {}, [measured["regions"]]), Nothing())
     assert found["arch"] == SPACE.decode(method.result(state).arch)
     assert found["rounds"] == method.report(state)
