@@ -16,7 +16,7 @@ from jaxnas.scorers import NTK, Regions, Regression, Sequences
 from jaxnas.scorers.training.any_task import AnyTask
 from jaxnas.scorers.training.targets import load_task
 
-SYNTHETIC = ["synthetic:pink", "synthetic:gaussian"]
+SYNTHETIC = ["synthetic:leaves", "synthetic:pink", "synthetic:gaussian"]
 
 
 def rng(seed=0):
@@ -64,7 +64,7 @@ def test_record_describes_the_data(source):
 
 
 def test_plain_synthetic_is_the_default_kind():
-    assert data.load("synthetic") == data.load(f"synthetic:{images.DEFAULT_SYNTHETIC}")
+    assert data.load("synthetic") == data.load("synthetic:leaves")
 
 
 @pytest.mark.parametrize("spec", SYNTHETIC)
@@ -88,6 +88,21 @@ def test_pink_has_correlated_colours_and_a_one_over_f_spectrum():
     inside = (frequency > 0) & (frequency <= 0.5)
     slope, _ = np.polyfit(np.log(frequency[inside]), np.log(power[inside]), 1)
     assert slope == pytest.approx(-2, abs=0.03)  # of power; -1 of amplitude
+
+
+def statistics(images):
+    """Kurtosis and variance of horizontal differences, deviation of brightness, and mean contrast."""
+    images = (images - images.mean((0, 1, 2))) / images.std((0, 1, 2))
+    edges = np.diff(images, axis=2)
+    return (edges**4).mean() / edges.var() ** 2, edges.var(), images.mean((1, 2)).std(), images.std((1, 2)).mean()
+
+
+def test_leaves_have_edges_brightness_and_contrast_as_real_images_do(shared_data):
+    real = data.load("tfds:cifar10", data_dir=str(shared_data / "tfds")).images(rng(), 300)
+    leaves = data.load("synthetic:leaves").images(rng(), 300)
+    np.testing.assert_allclose(statistics(leaves), statistics(real), rtol=0.35)
+    assert statistics(data.load("synthetic:pink").images(rng(), 300))[0] < 4  # no edges
+    assert leaves.std() == pytest.approx(1, abs=0.05) and abs(leaves.mean()) < 0.05
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float64])
@@ -200,7 +215,7 @@ def test_fingerprint_follows_the_data(npz):
     pixels = photos()
     prints = {data.load(npz(images=x)).fingerprint for x in (pixels, pixels[::-1], pixels[:-1])}
     prints |= {data.load(spec).fingerprint for spec in SYNTHETIC}
-    assert len(prints) == 5
+    assert len(prints) == 6
     assert data.load(npz(images=pixels)).fingerprint == data.load(npz(images=pixels)).fingerprint
 
 
@@ -301,7 +316,7 @@ def test_unreadable_files_are_one_clear_line(npz, tmp_path):
     ("spec", "message"),
     [
         ("synthetc", r"unknown data 'synthetc'; did you mean 'synthetic'\?"),
-        ("synthetic:pnk", r"did you mean 'pink'\? choose from: gaussian, pink"),
+        ("synthetic:pnk", r"did you mean 'pink'\? choose from: gaussian, leaves, pink"),
         ("cifar10", "tfds:NAME"),
     ],
 )

@@ -55,8 +55,8 @@ class Options(ScorerOptions):  # type: ignore[misc,valid-type]
     seed: int = 0
     """Seed of weights, inputs and the random sample of architectures."""
     data: str = "synthetic"
-    """Images: `synthetic` (1/f spectrum; or `synthetic:gaussian`), `tfds:cifar10` (any TFDS image set, optionally
-    `:split`), or a .npz file."""
+    """Images: `synthetic` (discs that cover each other; `synthetic:pink`, noise with a 1/f spectrum),
+    `tfds:cifar10` (any TFDS image set, optionally `:split`), or a .npz file."""
     data_dir: str | None = None
     """Directory of the TFDS data sets."""
     download: bool = False

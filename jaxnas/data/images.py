@@ -1,6 +1,5 @@
 """Input images: synthetic ones, TensorFlow Datasets without TensorFlow, or an .npz file."""
 
-import functools
 import hashlib
 import math
 from collections.abc import Callable
@@ -11,22 +10,16 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from jaxnas.data.image_files import SIDE, checked, open_tfds, read_npz, stacked_images
+from jaxnas.data.synthetic import DEFAULT, KINDS
 from jaxnas.digest import digest
 from jaxnas.errors import UserError, unknown
 
 Colour = tuple[float, ...]  # one number per channel
 
-DEFAULT_SYNTHETIC = "pink"
 CIFAR = ("cifar10", "cifar100")  # of TensorFlow Datasets
 CIFAR_MEAN: Colour = (125.3, 123.0, 113.9)  # of pixels in 0 to 255, as TE-NAS and GenNAS have them
 CIFAR_STD: Colour = (63.0, 62.1, 66.7)
 _SAMPLED = 2000  # images that the mean and standard deviation of other data sets are estimated on
-LEAVES = 40  # discs of an image
-LEAF_PIXELS = 3.0, 24.0  # smallest and largest radius
-LEAF_MARGIN = 6.0  # pixels around the image in which a disc may be centred
-LEAF_CONTRAST = 0.2  # standard deviation of the logarithm of an image's contrast
-LEAF_DEVIATION = 0.58  # of the pixels, before they are standardised
-_CORRELATION = 0.9  # between the colour channels of pink noise; CIFAR-10 has 0.82 to 0.92
 
 
 @dataclass(frozen=True)
@@ -101,8 +94,8 @@ def load(spec: str, *, data_dir: str | None = None, download: bool = False) -> S
     of TensorFlow's `cifar10` and `cifar100` those published for CIFAR, of its other data sets those of a sample.
 
     Args:
-      spec: `synthetic`, `synthetic:pink`, `synthetic:gaussian`, `tfds:NAME[:SPLIT]` (split `train` if left out), or
-        the path of an .npz file with an array `images` `[M, H, W, 3]`, integers or floating point.
+      spec: `synthetic`, `synthetic:KIND` (leaves, pink or gaussian), `tfds:NAME[:SPLIT]` (split `train` if left out),
+        or the path of an .npz file with an array `images` `[M, H, W, 3]`, integers or floating point.
       data_dir: directory of TensorFlow Datasets; by default the one that library uses.
       download: let TensorFlow Datasets fetch a data set that is not there.
 
@@ -111,76 +104,19 @@ def load(spec: str, *, data_dir: str | None = None, download: bool = False) -> S
     """
     kind, _, rest = spec.partition(":")
     if kind == "synthetic":
-        return _synthetic(rest if ":" in spec else DEFAULT_SYNTHETIC)
+        return _synthetic(rest if ":" in spec else DEFAULT)
     if kind == "tfds":
         name, _, split = rest.partition(":")
         return _from_tfds(name, split or "train", data_dir, download)
     if spec.lower().endswith(".npz"):
         return _from_npz(Path(spec))
-    raise unknown("data", spec, ["synthetic", *(f"synthetic:{k}" for k in _SYNTHETIC), "tfds:NAME[:SPLIT]", "FILE.npz"])
-
-
-# Synthetic images
-
-
-def _gaussian(rng: np.random.Generator, n: int) -> np.ndarray:
-    return rng.standard_normal((n, SIDE, SIDE, 3), np.float32)
-
-
-def _pink(rng: np.random.Generator, n: int) -> np.ndarray:
-    """Correlated white noise, filtered to the amplitude spectrum `1 / |f|`."""
-    mix = np.linalg.cholesky(_colour_covariance()).astype(np.float32)
-    spectrum = np.fft.rfft2(_gaussian(rng, n) @ mix.T, axes=(1, 2)) * _pink_amplitude()[..., None]
-    return np.fft.irfft2(spectrum, s=(SIDE, SIDE), axes=(1, 2)).astype(np.float32)
-
-
-def _colour_covariance() -> np.ndarray:
-    return np.full((3, 3), _CORRELATION) + (1 - _CORRELATION) * np.eye(3)
-
-
-@functools.cache
-def _pink_amplitude() -> np.ndarray:
-    """Return `1 / |f|` on the half plane of `rfft2`, `[32, 17]`, scaled so that pixels have variance one."""
-    rows = np.fft.fftfreq(SIDE)[:, None]
-    frequency = np.hypot(rows, np.fft.fftfreq(SIDE))
-    frequency[0, 0] = 0.5 / SIDE  # twice the lowest frequency's amplitude, as in CIFAR-10: brightness varies
-    amplitude = 1 / frequency
-    amplitude /= np.sqrt(np.mean(amplitude**2))
-    return amplitude[:, : SIDE // 2 + 1].astype(np.float32)
-
-
-def _leaves(rng: np.random.Generator, n: int) -> np.ndarray:
-    """Dead leaves: discs of random colours that cover each other (Lee, Mumford and Huang, IJCV 2001).
-
-    Radii have the density 1 / r^3, which makes images of scenes alike at all scales; contrast differs between images.
-    """
-    small, large = LEAF_PIXELS
-    mix = np.linalg.cholesky(_colour_covariance()).astype(np.float32)
-    radius = (small**-2 - rng.random((n, LEAVES, 1, 1)) * (small**-2 - large**-2)) ** -0.5
-    row, column = rng.uniform(-LEAF_MARGIN, SIDE + LEAF_MARGIN, (2, n, LEAVES, 1, 1)).astype(np.float32)
-    colour = rng.uniform(-1, 1, (n, LEAVES + 1, 1, 1, 3)).astype(np.float32) @ mix.T
-    contrast = np.exp(LEAF_CONTRAST * rng.standard_normal((n, 1, 1, 1), np.float32))
-    pixels = np.arange(SIDE, dtype=np.float32) + 0.5
-    images = np.broadcast_to(colour[:, -1], (n, SIDE, SIDE, 3)).copy()
-    for leaf in range(LEAVES):
-        distance = np.hypot(pixels[:, None] - row[:, leaf], pixels - column[:, leaf])
-        covered = np.clip(radius[:, leaf].astype(np.float32) - distance + 0.5, 0, 1)[..., None]
-        images += covered * (colour[:, leaf] - images)
-    means = images.mean((1, 2), keepdims=True)
-    return (means + (images - means) * contrast) / np.float32(LEAF_DEVIATION)
-
-
-_SYNTHETIC: dict[str, tuple[str, Callable[[np.random.Generator, int], np.ndarray]]] = {
-    "pink": ("noise with the 1/f spectrum and the colours' correlation of natural images", _pink),
-    "leaves": ("discs that cover each other, with the edges and the spectrum of natural images", _leaves),
-    "gaussian": ("white Gaussian noise", _gaussian),
-}
+    raise unknown("data", spec, ["synthetic", *(f"synthetic:{k}" for k in KINDS), "tfds:NAME[:SPLIT]", "FILE.npz"])
 
 
 def _synthetic(kind: str) -> Source:
-    if kind not in _SYNTHETIC:
-        raise unknown("synthetic data", kind, _SYNTHETIC)
-    description, draw = _SYNTHETIC[kind]
+    if kind not in KINDS:
+        raise unknown("synthetic data", kind, KINDS)
+    description, draw = KINDS[kind]
     name = f"synthetic:{kind}"
     return Source(name, description, digest(name, SIDE), draw)
 
