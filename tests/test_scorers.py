@@ -14,7 +14,7 @@ from jaxnas.types import Finished, Status
 NAN = float("nan")
 COUNTS = ("params", "flops", "live_flops")
 SIGNS = {"ntk": -1, "regions": 1, "regression": -1, "sequence": -1, "te_nas": -1}
-SIGNS |= dict.fromkeys(("jacov", "nwot"), 1)
+SIGNS |= dict.fromkeys(("jacov", "nwot", "zen", "az_expressivity", "az_progressivity", "intrain_capacity"), 1)
 SIGNS |= dict.fromkeys(("params", "flops", "live_params", "live_flops", "live_layers"), 1)
 PAPERS = {
     "ntk": "TE-NAS",
@@ -24,6 +24,10 @@ PAPERS = {
     "sequence": "GenNAS",
     "jacov": "Mellor",
     "nwot": "NASWOT",
+    "zen": "Zen-NAS",
+    "az_expressivity": "AZ-NAS",
+    "az_progressivity": "AZ-NAS",
+    "intrain_capacity": "InTrain",
 }
 
 

@@ -41,9 +41,10 @@ class Options(ScorerOptions):  # type: ignore[misc,valid-type]
     """Search space. SPACE:DATASET (nasbench201:cifar100, darts:cifar10) counts and builds the networks for another data
     set of its benchmark; scores do not depend on it. FILE.py:VARIABLE is a space of your own."""
     scorers: str = "ntk,regions"
-    """Comma-separated scores: ntk, regions, te_nas, jacov, nwot, regression, sequence (recurrent networks), and the
-    counts params, flops, live_params, live_flops, live_layers, of which params, flops and live_flops are always
-    reported; or path/to/file.py:VARIABLE for a score of yours."""
+    """Comma-separated scores: ntk, regions, te_nas, jacov, nwot, zen, az_expressivity, az_progressivity,
+    intrain_capacity, regression, sequence (recurrent networks), and the counts params, flops, live_params, live_flops,
+    live_layers, of which params, flops and live_flops are always reported; or path/to/file.py:VARIABLE for a score of
+    yours."""
     repeats: int = 1
     """Measurements of each score, each with new inputs and, unless --ntk.preset says otherwise, new weights."""
     seed: int = 0

@@ -4,8 +4,11 @@ from collections.abc import Iterable
 
 from jaxnas.errors import UserError, unknown
 from jaxnas.scorers.counts import Flops, LiveFlops, LiveLayers, LiveParams, Params
+from jaxnas.scorers.forward.az_nas import AZExpressivity, AZProgressivity
+from jaxnas.scorers.forward.intrain_capacity import InTrainCapacity
 from jaxnas.scorers.forward.nwot import Nwot
 from jaxnas.scorers.forward.regions import Regions
+from jaxnas.scorers.forward.zen import Zen
 from jaxnas.scorers.gradient.jacov import Jacov
 from jaxnas.scorers.gradient.ntk import NTK
 from jaxnas.scorers.protocol import AnyScore, Combined, Count, Scorer
@@ -24,6 +27,10 @@ DEFAULTS: dict[str, AnyScore] = {
         TeNas(),
         Jacov(),
         Nwot(),
+        Zen(),
+        AZExpressivity(),
+        AZProgressivity(),
+        InTrainCapacity(),
         Params(),
         Flops(),
         LiveParams(),
