@@ -16,6 +16,8 @@ def agreement(read: jax.Array) -> jax.Array:
 
     A unit that is zero throughout is none, and a ReLU that reads nothing negative is none.
     """
+    if not len(read):
+        return jnp.zeros(2 * read.shape[1:], read.dtype)
     there = (read != 0).any(1) & (read < 0).any()
     signs = jnp.where(read > 0, 1.0, -1.0) * there[:, None]
     return (there.sum() + gram(signs, -1)) / 2

@@ -8,6 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnas.kernels.gram import gram
+from jaxnas.kernels.layout import Layout
+
 
 def eigenvalues_on_host(gram: np.ndarray) -> np.ndarray:
     """The ascending eigenvalues `[..., B]` of symmetric `gram` `[..., B, B]`, float64; NaN where not finite."""
@@ -23,6 +26,23 @@ def eigenvalues(gram: jax.Array) -> jax.Array:
     return jax.pure_callback(
         lambda g: eigenvalues_on_host(g).astype(result.dtype), result, gram, vmap_method="expand_dims"
     )
+
+
+def channel_covariance(x: jax.Array, layout: Layout) -> jax.Array:
+    """The covariance `[C, C]` between the channels of a feature map, over images and positions."""
+    rows = jnp.moveaxis(x, layout.channel, 0).reshape(x.shape[layout.channel], -1)
+    return gram(rows - rows.mean(1, keepdims=True)) / rows.shape[1]
+
+
+def spectral_entropy(spectrum: jax.Array) -> jax.Array:
+    """The entropy `[]` of eigenvalues `[C]` as shares p of their sum, -sum of p log(p + 1e-8)."""
+    shares = jnp.maximum(spectrum, 0) / spectrum.sum()
+    return -(shares * jnp.log(shares + 1e-8)).sum()
+
+
+def participation(covariance: jax.Array) -> jax.Array:
+    """The participation ratio `[]` of a covariance `[C, C]`, (tr C)^2 / tr C^2: how many dimensions it fills."""
+    return jnp.square(jnp.trace(covariance)) / jnp.square(covariance).sum()
 
 
 def condition_number(spectrum, rounding: float):

@@ -142,16 +142,15 @@ class MacroNetwork(Network):
     def wire(self, apply: Walk, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
         """The outputs of the stages and what the head gets."""
         if self.config.stem:
-            x = apply(("stem",), x)
+            x = apply.block(apply(("stem",), x))
         features = []
         for layers in self._equal_layers():
             if len(layers) > 1:
                 blocks = arch[layers.start : layers.stop]
-                x = apply.each(
-                    [("layers", layer) for layer in layers], lambda run_op, x, block: run_op(x, block), x, blocks
-                )
+                paths: list[Path] = [("layers", layer) for layer in layers]
+                x = apply.each(paths, lambda run_op, x, block: apply.block(run_op(x, block)), x, blocks)
             else:
-                x = apply(("layers", layers.start), x, arch[layers.start])
+                x = apply.block(apply(("layers", layers.start), x, arch[layers.start]))
             if layers.stop in (*FIRST[1:], LAYERS):
                 features.append(x)
         return [*features, apply(("last",), x)] if self.last else features

@@ -1,5 +1,6 @@
 """Scores that read one forward pass: against formulas in NumPy float64, on modules wired by hand."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -10,15 +11,16 @@ from flax import nnx
 
 from jaxnas import Status, data, scorers, spaces
 from jaxnas.evaluate.evaluator import Evaluator
+from jaxnas.kernels.patterns import agreement
 from jaxnas.kernels.relus import relu_inputs
-from jaxnas.scorers.forward.forward_pass import ForwardPass, ForwardScore
+from jaxnas.scorers.forward.forward_pass import ForwardPass, ForwardScore, Seen
 
 SPACE = spaces.get("nasbench201")
 SOURCE = data.load("synthetic")
 ARCHS = np.array([[3, 1, 2, 4, 3, 2], [0, 1, 3, 2, 4, 3], [3, 3, 3, 3, 3, 3]])
 IMAGES = 6
-NWOT = scorers.Nwot(images=IMAGES)
-SCORES = [NWOT]
+KEY = jax.random.key(1)
+SCORES = [score for score in scorers.DEFAULTS.values() if isinstance(score, ForwardScore)]
 
 
 def log_det(signs):
@@ -44,24 +46,73 @@ def measured():
     reads = ForwardPass(4, IMAGES)
     network = Small().network_for(reads.recipe)
     params, x = network.init(jax.random.key(0)), jnp.asarray(SOURCE.images(np.random.default_rng(0), IMAGES))
-    of_one = jax.jit(lambda arch: reads.measure(network, params, arch, x, jax.random.key(0)))
+    of_one = jax.jit(lambda arch: reads.measure(network, params, arch, x, KEY))
     return network, params, x, [jax.device_get(of_one(arch)) for arch in ARCHS]
 
 
-def run_by_hand(module, x):
-    """What the ReLUs of a module read."""
+def by_hand(module, x, noise):
+    """What ReLUs read, the variances of normalisations, the blocks' outputs, and how noise moves the last of them."""
+    norms = [norm for _, norm in nnx.iter_modules(module.blocks) if isinstance(norm, nnx.BatchNorm)]
+    for norm in norms:
+        norm.momentum = 0.0  # so that the running moments become the batch's
     graphdef, state = nnx.split(module)
-    return jax.jit(lambda state, x: relu_inputs(lambda state, x: nnx.merge(graphdef, state)(x), state, x))(state, x)[1]
+
+    def run(state, x):
+        module = nnx.merge(graphdef, state)
+        outputs = [x := block(x) for block in module.blocks]
+        logits = module.classifier(jax.nn.relu(module.norm(x)).mean((1, 2)))
+        norms = [norm for _, norm in nnx.iter_modules(module.blocks) if isinstance(norm, nnx.BatchNorm)]
+        return outputs, [norm.var[...] for norm in norms], logits
+
+    def everything(state, x, noise):
+        (outputs, variances, _), read = relu_inputs(run, state, x)
+        return read, variances, outputs, jnp.abs(run(state, x + noise)[0][-1] - outputs[-1]).sum((1, 2, 3))
+
+    return jax.device_get(jax.jit(everything)(state, x, noise))
 
 
-def test_agreement_is_that_of_the_modules_wired_by_hand(networks, measured):
-    """Every edge has a ReLU of its own; those behind an edge that is left out read zeros."""
+@pytest.fixture(scope="module")
+def wired(networks, measured):
+    """The same of modules wired by hand, of the first two architectures."""
     network, params, x, seen = measured
-    for arch, own in zip(ARCHS[:2], seen, strict=False):
-        read = [np.asarray(tensor) for tensor in run_by_hand(networks.stand_alone(network, params, arch), x)]
+    noise = 0.01 * jax.random.normal(KEY, x.shape)
+    modules = [networks.stand_alone(network, params, arch) for arch in ARCHS[:2]]
+    return [(own, by_hand(module, x, noise)) for own, module in zip(seen, modules, strict=False)]
+
+
+def test_agreement_is_that_of_the_modules_wired_by_hand(wired):
+    """Every edge has a ReLU of its own; those behind an edge that is left out read zeros."""
+    for seen, (read, *_) in wired:
         signs = np.concatenate([tensor > 0 for tensor in read if tensor.any()], -1)
-        np.testing.assert_array_equal(own.agreement, (signs[:, None] == signs[None]).sum(-1))
-        np.testing.assert_allclose(NWOT.finish(own.agreement[None]).value, log_det(signs), rtol=1e-9)
+        np.testing.assert_array_equal(seen.agreement, (signs[:, None] == signs[None]).sum(-1))
+        np.testing.assert_allclose(scorers.Nwot().finish(seen.agreement[None]).value, log_det(signs), rtol=1e-9)
+
+
+def test_zen_is_that_of_the_modules_wired_by_hand(wired):
+    for seen, (_, variances, _, moved) in wired:
+        reached = [variance.mean() for variance in variances if variance.any()]
+        expected = np.log(moved.mean()) + np.log(reached).sum() / 2
+        np.testing.assert_allclose(scorers.Zen().read(seen), expected, rtol=1e-4)
+
+
+def test_scores_of_blocks_are_those_of_the_modules_wired_by_hand(wired):
+    for seen, (_, _, blocks, _) in wired:
+        spectra = [np.linalg.eigvalsh(np.cov(block.reshape(-1, block.shape[-1]).T.astype(float))) for block in blocks]
+        shares = [spectrum / spectrum.sum() for spectrum in spectra]
+        entropies = np.array([-(share * np.log(share + 1e-8)).sum() for share in shares])
+        assert len(blocks) == 4 and seen.present.all()  # stem, cell, reduction, cell
+        np.testing.assert_allclose(scorers.AZExpressivity().read(seen), entropies.sum(), rtol=1e-3)
+        np.testing.assert_allclose(scorers.AZProgressivity().read(seen), np.diff(entropies).min(), atol=1e-3)
+        capacity = -sum(np.log((share**2).sum()) for share in shares)
+        np.testing.assert_allclose(scorers.InTrainCapacity().read(seen), capacity, rtol=1e-3)
+
+
+def test_absent_blocks_do_not_count():
+    present, entropy = np.array([True, True, False, True]), np.array([1.0, 2.0, 2.0, 1.5])
+    seen = Seen(None, None, None, entropy=entropy, participation=np.exp(entropy), present=present)
+    assert scorers.AZExpressivity().read(seen) == 4.5
+    assert scorers.AZProgressivity().read(seen) == -0.5
+    assert scorers.InTrainCapacity().read(seen) == 4.5
 
 
 def test_nwot_of_any_model():
@@ -81,7 +132,8 @@ def test_nwot_of_any_model():
 
 
 def test_scores_of_one_preset_share_a_program_and_batch_mates_change_nothing(compiles):
-    measure = Evaluator(Small(), SCORES[0], SOURCE, together=SCORES[1:], batch=2)
+    first, *others = [replace(score, images=IMAGES) for score in SCORES]
+    measure = Evaluator(Small(), first, SOURCE, together=others, batch=2)
 
     def run(archs):
         return {name: wait() for name, wait in measure.launch_each(archs).items()}
@@ -96,8 +148,7 @@ def test_scores_of_one_preset_share_a_program_and_batch_mates_change_nothing(com
 
 def test_presets():
     """Scores with the same sizes read the same pass; a space gets the width that it can have."""
-    every = [score for score in scorers.DEFAULTS.values() if isinstance(score, ForwardScore)]
-    assert {score.reads for score in every} == {ForwardPass(4, 64)}
+    assert {score.reads for score in SCORES} == {ForwardPass(4, 64)}
     assert scorers.Nwot(preset="paper").reads == ForwardPass(None, 128)
     assert spaces.get("nats_size").network_for(scorers.Nwot().recipe).config.channels == 8
 
@@ -106,15 +157,15 @@ def test_presets():
 def test_shapes_on_other_spaces(name):
     space, reads = spaces.get(name), ForwardPass(4, 3)
     arch = space.encode(space.example)
-    ((network, _),) = space.networks(arch[None], reads.recipe)
+    ((network, _),) = space.networks(arch[None], replace(reads.recipe, cells=1))
     params = jax.eval_shape(network.init, jax.random.key(0))
     x = jax.ShapeDtypeStruct((3, *network.config.image), jnp.float32)
-    seen = jax.eval_shape(partial(reads.measure, network), params, arch, x, None)
-    assert seen.agreement.shape == (3, 3)
+    seen = jax.eval_shape(partial(reads.measure, network), params, arch, x, KEY)
+    assert seen.agreement.shape == (3, 3) and seen.present.shape == seen.entropy.shape
 
 
 def test_a_mask_with_one_op_on_every_edge_is_the_architecture(measured):
     network, params, x, seen = measured
     mask = jnp.asarray(SPACE.to_mask(ARCHS[0]))
-    found = jax.jit(partial(ForwardPass(4, IMAGES).measure, network))(params, mask, x, jax.random.key(0))
-    np.testing.assert_allclose(found.agreement, seen[0].agreement)
+    look = partial(network.observe, look=lambda observed: agreement(observed.read), look_at_block=lambda x: ())
+    np.testing.assert_array_equal(jax.jit(look)(params, mask, x).total, seen[0].agreement)

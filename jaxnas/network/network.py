@@ -159,17 +159,23 @@ class Network(ABC):
         return [to_nhwc(f, self.config.layout) for f in features], walk.moments
 
     def observe(
-        self, params: nnx.State, arch: jax.Array, x: jax.Array, look: Callable[[Observed], Any]
-    ) -> tuple[list[jax.Array], Any]:
-        """The taps, in the config's layout, of images `[B, H, W, C]`, and what is seen on the way.
+        self,
+        params: nnx.State,
+        arch: jax.Array,
+        x: jax.Array,
+        look: Callable[[Observed], Any],
+        look_at_block: Callable[[jax.Array], Any],
+    ) -> "Observation":
+        """What images `[B, H, W, C]` show on their way, of ops by `look` and of blocks by `look_at_block`.
 
-        That is the sum of `look(observed)`, a pytree of arrays, over all ops that run, the head's included.
+        Both return pytrees of arrays; feature maps are in the config's layout.
         """
         module, layout = self.module(params), self.config.layout
-        walk = ObservingWalk(self.ops(), layout, module.weights, arch, look)
-        features = self.wire(walk, arch, from_nhwc(x, layout))
-        walk(HEAD, features[-1])
-        return features, walk.total
+        walk = ObservingWalk(self.ops(), layout, module.weights, arch, look, look_at_block)
+        last = self.wire(walk, arch, from_nhwc(x, layout))[-1]
+        walk(HEAD, last)
+        blocks, present = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *walk.blocks)
+        return Observation(last, walk.total, blocks, present)
 
     def patterns(self, params: nnx.State, arch: jax.Array, x: jax.Array) -> tuple[list[jax.Array], jax.Array]:
         """The signs `[U, B]` of what ReLUs read, each tensor once, and whether the network is finite `[]`.
@@ -263,6 +269,22 @@ class Flow(NamedTuple):
 
     inputs: dict[Path, tuple[int, int, int]]
     taps: tuple[tuple[int, int, int], ...]
+
+
+class Observation(NamedTuple):
+    """What a forward pass shows.
+
+    Attributes:
+      last: the last feature map, which the head gets.
+      total: the sum over all ops that run, the head included.
+      blocks: of each block (stem, cells, residual units), in order `[L, ...]`.
+      present: whether the architecture has that block `[L]`.
+    """
+
+    last: jax.Array
+    total: Any
+    blocks: Any
+    present: jax.Array
 
 
 def _first(x: jax.Array, layout: Layout) -> jax.Array:

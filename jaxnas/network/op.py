@@ -87,7 +87,8 @@ class Observed(NamedTuple):
     Attributes:
       output: in the op's layout.
       read: what its ReLUs read `[U, B]`; U is 0 if it has none.
-      log_sigma: the sum `[]` over its batch normalisations of log sqrt(mean over channels of the batch's variance).
+      log_sigma: the sum `[]` over its batch normalisations of log sqrt(mean over channels of the batch's variance);
+        that of a head is left out.
     """
 
     output: jax.Array
@@ -96,8 +97,9 @@ class Observed(NamedTuple):
 
 
 def log_sigma(variance: jax.Array) -> jax.Array:
-    """Return log sqrt(mean of the variances `[C]`) `[]`."""
-    return jnp.log(variance.mean()) / 2
+    """Return log sqrt(mean of the variances `[C]`) `[]`; 0 of zeros, which nothing reaches."""
+    mean = variance.mean()
+    return jnp.log(jnp.where(mean > 0, mean, 1)) / 2
 
 
 class Op:

@@ -17,7 +17,6 @@ from jaxnas.network.op import (
     Params,
     Saved,
     Scaling,
-    log_sigma,
     moments,
     normalise,
     scale_gram,
@@ -176,7 +175,7 @@ class Head(Op):
         scale, bias = self.layout.per_channel(params["scale"]), self.layout.per_channel(params["bias"])
         read = normalise(x, by, self.layout) * scale + bias
         logits = self._pool(jax.nn.relu(read)) @ params["kernel"] + params["offset"][None]
-        return Observed(logits, self.units(read), log_sigma(by.variance))
+        return Observed(logits, self.units(read), jnp.zeros(()))
 
     def backward(self, params: Params, x: jax.Array, saved: Saved, g: jax.Array) -> tuple[jax.Array, Params]:
         hat, active = self.activations(params, x, saved.moments)

@@ -38,6 +38,10 @@ class Walk(ABC):
     def __call__(self, path: Path, x: jax.Array, choice: jax.Array | None = None) -> jax.Array:
         """The output of the op at `path`, or of that or those which `choice` (index or mask) names."""
 
+    def block(self, x: jax.Array, present: jax.Array | bool = True) -> jax.Array:
+        """Return `x`, the output of a block: a stem, a cell or a residual unit; not of one that is not `present`."""
+        return x
+
     def each(self, paths: Sequence[Path], body: Body, carry: Any, xs: Any) -> Any:
         """The last of `carry = body(run_op, carry, x)`, for the places at `paths` and the slices `x` of `xs`.
 
@@ -178,11 +182,12 @@ class SharedWalk(Walk):
 
 
 class ObservingWalk(Walk):
-    """Runs the places forward for one architecture and adds up what `look` makes of every op that runs.
+    """Runs the places forward for one architecture, for what can be seen of ops and blocks.
 
     Attributes:
       weights: as of `SharedWalk`.
-      total: the sum so far: a pytree of arrays, as `look(observed)` returns them.
+      total: the sum of `look(observed)`, a pytree of arrays, over the ops so far.
+      blocks: of the blocks so far, in order, `look_at_block(output)` and whether it is present, with a leading axis.
     """
 
     def __init__(
@@ -192,27 +197,38 @@ class ObservingWalk(Walk):
         weights: Callable[[Path], Any],
         arch: jax.Array,
         look: Callable[[Observed], Any],
+        look_at_block: Callable[[jax.Array], Any],
     ):
-        self.ops, self.layout, self.weights, self.look = ops, layout, weights, look
+        self.ops, self.layout, self.weights, self.look, self.look_at_block = ops, layout, weights, look, look_at_block
         self.first = _unforeseen_zero(arch)
         self.total: Any = None
+        self.blocks: list[Any] = []
 
     def __call__(self, path: Path, x: jax.Array, choice: jax.Array | None = None) -> jax.Array:
         return self._run(self.ops[path], self.weights(path), x, choice)
 
+    def block(self, x: jax.Array, present: jax.Array | bool = True) -> jax.Array:
+        seen = self.look_at_block(x), jnp.asarray(present)
+        self.blocks.append(jax.tree.map(lambda leaf: leaf[None], seen))
+        return x
+
     def each(self, paths: Sequence[Path], body: Body, carry: Any, xs: Any) -> Any:
         ops = self.ops[paths[0]]
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(self.weights, paths))
-        outside = self.total
+        outside = self.total, self.blocks
 
         def step(carry: Any, turn: tuple[Any, Any]) -> tuple[Any, Any]:
             weights, x = turn
-            self.total = None
-            return body(lambda y, choice: self._run(ops, weights, y, choice), carry, x), self.total
+            self.total, self.blocks = None, []
+            carry = body(lambda y, choice: self._run(ops, weights, y, choice), carry, x)
+            return carry, (self.total, self.blocks)
 
-        carry, inside = jax.lax.scan(step, carry, (stacked, xs))
-        self.total = outside
-        self._add(jax.tree.map(lambda leaf: leaf.sum(0), inside))
+        carry, (seen, blocks) = jax.lax.scan(step, carry, (stacked, xs))
+        self.total, self.blocks = outside
+        self._add(jax.tree.map(lambda leaf: leaf.sum(0), seen))
+        if blocks:
+            every = jax.tree.map(lambda *of_step: jnp.stack(of_step, 1), *blocks)  # [steps, blocks of a step, 1, ...]
+            self.blocks = [*self.blocks, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[3:]), every)]
         return carry
 
     def _run(self, ops: Ops, weights: Any, x: jax.Array, choice: jax.Array | None) -> jax.Array:

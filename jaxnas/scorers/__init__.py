@@ -6,10 +6,14 @@ from jaxnas.scorers.counts import LiveFlops as LiveFlops
 from jaxnas.scorers.counts import LiveLayers as LiveLayers
 from jaxnas.scorers.counts import LiveParams as LiveParams
 from jaxnas.scorers.counts import Params as Params
+from jaxnas.scorers.forward.az_nas import AZExpressivity as AZExpressivity
+from jaxnas.scorers.forward.az_nas import AZProgressivity as AZProgressivity
+from jaxnas.scorers.forward.intrain_capacity import InTrainCapacity as InTrainCapacity
 from jaxnas.scorers.forward.nwot import Nwot as Nwot
 from jaxnas.scorers.forward.nwot import nwot as nwot
 from jaxnas.scorers.forward.regions import Regions as Regions
 from jaxnas.scorers.forward.regions import regions as regions
+from jaxnas.scorers.forward.zen import Zen as Zen
 from jaxnas.scorers.gradient.jacov import Jacov as Jacov
 from jaxnas.scorers.gradient.jacov import jacov as jacov
 from jaxnas.scorers.gradient.ntk import NTK as NTK

@@ -6,8 +6,11 @@ from typing import Any
 from jaxnas.errors import UserError, unknown
 from jaxnas.scorers.consensus import Consensus
 from jaxnas.scorers.counts import Flops, LiveFlops, LiveLayers, LiveParams, Params
+from jaxnas.scorers.forward.az_nas import AZExpressivity, AZProgressivity
+from jaxnas.scorers.forward.intrain_capacity import InTrainCapacity
 from jaxnas.scorers.forward.nwot import Nwot
 from jaxnas.scorers.forward.regions import Regions
+from jaxnas.scorers.forward.zen import Zen
 from jaxnas.scorers.gradient.jacov import Jacov
 from jaxnas.scorers.gradient.ntk import NTK
 from jaxnas.scorers.gradient.synflow import LogSynflow, Synflow
@@ -37,6 +40,10 @@ DEFAULTS: dict[str, AnyScore] = {
         GradNorm(),
         Plain(),
         L2Norm(),
+        Zen(),
+        AZExpressivity(),
+        AZProgressivity(),
+        InTrainCapacity(),
         Params(),
         Flops(),
         LiveParams(),

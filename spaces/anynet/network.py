@@ -108,10 +108,10 @@ class AnyNetwork(Network):
             x = apply(("stem", i), x)
         if self.stem.pool:
             x = nnx.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))  # the ReLU after it could as well be before it
-        places, features = self.ops(), []
+        places, features, x = self.ops(), [], apply.block(x)
         for number, stage in enumerate(self.stages):
             for depth in range(stage.depth):
-                x = self._through(apply, ("stages", number, depth), places, x)
+                x = apply.block(self._through(apply, ("stages", number, depth), places, x))
             features.append(x)
         return features[-TAPS:]
 

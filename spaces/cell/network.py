@@ -55,14 +55,15 @@ class CellNetwork(Network):
     def wire(self, apply: Walk, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
         """The stages' outputs."""
         if self.config.stem:
-            x = apply(("stem",), x)
+            x = apply.block(apply(("stem",), x))
         features = []
         for stage in range(self.config.stages):
             if stage:
                 main = apply(("reductions", stage - 1, "conv_b"), apply(("reductions", stage - 1, "conv_a"), x))
-                x = main + apply(("reductions", stage - 1, "shortcut"), mean_pool2x2(x, self.config.layout))
+                shortcut = apply(("reductions", stage - 1, "shortcut"), mean_pool2x2(x, self.config.layout))
+                x = apply.block(main + shortcut)
             for cell in range(self.config.cells):
-                x = self._cell(apply, arch, x, stage, cell)
+                x = apply.block(self._cell(apply, arch, x, stage, cell))
             features.append(x)
         return features
 

@@ -117,13 +117,13 @@ class NASBench101Network(Network):
         """The stacks' outputs, before the pooling."""
         config = self.config
         if config.stem:
-            x = apply(RELU, apply(("stem",), x))
+            x = apply.block(apply(RELU, apply(("stem",), x)))
         features = []
         for stack in range(config.stages):
             if stack:
                 x = max_pool2x2(x, config.layout)
             for cell in range(config.cells):
-                x = self._cell(apply, arch, x, ("stacks", stack, cell))
+                x = apply.block(self._cell(apply, arch, x, ("stacks", stack, cell)))
             features.append(x)
         return features
 

@@ -60,12 +60,12 @@ class SizeNetwork(Network):
 
     def wire(self, apply: Walk, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
         """The outputs of the cells."""
-        x, features = self._masked(apply(("stem",), x), arch[0]), []
+        x, features = apply.block(self._masked(apply(("stem",), x), arch[0])), []
         for layer in range(LAYERS):
             if layer % 2:
-                x = self._reduction(apply, layer, arch, x)
+                x = apply.block(self._reduction(apply, layer, arch, x))
             else:
-                x = self._cell(apply, layer, arch, x)
+                x = apply.block(self._cell(apply, layer, arch, x))
                 features.append(x)
         return features
 

@@ -132,13 +132,13 @@ class TwoCellNetwork(Network):
     def wire(self, apply: Walk, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
         before, last, tapped = x, x, []
         for i in range(len(self.frame.stem)):
-            before, last = last, apply(("stem", i), last)
+            before, last = last, apply.block(apply(("stem", i), last))
         if len(self.frame.stem) == 1:
             before = last
         for cell, shape in enumerate(self.shapes):
             tapped += [last] * self.before_taps.count(cell)
             entries = [apply(("entries", cell, i), entry) for i, entry in enumerate((before, last))]
-            before, last = last, self.cell(apply, cell, shape.reduction, arch, entries)
+            before, last = last, apply.block(self.cell(apply, cell, shape.reduction, arch, entries))
         return [*tapped, last]
 
     @abstractmethod

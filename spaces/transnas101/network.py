@@ -138,11 +138,11 @@ class MicroNetwork(Network):
         """The last outputs of cells of each size, without that of the stem."""
         for i in range(len(self.frame.stem)):
             x = apply(("stem", i), x)
-        features: list[jax.Array] = []
+        features, x = list[jax.Array](), apply.block(x)
         for cell, module in self._cells():
             if halves(module):
                 features.append(x)
-            x = self._through_cell(apply, cell, arch, x)
+            x = apply.block(self._through_cell(apply, cell, arch, x))
         return [*features[1:], x]
 
     def _through_cell(self, apply: Walk, cell: int, arch: jax.Array, x: jax.Array) -> jax.Array:
@@ -218,6 +218,7 @@ class MacroNetwork(Network):
         """The last three of the outputs of the stem and before each change of shape, and at the end."""
         for i in range(len(self.setting.frame.stem)):
             x = apply(("stem", i), x)
+        x = apply.block(x)
         counts, features = self._plain_modules(arch), [x]
         for stage in range(len(self.slots)):
             if stage:
@@ -252,8 +253,9 @@ class MacroNetwork(Network):
     def _through_change(self, apply: Walk, number: int, x: jax.Array) -> jax.Array:
         y = apply(("changes", number, "conv1"), apply(("changes", number, "conv0"), x))
         shortcut: Path = ("changes", number, "shortcut")
-        x = y + (apply(shortcut, x) if shortcut in self.ops() else jax.nn.relu(x))
-        return jax.nn.relu(x) + apply(("changes", number, "conv3"), apply(("changes", number, "conv2"), x))
+        x = apply.block(y + (apply(shortcut, x) if shortcut in self.ops() else jax.nn.relu(x)))
+        y = apply(("changes", number, "conv3"), apply(("changes", number, "conv2"), x))
+        return apply.block(jax.nn.relu(x) + y)
 
     def _plain_paths(self, stage: int) -> list[Path]:
         return [("plain", str(stage), conv) for conv in range(PLAIN_CONVS * self.slots[stage])]
@@ -268,6 +270,7 @@ class MacroNetwork(Network):
             (before, y), (present, second) = carry, x
             y = run(y, present)
             block = jnp.where(present > 0, jax.nn.relu(before) + y, before)  # to a block's second convolution
+            apply.block(block, (present > 0) & second)
             return jnp.where(second, block, before), jnp.where(second, block, y)
 
         present = jnp.arange(len(paths)) // PLAIN_CONVS < count

@@ -14,11 +14,13 @@ import numpy as np
 from jaxnas.data import Source
 from jaxnas.errors import UserError
 from jaxnas.kernels.patterns import agreement
+from jaxnas.kernels.spectrum import channel_covariance, participation, spectral_entropy
 from jaxnas.network.network import Network
 from jaxnas.network.op import Observed
 from jaxnas.network.recipe import Recipe
 from jaxnas.scorers.protocol import Pass, Scorer
 
+NOISE = 0.01
 Preset = Literal["fast", "shared", "paper"]
 
 
@@ -34,9 +36,20 @@ class Seen(NamedTuple):
 
     Attributes:
       agreement: on how many units of all ReLUs two images have the same sign `[B, B]`.
+      log_sigma: the sum over batch normalisations of log sqrt(mean over channels of the variance) `[]`.
+      difference: what noise of deviation `NOISE` on the images changes in the last feature map: the sum of absolute
+        values of an image, mean over images `[]`.
+      entropy: of the spectrum of each block's channel covariance `[L]`.
+      participation: participation ratio of that covariance `[L]`.
+      present: whether the architecture has that block `[L]`.
     """
 
     agreement: jax.Array
+    log_sigma: jax.Array
+    difference: jax.Array
+    entropy: jax.Array
+    participation: jax.Array
+    present: jax.Array
 
 
 @dataclass(frozen=True)
@@ -64,18 +77,26 @@ class ForwardPass(Pass):
     def measure(self, network: Network, params: Any, arch: jax.Array, inputs: jax.Array, key: jax.Array) -> Seen:
         """What the scores read of one architecture; XLA leaves out what none of them does."""
         params = network.rescale_to_fan_in(params, arch)
-        _, seen = network.observe(params, arch, inputs, _look)
-        return seen
+
+        def block(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+            covariance = channel_covariance(x, network.config.layout)
+            return spectral_entropy(jnp.linalg.eigvalsh(covariance)), participation(covariance)
+
+        found = network.observe(params, arch, inputs, _of_op, block)
+        noisy = inputs + NOISE * jax.random.normal(key, inputs.shape)
+        other = network.observe(params, arch, noisy, lambda _: (), lambda _: ())
+        difference = jnp.abs(found.last - other.last).sum() / len(inputs)
+        agree, sigma = found.total
+        entropy, dimensions = found.blocks
+        return Seen(agree, sigma, difference, entropy, dimensions, found.present)
 
     def floats(self, network: Network) -> int:
         """About how many floats the measurement of one architecture holds at once."""
         return network.activations(self.images)
 
 
-def _look(observed: Observed) -> Seen:
-    read = observed.read
-    images = read.shape[1]
-    return Seen(agreement(read) if len(read) else jnp.zeros((images, images)))
+def _of_op(observed: Observed) -> tuple[jax.Array, jax.Array]:
+    return agreement(observed.read), observed.log_sigma
 
 
 @dataclass(frozen=True)
