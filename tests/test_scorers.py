@@ -15,7 +15,7 @@ NAN = float("nan")
 COUNTS = ("params", "flops", "live_flops")
 SIGNS = {"ntk": -1, "regions": 1, "regression": -1, "sequence": -1, "te_nas": -1}
 SIGNS |= dict.fromkeys(("jacov", "synflow", "logsynflow", "zico", "health", "snip", "grad_norm", "plain", "l2_norm"), 1)
-SIGNS |= dict.fromkeys(("params", "flops", "live_params", "live_flops", "live_layers"), 1)
+SIGNS |= dict.fromkeys(("params", "flops", "live_params", "live_flops", "live_layers", "spectral_capacity"), 1)
 PAPERS = {
     "ntk": "TE-NAS",
     "regions": "TE-NAS",
@@ -28,6 +28,7 @@ PAPERS = {
     "zico": "ZiCo",
     "health": "InTrain",
     "snip": "SNIP",
+    "spectral_capacity": "2609.23087",
 } | dict.fromkeys(("grad_norm", "plain", "l2_norm"), "Abdelfattah")
 
 

@@ -42,8 +42,8 @@ class Options(ScorerOptions):  # type: ignore[misc,valid-type]
     set of its benchmark; scores do not depend on it. FILE.py:VARIABLE is a space of your own."""
     scorers: str = "ntk,regions"
     """Comma-separated scores: ntk, regions, te_nas, jacov, synflow, logsynflow, regression, sequence (recurrent
-    networks), and the counts params, flops, live_params, live_flops, live_layers, of which params, flops and live_flops
-    are always reported; or path/to/file.py:VARIABLE for a score of yours."""
+    networks), and the counts params, flops, live_params, live_flops, live_layers, spectral_capacity, of which params,
+    flops and live_flops are always reported; or path/to/file.py:VARIABLE for a score of yours."""
     repeats: int = 1
     """Measurements of each score, each with new inputs and, unless --ntk.preset says otherwise, new weights."""
     seed: int = 0

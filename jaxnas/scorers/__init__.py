@@ -5,6 +5,7 @@ from jaxnas.scorers.counts import LiveFlops as LiveFlops
 from jaxnas.scorers.counts import LiveLayers as LiveLayers
 from jaxnas.scorers.counts import LiveParams as LiveParams
 from jaxnas.scorers.counts import Params as Params
+from jaxnas.scorers.counts import SpectralCapacity as SpectralCapacity
 from jaxnas.scorers.forward.regions import Regions as Regions
 from jaxnas.scorers.forward.regions import regions as regions
 from jaxnas.scorers.gradient.jacov import Jacov as Jacov

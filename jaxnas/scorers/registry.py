@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from jaxnas.errors import UserError, unknown
-from jaxnas.scorers.counts import Flops, LiveFlops, LiveLayers, LiveParams, Params
+from jaxnas.scorers.counts import Flops, LiveFlops, LiveLayers, LiveParams, Params, SpectralCapacity
 from jaxnas.scorers.forward.regions import Regions
 from jaxnas.scorers.gradient.jacov import Jacov
 from jaxnas.scorers.gradient.ntk import NTK
@@ -37,6 +37,7 @@ DEFAULTS: dict[str, AnyScore] = {
         LiveParams(),
         LiveFlops(),
         LiveLayers(),
+        SpectralCapacity(),
     )
 }
 COUNTS: dict[str, Count] = {name: score for name, score in DEFAULTS.items() if isinstance(score, Count)}
