@@ -28,7 +28,7 @@ CASES: dict[str, Case] = {
             "ntk_exact", "NTK through the batch statistics; C=3, N=1, B=72", NTK(bn="batch"), 16, TE_NAS, "highest"
         ),
         ScorerCase("regions", "linear regions; 3 batches of 1,000", Regions(), 256, {"TE-NAS loop": regions_loop}),
-        ScorerCase("regression", "GenNAS; C=16, N=5, B=16, 100 steps", Regression(), 6, GEN_NAS),
+        ScorerCase("regression", "GenNAS; C=16, N=5, B=16, 100 steps", Regression(fidelity="published"), 6, GEN_NAS),
         SPACE_FROZEN,
         SPACE_EXACT,
         SEARCH,

@@ -19,6 +19,7 @@ class Status(enum.IntEnum):
     nonfinite = 3  # NaN or infinity
     disconnected = 4  # no path from input to output; not run
     failed = 5  # a search's oracle has no answer
+    skipped = 6  # a search did not ask for it
 
 
 class Score(NamedTuple):

@@ -6,7 +6,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnas.kernels.gram import gram
+
 WORD = 32
+
+
+def agreement(read: jax.Array) -> jax.Array:
+    """On how many of U units two inputs have the same sign, `[B, B]`, of what a ReLU reads `[U, B]`.
+
+    A unit that is zero throughout is none, and a ReLU that reads nothing negative is none.
+    """
+    there = (read != 0).any(1) & (read < 0).any()
+    signs = jnp.where(read > 0, 1.0, -1.0) * there[:, None]
+    return (there.sum() + gram(signs, -1)) / 2
 
 
 def pack_bits(*pieces: jax.Array) -> jax.Array:

@@ -9,24 +9,25 @@ from jax.extend import core
 
 
 def find_relus(apply: Callable[[Any, jax.Array], Any], params: Any, x: jax.Array) -> list[jax.Array]:
-    """The signs `[B, U]` of each ReLU that `relu_outputs` finds."""
-    return [output > 0 for output in relu_outputs(apply, params, x)]
+    """The signs `[B, U]` of each ReLU that `relu_inputs` finds."""
+    return [read > 0 for read in relu_inputs(apply, params, x)[1]]
 
 
-def relu_outputs(apply: Callable[[Any, jax.Array], Any], params: Any, x: jax.Array) -> list[jax.Array]:
-    """The outputs `[B, U]` of each ReLU (`max(., 0)`) that `apply(params, x)` runs on a batch `x` `[B, ...]`.
+def relu_inputs(apply: Callable[[Any, jax.Array], Any], params: Any, x: jax.Array) -> tuple[Any, list[jax.Array]]:
+    """What `apply(params, x)` returns, and what `[B, U]` each ReLU (`max(., 0)`) in it reads, of a batch `[B, ...]`.
 
     Raises:
       ValueError: a ReLU is inside a loop or a branch, where it cannot be seen from outside.
     """
-    closed, _ = jax.make_jaxpr(apply, return_shape=True)(params, x)
+    closed, shapes = jax.make_jaxpr(apply, return_shape=True)(params, x)
     found: list[jax.Array] = []
-    _evaluate(closed.jaxpr, closed.consts, jax.tree.leaves((params, x)), found)
-    return [relu.reshape(x.shape[0], -1) for relu in found if relu.ndim and relu.shape[0] == x.shape[0]]
+    outputs = _evaluate(closed.jaxpr, closed.consts, jax.tree.leaves((params, x)), found)
+    read = [relu.reshape(x.shape[0], -1) for relu in found if relu.ndim and relu.shape[0] == x.shape[0]]
+    return jax.tree.unflatten(jax.tree.structure(shapes), outputs), read
 
 
 def _evaluate(jaxpr: core.Jaxpr, consts: list[Any], args: list[Any], found: list[jax.Array]) -> list[Any]:
-    """Evaluate a jaxpr, appending the output of every `max(., 0)`; calls are followed, loops and branches are not."""
+    """Evaluate a jaxpr, appending what every `max(., 0)` reads; calls are followed, loops and branches are not."""
     values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
     zeros = set()
 
@@ -50,7 +51,7 @@ def _evaluate(jaxpr: core.Jaxpr, consts: list[Any], args: list[Any], found: list
             result = eqn.primitive.bind(*map(read, eqn.invars), **eqn.params)
             outputs = result if eqn.primitive.multiple_results else [result]
             if eqn.primitive.name == "max" and any(map(is_zero, eqn.invars)):
-                found.append(outputs[0])
+                found.append(read(next((atom for atom in eqn.invars if not is_zero(atom)), eqn.invars[0])))
             if eqn.primitive.name in ("broadcast_in_dim", "convert_element_type") and is_zero(eqn.invars[0]):
                 zeros.add(eqn.outvars[0])
         values.update(zip(eqn.outvars, outputs, strict=True))

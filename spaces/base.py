@@ -179,10 +179,23 @@ class Space(ABC):
         """
         return width
 
+    def shallow(self, cells: int) -> int | None:
+        """The number of cells per stage, at most `cells`, of networks that repeat a cell; None for all others."""
+        return None
+
     def networks(self, archs: np.ndarray, recipe: Recipe) -> list[tuple[Network, np.ndarray]]:
         """The networks that `archs` `[N, A]` run on, each with the rows that do."""
         grouped = self.by_group(archs, recipe.form)
-        return [(self.network(recipe.form, group, **recipe.changes()), rows) for group, rows in grouped]
+        return [(self.network_for(recipe, group), rows) for group, rows in grouped]
+
+    def network_for(self, recipe: Recipe, group: Hashable = None) -> Network:
+        """The network of a group that comes nearest to what `recipe` asks for."""
+        changes = recipe.changes()
+        if recipe.channels is not None:
+            width = self.shrunk(recipe.channels)
+            changes = {name: value for name, value in changes.items() if name != "channels"}
+            changes |= {} if width is None else {"channels": width}
+        return self.network(recipe.form, group, **changes)
 
     def by_group(self, archs: np.ndarray, form: str) -> list[tuple[Hashable, np.ndarray]]:
         """The groups of `archs` `[N, A]` in the order in which they occur, each with its rows."""

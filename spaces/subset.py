@@ -99,6 +99,9 @@ class Subspace(Space):
     def shrunk(self, width: int) -> int | None:
         return self.space.shrunk(width)
 
+    def shallow(self, cells: int) -> int | None:
+        return self.space.shallow(cells)
+
     @property
     def forms(self) -> Collection[str]:
         return self.space.forms

@@ -175,7 +175,7 @@ eight = Evaluator(groups, Toy(), source)
 np.testing.assert_array_equal(eight(archs).value, expected)
 
 for evaluator in (alone, both):
-    evaluator.redraw(Toy(), seed=1)
+    evaluator.redraw(1, Toy())
 np.testing.assert_array_equal(both(archs).value, alone(archs).value)
 assert (alone(archs).value != expected).all()
 """

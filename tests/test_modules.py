@@ -95,7 +95,7 @@ def test_sizes_and_signs_of_a_module():
     assert module.num_params == written.num_params
     assert module.flops(SIDE**2) == 9 * WIDTH * WIDTH * SIDE**2  # convolutions only
     x = normal(BATCH, SIDE, SIDE, WIDTH)
-    np.testing.assert_array_equal(module.signs(own_params, x), np.asarray(x > 0).reshape(BATCH, -1).T)
+    np.testing.assert_array_equal(module.observe(own_params, x).read > 0, np.asarray(x > 0).reshape(BATCH, -1).T)
 
 
 @pytest.fixture(scope="module")

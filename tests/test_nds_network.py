@@ -236,7 +236,7 @@ def made_up(masks, rng):
     ("preset", "rounds"), [("cifar10", [196, 112]), ("imagenet", [196, 140, 84]), (None, [196, 112])]
 )
 def test_pruning_asks_for_the_published_candidates(preset, rounds):
-    method, rng, asked = prune.Prune(DARTS, preset), np.random.default_rng(0), []
+    method, rng, asked = prune.Prune(DARTS, {"ntk": -1, "regions": 1}, preset), np.random.default_rng(0), []
     state = method.init()
     while not method.done(state):
         masks = method.ask(state)

@@ -147,7 +147,7 @@ def test_failed_origin_leaves_the_choice_to_the_other_quantity():
     state = pruning.step(pruning.init(1, 4), kappa, np.array([0.2, 0.1, 0.3]))
     assert state.history[0].ranks[:, 0].tolist() == [0, 0, 0]
     assert state.history[0].pruned.tolist() == [[0, 2]]
-    assert pruning.to_json(state)["rounds"][0]["delta_kappa"] == [None, None, None]
+    assert pruning.to_json(state)["rounds"][0]["deltas"][0] == [None, None, None]
 
 
 def test_everything_failed_still_ends():
@@ -166,8 +166,8 @@ def test_step_leaves_its_input_alone():
     assert (state.mask == before).all()
     assert state.history == ()
     kappa[:] = 0  # nor does the record follow the caller's array
-    assert after.history[0].delta_kappa.any()
-    assert (pruning.step(state, after.history[0].delta_kappa, regions).mask == after.mask).all()
+    assert after.history[0].deltas[0].any()
+    assert (pruning.step(state, after.history[0].deltas[0], regions).mask == after.mask).all()
 
 
 def test_record_is_json():
@@ -175,7 +175,7 @@ def test_record_is_json():
     record = json.loads(json.dumps(pruning.to_json(state), allow_nan=False))
     assert record["mask"] == record["rounds"][-1]["mask"] == state.mask.astype(int).tolist()
     assert [len(r["pruned"]) for r in record["rounds"]] == [6, 6, 6]
-    assert record["rounds"][0]["delta_kappa"] == state.history[0].delta_kappa.tolist()
+    assert record["rounds"][0]["deltas"][0] == state.history[0].deltas[0].tolist()
 
 
 def test_misuse_raises():

@@ -14,7 +14,8 @@ from jaxnas.types import Finished, Status
 NAN = float("nan")
 COUNTS = ("params", "flops", "live_flops")
 SIGNS = {"ntk": -1, "regions": 1, "regression": -1, "sequence": -1, "te_nas": -1}
-SIGNS |= dict.fromkeys(("jacov", "synflow", "logsynflow", "zico", "health", "snip", "grad_norm", "plain", "l2_norm"), 1)
+SIGNS |= dict.fromkeys(("consensus", "jacov", "nwot", "synflow", "logsynflow", "zico", "health", "snip"), 1)
+SIGNS |= dict.fromkeys(("grad_norm", "plain", "l2_norm"), 1)
 SIGNS |= dict.fromkeys(("params", "flops", "live_params", "live_flops", "live_layers", "spectral_capacity"), 1)
 PAPERS = {
     "ntk": "TE-NAS",
@@ -23,6 +24,8 @@ PAPERS = {
     "regression": "GenNAS",
     "sequence": "GenNAS",
     "jacov": "Mellor",
+    "nwot": "NASWOT",
+    "consensus": "jaxnas",
     "synflow": "Tanaka",
     "logsynflow": "FreeREA",
     "zico": "ZiCo",

@@ -46,6 +46,7 @@ BUDGET = {
     "agnet": ["--budget", "32", "--agnet.pretrain", "64"],
     "predictor": ["--budget", "32"],
 }
+SIGNS = {"ntk": -1, "regions": 1}
 SMALL = {"ntk": NTK(images=4), "regions": Regions(samples=50)}  # of the tests that really measure
 
 
@@ -96,7 +97,7 @@ def scores_of(values):
 
 
 def test_prune_asks_for_the_published_rounds():
-    method, asked = Prune(SPACE), []
+    method, asked = Prune(SPACE, SIGNS), []
     run(method, lambda archs: asked.append(archs) or made_up()(archs), log=Nothing())
     assert [len(archs) for archs in asked] == [1 + 24, 1 + 18, 1 + 12, 1]
     assert (method.rounds, method.batch) == (4, 25)
@@ -126,7 +127,7 @@ def test_prune_is_the_pure_rounds(seed):
     while not pruning.done(state):
         scores = evaluate(np.concatenate([state.mask[None], pruning.candidates(state)[0]]))
         state = pruning.step(state, *(pruning.deltas(scores[name].value) for name in ("ntk", "regions")))
-    method = Prune(SPACE)
+    method = Prune(SPACE, SIGNS)
     found = method.result(run(method, evaluate, Nothing()))
     assert found.arch.tolist() == pruning.chosen(state).tolist()
     assert (found.arch != SPACE.zero).all()
@@ -138,7 +139,7 @@ def test_prune_is_the_pure_rounds(seed):
 def test_prune_by_one_score_alone(name):
     """Made-up scores add up over the edges, so the op with the best contribution stays."""
     scorer = MadeUp(SPACE, SMALL[name], None, repeats=1, seed=3, batch=1)
-    method = Prune(SPACE)
+    method = Prune(SPACE, SIGNS)
     found = method.result(run(method, evaluate_with(SPACE, {}, [scorer]), Nothing()))
     each = SIGNS[name] * scorer.draw[0, :, 1:]
     assert found.arch.tolist() == (1 + each.argmax(-1)).tolist()
@@ -187,7 +188,7 @@ def test_random_passes_over_missing_scores():
 # Log
 
 
-@pytest.mark.parametrize("method", [Prune(SPACE), random_method()], ids=["prune", "random"])
+@pytest.mark.parametrize("method", [Prune(SPACE, SIGNS), random_method()], ids=["prune", "random"])
 @pytest.mark.parametrize("killed_in", [0, 1, 2])
 def test_resumed_search_is_the_uninterrupted_one(method, killed_in, tmp_path):
     calls = []
@@ -432,12 +433,13 @@ def test_bad_directory_is_one_line(fast, capsys, tmp_path):
 def measured():
     """Both scores as the command has them, small, compiled once for all tests of this file."""
     source = data.load("synthetic")
-    return {n: Evaluator(SPACE, s, source, repeats=2, seed=0, batch=Prune(SPACE).batch) for n, s in SMALL.items()}
+    batch = Prune(SPACE, SIGNS).batch
+    return {n: Evaluator(SPACE, s, source, repeats=2, seed=0, batch=batch) for n, s in SMALL.items()}
 
 
 @pytest.mark.slow
 def test_only_the_first_round_compiles(measured, compiled_programs):
-    method, before, compiled = Prune(SPACE), compiled_programs(), []
+    method, before, compiled = Prune(SPACE, SIGNS), compiled_programs(), []
     state = run(
         method, evaluate_with(SPACE, {}, measured.values()), Nothing(), lambda _: compiled.append(compiled_programs())
     )
@@ -453,7 +455,7 @@ def test_as_a_program(measured, tmp_path):
     words = ["--scorers", "regions", "--regions.samples", "50", "--repeats", "2", "--out", str(tmp_path), "--json"]
     done = subprocess.run([sys.executable, "-m", "jaxnas.search", *words], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    found, method = json.loads(done.stdout), Prune(SPACE)
+    found, method = json.loads(done.stdout), Prune(SPACE, SIGNS)
     state = run(method, evaluate_with(SPACE, {}, [measured["regions"]]), Nothing())
     assert found["arch"] == SPACE.decode(method.result(state).arch)
     assert found["rounds"] == method.report(state)

@@ -413,12 +413,12 @@ class MadeUp:
     seen: ClassVar[list[int]] = []
 
     def __init__(self, space, scorer, source, *, batch, devices):
-        self.redraw(scorer, 0)
+        self.redraw(0, scorer)
 
     def check(self):
         pass
 
-    def redraw(self, scorer, seed):
+    def redraw(self, seed, scorer):
         self.scorer, self.seed = scorer, seed
 
     def __call__(self, archs):

@@ -28,7 +28,7 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "spaces": "errors kernels network pinned user_file",
     "data": "digest errors",
     "scorers": "data errors kernels network ranks types user_file",
-    "evaluate": "data errors network pinned scorers spaces types user_cache",
+    "evaluate": "data digest errors network pinned scorers spaces types user_cache",
     "tables": "errors spaces",
     "learn": "digest errors ranks spaces user_cache",
     "report": "errors ranks",

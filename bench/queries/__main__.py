@@ -24,7 +24,7 @@ from jaxnas.cli import frame
 from jaxnas.errors import UserError, unknown
 from jaxnas.evaluate import devices
 from jaxnas.search.goal import Scores, join, take
-from jaxnas.search.method import Task
+from jaxnas.search.method import Question, Task
 from jaxnas.search.methods import METHODS
 from jaxnas.search.methods.agnet import AgnetOptions
 from jaxnas.search.methods.evolve import EvolveOptions
@@ -98,7 +98,8 @@ def search(oracle: Oracle, method: str, budget: int, seed: int) -> dict[str, Any
     asked: list[np.ndarray] = []
     answers: list[Scores] = []
     while not chosen.done(state) and sum(map(len, asked)) < budget:
-        asked.append(chosen.ask(state))
+        question = chosen.ask(state)
+        asked.append(question.archs if isinstance(question, Question) else question)
         answers.append(oracle.table(asked[-1]))
         state = chosen.step(state, answers[-1])
     archs, scores = np.concatenate(asked)[:budget], take(join(answers), slice(budget))

@@ -57,7 +57,7 @@ class ScorerCase:
         return replace(self, scorer=scorer, **options.given("archs", "rounds"))
 
     def arguments(self) -> str:
-        steps = f" --steps {self.scorer.steps}" if isinstance(self.scorer, Regression) else ""
+        steps = f" --steps {self.scorer.updates}" if isinstance(self.scorer, Regression) else ""
         return f"--archs {self.archs} --rounds {self.rounds}{steps}"
 
     def run(self) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def draw(scorer: counts.Images, source: data.Source) -> Any:
     if not isinstance(scorer, Regression):
         return inputs
     images, targets = inputs
-    shape = (scorer.steps + 1, *images.shape)
+    shape = (scorer.updates + 1, *images.shape)
     return images, targets, np.asarray(noise(scorer.stored(), jax.random.key(SEED), shape))
 
 

@@ -44,7 +44,7 @@ def passes(scorer: Images) -> Passes:
     if isinstance(scorer, Regions):
         return Passes(scorer.batches * scorer.samples, 0, 0)
     if isinstance(scorer, Regression):
-        trained = scorer.images * scorer.steps
+        trained = scorer.images * scorer.updates
         return Passes(trained + scorer.images, trained, trained)
     return Passes(scorer.images, scorer.images * (scorer.images if scorer.bn == "batch" else 1), scorer.images)
 

@@ -3,20 +3,24 @@
 import importlib.metadata
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import jax
+import tyro
 
 from jaxnas import data, scorers
+from jaxnas.cli.progress import Progress
 from jaxnas.data import Source
 from jaxnas.data.labelled import Labelled
 from jaxnas.errors import check_least, check_seed
 from jaxnas.evaluate import devices
 from jaxnas.evaluate.evaluator import Evaluator
+from jaxnas.evaluate.references import FEW_ARCHS, reference
+from jaxnas.scorers.consensus import Consensus
 from jaxnas.scorers.protocol import AnyScore, Pass, Scorer, options_of, pass_of
-from jaxnas.scorers.registry import DEFAULTS, listed
+from jaxnas.scorers.registry import ALWAYS, DEFAULTS, listed
 from jaxnas.spaces import Space, name_of
 from jaxnas.user_file import fingerprint
 
@@ -29,7 +33,12 @@ def option_groups(title: str, options: Mapping[str, type[Any]]) -> type[Any]:
     return make_dataclass(title, groups, frozen=True, kw_only=True)
 
 
-SCORERS = {name: type(score) for name, score in DEFAULTS.items() if isinstance(score, Scorer) and options_of(score)}
+SCORERS = {name: type(score) for name, score in DEFAULTS.items() if options_of(score)}
+SCORERS_HELP = (
+    f"Comma-separated scores: {', '.join(DEFAULTS)}, of which {', '.join(ALWAYS)} are always reported; or "
+    "path/to/file.py:VARIABLE for a score of yours."
+)
+SHARED_SETTINGS = ("space", "repeats", "data", "files")  # what any score depends on beside options and seed
 ScorerOptions = option_groups("ScorerOptions", SCORERS)
 
 
@@ -40,10 +49,7 @@ class Options(ScorerOptions):  # type: ignore[misc,valid-type]
     space: str = "nasbench201"
     """Search space. SPACE:DATASET (nasbench201:cifar100, darts:cifar10) counts and builds the networks for another data
     set of its benchmark; scores do not depend on it. FILE.py:VARIABLE is a space of your own."""
-    scorers: str = "ntk,regions"
-    """Comma-separated scores: ntk, regions, te_nas, jacov, synflow, logsynflow, regression, sequence (recurrent
-    networks), and the counts params, flops, live_params, live_flops, live_layers, spectral_capacity, of which params,
-    flops and live_flops are always reported; or path/to/file.py:VARIABLE for a score of yours."""
+    scorers: Annotated[str, tyro.conf.arg(help=SCORERS_HELP)] = Consensus.name
     repeats: int = 1
     """Measurements of each score, each with new inputs and, unless --ntk.preset says otherwise, new weights."""
     seed: int = 0
@@ -67,7 +73,7 @@ class Options(ScorerOptions):  # type: ignore[misc,valid-type]
         """Return the scores with their options, or raise a `UserError` if these make no sense."""
         check_least(self, {"repeats": 1})
         check_seed(self.seed)
-        chosen = scorers.select(self.scorers, [getattr(self, name) for name in SCORERS])
+        chosen = scorers.select(self.scorers, [getattr(self, name) for name in SCORERS], space)
         chosen = {name: score.on(space) if isinstance(score, Scorer) else score for name, score in chosen.items()}
         for score in chosen.values():
             if isinstance(score, Scorer):
@@ -95,6 +101,19 @@ class Options(ScorerOptions):  # type: ignore[misc,valid-type]
         for evaluator in evaluators:
             evaluator.check()
         return evaluators
+
+    def calibrated(
+        self, space: Space, chosen: dict[str, AnyScore], evaluators: Sequence[Evaluator], source: Source
+    ) -> dict[str, AnyScore]:
+        """The scores, the consensus with its reference, which is measured if it is not known yet."""
+        consensus = chosen.get(Consensus.name)
+        if not isinstance(consensus, Consensus):
+            return chosen
+        members = {name: chosen[name] for name in consensus.needs}
+        about = {name: value for name, value in self.settings(chosen, source).items() if name in SHARED_SETTINGS}
+        with Progress("measuring the reference", "architectures", FEW_ARCHS * len(evaluators)) as progress:
+            found = reference(space, members, evaluators, about, progress.advance)
+        return chosen | {consensus.name: consensus.against(members, found)}
 
     def source(self) -> Source:
         """The images."""

@@ -89,9 +89,14 @@ class CompiledScorer:
         """Architectures in a call."""
         return self.batch * len(self.setup.devices)
 
-    def redraw(self, scorer: Scorer, seed: int) -> None:
-        """Draw anew from another seed, for a scorer that differs in what it draws alone; nothing is compiled again."""
-        self.scorers, self.setup = (scorer,), replace(self.setup, seed=seed)
+    def redraw(self, seed: int, *scorers: Scorer) -> None:
+        """Draw anew from another seed; nothing is compiled again.
+
+        Args:
+          seed: of all draws.
+          scorers: in place of those there, if they differ in what they draw alone.
+        """
+        self.scorers, self.setup = scorers or self.scorers, replace(self.setup, seed=seed)
         self._draws.drop(self)
 
     def release(self) -> None:

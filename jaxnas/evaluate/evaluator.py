@@ -127,11 +127,16 @@ class Evaluator:
 
         return {one.name: functools.partial(wait, i, one) for i, one in enumerate(self.scorers)}
 
-    def redraw(self, scorer: Scorer, seed: int) -> None:
-        """Draw anew from another seed, for a scorer that differs in what it draws alone; nothing is compiled again."""
-        self.scorers, self.setup = (scorer,), replace(self.setup, seed=seed)
+    def redraw(self, seed: int, *scorers: Scorer) -> None:
+        """Draw anew from another seed; nothing is compiled again.
+
+        Args:
+          seed: of all draws.
+          scorers: in place of those there, if they differ in what they draw alone.
+        """
+        self.scorers, self.setup = scorers or self.scorers, replace(self.setup, seed=seed)
         for program in self._programs.values():
-            program.redraw(scorer, seed)
+            program.redraw(seed, *scorers)
 
     def program(self, group: Hashable = None) -> CompiledScorer:
         """The program of a group of architectures (see `Space.groups`), on the devices where it runs.
@@ -165,7 +170,7 @@ class Evaluator:
         return pass_of(self.scorers[0])
 
     def _network(self, group: Hashable) -> Network:
-        return self.space.network(self.reads.recipe.form, group, **self.reads.recipe.changes())
+        return self.space.network_for(self.reads.recipe, group)
 
     def _devices(self, group: Hashable, archs: np.ndarray, *, alone: bool) -> Devices:
         """The devices for `archs` `[N, A]` of a group: where it ran before, unless twice as many would help.
@@ -202,8 +207,13 @@ class Evaluator:
 
 def count(space: Space, scorer: Count, archs: np.ndarray) -> Finished:
     """A property of the architectures as scores `[1, N]`."""
-    scores = scorer.finish(scorer.of(space, archs))
-    return Finished(scores.value[None], scores.status[None], {})
+    return one_repeat(scorer.finish(scorer.of(space, archs)))
+
+
+def one_repeat(scores: Finished) -> Finished:
+    """Scores `[N]` as those `[1, N]` of one repeat."""
+    info = {name: found[None] for name, found in scores.info.items()}
+    return Finished(scores.value[None], scores.status[None], info)
 
 
 def summarise(scores: Finished) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -17,8 +17,8 @@ from flax import nnx
 
 from jaxnas.kernels.gram import gram
 from jaxnas.kernels.layout import Layout, from_nhwc, to_nhwc
-from jaxnas.kernels.relus import find_relus
-from jaxnas.network.op import BatchNormMode, Op, Params, is_weight
+from jaxnas.kernels.relus import relu_inputs
+from jaxnas.network.op import BatchNormMode, Observed, Op, Params, is_weight, log_sigma
 
 Factory = Callable[[nnx.Rngs], nnx.Module]
 """`rngs -> module` from `[B, H, W, in_channels]` to `[B, H / stride, W / stride, out_channels]`."""
@@ -87,11 +87,17 @@ class ModuleOp(Op):
         dx, rows = jax.vmap(of_one)(x, g)
         return from_nhwc(dx, self.layout), gram(rows)
 
-    def signs(self, params: Params, x: jax.Array) -> jax.Array:
-        """The signs `[U, B]` of the module's ReLUs; U may be 0."""
+    def observe(self, params: Params, x: jax.Array) -> Observed:
         x = to_nhwc(x, self.layout)
-        found = find_relus(partial(self._apply, self._module()), params, x)
-        return jnp.concatenate([jnp.zeros((len(x), 0), bool), *found], -1).T
+        (output, variances), read = relu_inputs(self._observed, params, x)
+        spread = sum(map(log_sigma, variances), jnp.zeros(()))
+        return Observed(from_nhwc(output, self.layout), jnp.concatenate([jnp.zeros((len(x), 0)), *read], -1).T, spread)
+
+    def _observed(self, params: Params, x: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+        """The output in training mode, and the batch's variance `[C]` at each batch normalisation."""
+        module = _filled(self._module(), params)
+        norms = _keep_the_batch(module)
+        return module(x), [norm.var[...] for norm in norms]
 
     def module(self, params: Params) -> nnx.Module:
         """The module with these parameters, its other variables as it makes them, to train or export."""
@@ -125,8 +131,7 @@ class ModuleOp(Op):
         if self.bn != "frozen":
             return partial(self._apply, abstract)
         seen = _filled(abstract, params)
-        for norm in _norms(seen):
-            norm.momentum = 0.0  # so that the running moments become the batch's
+        _keep_the_batch(seen)
         seen(to_nhwc(x, self.layout))
         seen.eval()
         graphdef, *states = nnx.split(seen, nnx.Param, ...)
@@ -165,6 +170,13 @@ def _filled(abstract: nnx.Module, params: Params) -> Any:
 
 def _norms(module: nnx.Module) -> list[nnx.BatchNorm]:
     return [found for _, found in nnx.iter_modules(module) if isinstance(found, nnx.BatchNorm)]
+
+
+def _keep_the_batch(module: nnx.Module) -> list[nnx.BatchNorm]:
+    """The module's batch normalisations, set so that their running moments become the batch's."""
+    for norm in (norms := _norms(module)):
+        norm.momentum = 0.0
+    return norms
 
 
 def _own(shapes: nnx.State, params: Params) -> nnx.State:

@@ -18,12 +18,12 @@ import numpy as np
 from flax import nnx
 
 from jaxnas.kernels.layout import Layout, from_nhwc, layout_for, to_nhwc
-from jaxnas.network.op import BatchNormMode, Moments, Op, moments
+from jaxnas.network.op import BatchNormMode, Moments, Observed, Op, moments
 from jaxnas.network.ops import Head
 from jaxnas.network.walks import HEAD as HEAD
+from jaxnas.network.walks import ObservingWalk, ShapeWalk, SharedWalk, each_op
 from jaxnas.network.walks import Ops as Ops
 from jaxnas.network.walks import Path as Path
-from jaxnas.network.walks import ShapeWalk, SharedWalk, each_op
 from jaxnas.network.walks import Walk as Walk
 from jaxnas.network.weights import Draw, Weights, blank, drawn_at, nested, rescaled
 from jaxnas.network.weights import Init as Init
@@ -43,7 +43,8 @@ class Config:
       affine_cells: the cells' normalisations have a scale and a bias.
       bn: `batch` differentiates through the batch moments, `frozen` holds them constant, `identity` does not normalise.
       init: `kaiming` = N(0, 2 / fan_in), `kaiming_fan_out` = N(0, 2 / (height width C_out)); `pytorch` =
-        U(+-1 / sqrt(fan_in)), that library's default.
+        U(+-1 / sqrt(fan_in)), that library's default; `unit` = N(0, 1) before a normalisation and in modules,
+        `kaiming` elsewhere.
     """
 
     channels: int
@@ -126,7 +127,8 @@ class Network(ABC):
 
     def rescale_to_fan_in(self, params: nnx.State, arch: jax.Array) -> nnx.State:
         """The parameters as `arch` would draw them, whose ops have fewer inputs; scores begin with these."""
-        return params if self.config.init == "kaiming_fan_out" else rescaled(params, self.input_shares(arch))
+        by_fan_in = self.config.init not in ("kaiming_fan_out", "unit")
+        return rescaled(params, self.input_shares(arch)) if by_fan_in else params
 
     def init(self, key: jax.Array) -> nnx.State:
         """Draw the parameters from `key`."""
@@ -155,6 +157,19 @@ class Network(ABC):
         walk = self.walk(self.module(params), arch, running=running)
         features = self.wire(walk, arch, from_nhwc(x, self.config.layout))
         return [to_nhwc(f, self.config.layout) for f in features], walk.moments
+
+    def observe(
+        self, params: nnx.State, arch: jax.Array, x: jax.Array, look: Callable[[Observed], Any]
+    ) -> tuple[list[jax.Array], Any]:
+        """The taps, in the config's layout, of images `[B, H, W, C]`, and what is seen on the way.
+
+        That is the sum of `look(observed)`, a pytree of arrays, over all ops that run, the head's included.
+        """
+        module, layout = self.module(params), self.config.layout
+        walk = ObservingWalk(self.ops(), layout, module.weights, arch, look)
+        features = self.wire(walk, arch, from_nhwc(x, layout))
+        walk(HEAD, features[-1])
+        return features, walk.total
 
     def patterns(self, params: nnx.State, arch: jax.Array, x: jax.Array) -> tuple[list[jax.Array], jax.Array]:
         """The signs `[U, B]` of what ReLUs read, each tensor once, and whether the network is finite `[]`.

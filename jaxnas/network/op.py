@@ -82,6 +82,25 @@ class Saved(NamedTuple):
     moments: Moments
 
 
+class Observed(NamedTuple):
+    """What scores see of an op in a forward pass.
+
+    Attributes:
+      output: in the op's layout.
+      read: what its ReLUs read `[U, B]`; U is 0 if it has none.
+      log_sigma: the sum `[]` over its batch normalisations of log sqrt(mean over channels of the batch's variance).
+    """
+
+    output: jax.Array
+    read: jax.Array
+    log_sigma: jax.Array
+
+
+def log_sigma(variance: jax.Array) -> jax.Array:
+    """Return log sqrt(mean of the variances `[C]`) `[]`."""
+    return jnp.log(variance.mean()) / 2
+
+
 class Op:
     """A differentiable operation: a linear part, then a factor and a shift per channel.
 
@@ -150,10 +169,18 @@ class Op:
     def adjoint(self, x: jax.Array, g: jax.Array) -> jax.Array:
         raise NotImplementedError
 
-    def signs(self, params: Params, x: jax.Array) -> jax.Array:
-        """The signs `[U, B]` of what the op's ReLUs read; U is 0 if it has none."""
-        read = jnp.moveaxis(x, self.layout.batch, -1).reshape(-1, x.shape[self.layout.batch])
-        return read > 0 if getattr(self, "relu", False) else read[:0] > 0
+    def observe(self, params: Params, x: jax.Array) -> Observed:
+        """Run the op and tell what scores see of it."""
+        read = x if getattr(self, "relu", False) else jax.lax.slice_in_dim(x, 0, 0, axis=self.layout.channel)
+        if not self.separable:
+            return Observed(self.output(params, x), self.units(read), jnp.zeros(()))
+        output, saved = self.forward(params, x)
+        norm = log_sigma(saved.moments.variance) if getattr(self, "norm", False) else jnp.zeros(())
+        return Observed(output, self.units(read), norm)
+
+    def units(self, x: jax.Array) -> jax.Array:
+        """Every number that an image has in `x`, `[U, B]`."""
+        return jnp.moveaxis(x, self.layout.batch, -1).reshape(-1, x.shape[self.layout.batch])
 
     def output(self, params: Params, x: jax.Array) -> jax.Array:
         """What `forward` does, and nothing else."""

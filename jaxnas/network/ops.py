@@ -12,10 +12,12 @@ from jaxnas.network.op import (
     EPSILON,
     BatchNormMode,
     Moments,
+    Observed,
     Op,
     Params,
     Saved,
     Scaling,
+    log_sigma,
     moments,
     normalise,
     scale_gram,
@@ -168,6 +170,13 @@ class Head(Op):
         by = moments(x, self.layout, self.bn) if by is None else by
         _, active = self.activations(params, x, by)
         return self._pool(active) @ params["kernel"] + params["offset"][None], Saved(x, by)
+
+    def observe(self, params: Params, x: jax.Array) -> Observed:
+        by = moments(x, self.layout)
+        scale, bias = self.layout.per_channel(params["scale"]), self.layout.per_channel(params["bias"])
+        read = normalise(x, by, self.layout) * scale + bias
+        logits = self._pool(jax.nn.relu(read)) @ params["kernel"] + params["offset"][None]
+        return Observed(logits, self.units(read), log_sigma(by.variance))
 
     def backward(self, params: Params, x: jax.Array, saved: Saved, g: jax.Array) -> tuple[jax.Array, Params]:
         hat, active = self.activations(params, x, saved.moments)

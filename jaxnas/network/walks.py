@@ -1,4 +1,5 @@
-"""Walks through the wiring of a network: `ShapeWalk` notes shapes, `SharedWalk` runs an architecture on shared weights.
+"""Walks through the wiring of a network: `ShapeWalk` notes shapes, `SharedWalk` runs an architecture on shared weights,
+`ObservingWalk` does so for what can be seen on the way.
 
 What stands at a place is one of
 
@@ -15,11 +16,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxnas.kernels.dispatch import choose
+from jaxnas.kernels.dispatch import alone, choose
 from jaxnas.kernels.layout import Layout
 from jaxnas.network.apply_op import apply_op
 from jaxnas.network.module_op import ModuleOp
-from jaxnas.network.op import Moments, Op, Params
+from jaxnas.network.op import Moments, Observed, Op, Params
 from jaxnas.network.ops import Zero
 
 Path = tuple[str | int, ...]
@@ -83,7 +84,7 @@ class SharedWalk(Walk):
     ):
         self.ops, self.layout, self.weights = ops, layout, weights
         self.probe, self.running, self.records = probe, running, records
-        self.first = (arch.ravel()[0] < -1).astype(jnp.int32)  # a 0 that XLA cannot foresee: see `dispatch.alone`
+        self.first = _unforeseen_zero(arch)
         self.moments: dict[str, Moments] = {}
         self.read: dict[int, tuple[jax.Array, Any]] = {}
         self.signs: list[jax.Array] = []
@@ -161,7 +162,7 @@ class SharedWalk(Walk):
         own = {"": weights} if isinstance(ops, Op) else weights
 
         def of(name: str, op: Op) -> Callable[[Any, jax.Array], jax.Array]:
-            return lambda weights, x: op.signs(weights.get(name, {}), x)
+            return lambda weights, x: op.observe(weights.get(name, {}), x).read > 0
 
         branches = [of(name, op) for name, op in named.items()]
         units = [jax.eval_shape(branch, own, x).shape[0] for branch in branches]
@@ -174,6 +175,89 @@ class SharedWalk(Walk):
             self.signs += [branch(own, x) & (on > 0) for branch, on in zip(branches, choice, strict=True)]
         else:
             self.signs.append(choose(0 if choice is None else choice, same, own, x))
+
+
+class ObservingWalk(Walk):
+    """Runs the places forward for one architecture and adds up what `look` makes of every op that runs.
+
+    Attributes:
+      weights: as of `SharedWalk`.
+      total: the sum so far: a pytree of arrays, as `look(observed)` returns them.
+    """
+
+    def __init__(
+        self,
+        ops: Mapping[Path, Ops],
+        layout: Layout,
+        weights: Callable[[Path], Any],
+        arch: jax.Array,
+        look: Callable[[Observed], Any],
+    ):
+        self.ops, self.layout, self.weights, self.look = ops, layout, weights, look
+        self.first = _unforeseen_zero(arch)
+        self.total: Any = None
+
+    def __call__(self, path: Path, x: jax.Array, choice: jax.Array | None = None) -> jax.Array:
+        return self._run(self.ops[path], self.weights(path), x, choice)
+
+    def each(self, paths: Sequence[Path], body: Body, carry: Any, xs: Any) -> Any:
+        ops = self.ops[paths[0]]
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(self.weights, paths))
+        outside = self.total
+
+        def step(carry: Any, turn: tuple[Any, Any]) -> tuple[Any, Any]:
+            weights, x = turn
+            self.total = None
+            return body(lambda y, choice: self._run(ops, weights, y, choice), carry, x), self.total
+
+        carry, inside = jax.lax.scan(step, carry, (stacked, xs))
+        self.total = outside
+        self._add(jax.tree.map(lambda leaf: leaf.sum(0), inside))
+        return carry
+
+    def _run(self, ops: Ops, weights: Any, x: jax.Array, choice: jax.Array | None) -> jax.Array:
+        if isinstance(ops, Op):
+            y, seen = alone(self.first, self._looked(ops), weights, x)
+        elif choice is not None and choice.ndim:
+            y, seen = self._mean(ops, weights, x, choice > 0)
+        else:
+            assert choice is not None
+            every = tuple(weights.get(name, {}) for name in ops)
+            y, seen = choose(choice, self._branches(tuple(ops.values())), every, x)
+        self._add(seen)
+        return y
+
+    def _mean(self, ops: dict[str, Op], weights: Any, x: jax.Array, active: jax.Array) -> tuple[jax.Array, Any]:
+        """The mean of the active ops' outputs, of none zeros, and the sum of what is seen of them."""
+        first, *_ = ops.values()
+        zero = Zero(first.out_channels, self.layout, first.stride)
+        total, seen = self._looked(zero)({}, x)
+        for (name, op), on in zip(ops.items(), active, strict=True):
+            own: tuple[Params, Params] = {}, weights.get(name, {})
+            added = choose(on.astype(jnp.int32), self._branches((zero, op)), own, x)
+            total, seen = jax.tree.map(jnp.add, (total, seen), added)
+        return total / jnp.maximum(active.sum(), 1), seen
+
+    def _branches(self, ops: Sequence[Op]) -> list[Callable[..., Any]]:
+        def of(i: int, run: Callable[..., tuple[jax.Array, Any]]) -> Callable[..., tuple[jax.Array, Any]]:
+            return lambda weights, x: run(weights[i], x)
+
+        return [of(i, self._looked(op)) for i, op in enumerate(ops)]
+
+    def _looked(self, op: Op) -> Callable[..., tuple[jax.Array, Any]]:
+        def run(weights: Params, x: jax.Array) -> tuple[jax.Array, Any]:
+            observed = op.observe(weights, x)
+            return observed.output, self.look(observed)
+
+        return run
+
+    def _add(self, seen: Any) -> None:
+        self.total = seen if self.total is None else jax.tree.map(jnp.add, self.total, seen)
+
+
+def _unforeseen_zero(arch: jax.Array) -> jax.Array:
+    """A 0 that XLA cannot foresee, see `dispatch.alone`."""
+    return (arch.ravel()[0] < -1).astype(jnp.int32)
 
 
 def each_op(ops: Ops) -> Iterator[Op]:

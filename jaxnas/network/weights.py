@@ -14,7 +14,7 @@ from jaxnas.network.module_op import ModuleOp
 from jaxnas.network.op import Op, Params
 from jaxnas.network.walks import Ops, Path
 
-Init = Literal["kaiming", "kaiming_fan_out", "pytorch"]
+Init = Literal["kaiming", "kaiming_fan_out", "pytorch", "unit"]
 
 
 class Weights(nnx.Module):
@@ -46,10 +46,13 @@ class Draw:
             self.key, key = jax.random.split(self.key)
             return jax.vmap(op.init)(jax.random.split(key, copies))
         shapes = op.shapes()
-        return {name: self._value(name, (copies, *shape), shapes) for name, shape in shapes.items()}
+        unit = self.init == "unit" and (getattr(op, "norm", False) or isinstance(op, ModuleOp))
+        return {name: self._value(name, (copies, *shape), shapes, unit) for name, shape in shapes.items()}
 
-    def _value(self, name: str, shape: tuple[int, ...], shapes: Mapping[str, tuple[int, ...]]) -> Any:
+    def _value(self, name: str, shape: tuple[int, ...], shapes: Mapping[str, tuple[int, ...]], unit: bool) -> Any:
         leaf = name.rpartition("/")[-1]
+        if leaf == "kernel" and unit:
+            return self._next(shape)
         if leaf == "kernel" or (leaf == "offset" and self.init == "pytorch"):
             *inputs, outputs = shapes[name.removesuffix(leaf) + "kernel"]
             fan = math.prod(inputs[:-1]) * outputs if self.init == "kaiming_fan_out" else math.prod(inputs)

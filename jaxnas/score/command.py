@@ -13,6 +13,7 @@ from jaxnas.cli.progress import Progress
 from jaxnas.errors import UserError
 from jaxnas.evaluate import devices
 from jaxnas.score import table
+from jaxnas.scorers.consensus import Calibrated
 from jaxnas.tables.store import Store
 
 
@@ -57,6 +58,8 @@ def score(config: Score) -> None:
         "seconds": 0.0,
     }
     store = Store.open(config.out, manifest, mixed=config.mixed)
+    chosen = config.calibrated(space, chosen, evaluators, source)
+    table.put_reference(store, chosen)
     everything = range(-(-len(work.representatives) // store.part_size))
     mine, present = everything[shard::shards], store.parts()
     todo = [part for part in mine if part not in present]
@@ -67,7 +70,7 @@ def score(config: Score) -> None:
             progress.advance(rows)
     if todo:
         store.update_manifest(seconds=store.manifest.get("seconds", 0.0) + time.time() - started)
-    complete = store.finish(everything, lambda frame: table.derive(frame, chosen))
+    complete = store.finish(everything, lambda frame: table.derive(frame, chosen, relative=True))
     _report(store, chosen, complete, time.time() - started)
 
 
@@ -97,4 +100,7 @@ def _report(store: Store, chosen: dict[str, scorers.AnyScore], complete: bool, s
             values = frame[name].drop_nulls().to_numpy()
             span = f"{values.min():.5g} to {values.max():.5g}" if len(values) else "no value"
             print(f"  {name}: {span} ({text})")
+    consensus = chosen.get(scorers.Consensus.name)
+    if isinstance(consensus, Calibrated):
+        print(f"  {consensus.said}")
     print(f"  params and flops are counts {store.manifest['counted']}")

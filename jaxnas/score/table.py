@@ -1,6 +1,7 @@
 """From scores to a table on the disk: which architectures, in which parts, with which columns."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+import json
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,8 @@ import polars as pl
 from jaxnas.cli import process
 from jaxnas.digest import digest
 from jaxnas.errors import UserError
-from jaxnas.evaluate.evaluator import Evaluator, count, summarise
+from jaxnas.evaluate.evaluator import Evaluator, count, one_repeat, summarise
+from jaxnas.scorers.consensus import Calibrated, Consensus
 from jaxnas.scorers.protocol import AnyScore, Combined, Count
 from jaxnas.spaces import Space
 from jaxnas.tables.archs import is_table, read_architectures
@@ -21,6 +23,7 @@ from jaxnas.tables.store import Store
 from jaxnas.types import Finished, Status
 
 PROGRAMS = 8  # that a part compiles, in the mean, where there are many: minutes of work, which are lost with the part
+REFERENCE = "reference.json"
 DIGITS = 1000  # of numbers on the command line: Python reads 4,300
 ARCHS = "all, random:N, a table (.csv, .parquet, ...), an index of the benchmark, an architecture"
 
@@ -130,12 +133,20 @@ def columns(name: str, scores: Finished) -> dict[str, pl.Series]:
     return out
 
 
-def derive(frame: pl.DataFrame, scorers: dict[str, AnyScore]) -> pl.DataFrame:
-    """Add the scores that compare the whole set."""
+def derive(frame: pl.DataFrame, scorers: dict[str, AnyScore], *, relative: bool) -> pl.DataFrame:
+    """Add the scores that are made of others: those that compare the whole set, or those that do not."""
     for name, scorer in scorers.items():
-        if isinstance(scorer, Combined):
-            frame = frame.with_columns(**columns(name, _one_repeat(scorer.combine(_finished(frame, scorer.needs)))))
+        if isinstance(scorer, Combined) and scorer.relative == relative:
+            frame = frame.with_columns(**columns(name, one_repeat(scorer.combine(_finished(frame, scorer.needs)))))
     return frame
+
+
+def put_reference(store: Store, scorers: Mapping[str, AnyScore]) -> None:
+    """Write what the consensus compares with, and the weights that follow from it, beside the table."""
+    consensus = scorers.get(Consensus.name)
+    if isinstance(consensus, Calibrated):
+        text = json.dumps(consensus.reference.to_json(), indent=1, allow_nan=False)
+        store.put(REFERENCE, f"{text}\n".encode())
 
 
 def score_parts(
@@ -192,7 +203,8 @@ def _start_part(
                 scores = waiting[name]()
                 info = {key: found[:, source] for key, found in scores.info.items()}
                 frame |= columns(name, Finished(scores.value[:, source], scores.status[:, source], info))
-        return pl.DataFrame(frame, schema_overrides={"arch_id": pl.Int64, "scored_as": pl.String})
+        part = pl.DataFrame(frame, schema_overrides={"arch_id": pl.Int64, "scored_as": pl.String})
+        return derive(part, scorers, relative=False)
 
     return len(rows), finish
 
@@ -217,10 +229,6 @@ def _numbered(groups: Sequence[Hashable]) -> np.ndarray:
     """The number of each group, in the order in which they occur `[N]`."""
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(group, len(numbers)) for group in groups])
-
-
-def _one_repeat(scores: Finished) -> Finished:
-    return Finished(scores.value[None], scores.status[None], {})
 
 
 def _read_file(space: Space, path: Path, key: str | None, *, dedup: bool) -> Listed:

@@ -1,11 +1,14 @@
 """The scores, by name; and the functions that score any model, to be called from your own JAX code."""
 
+from jaxnas.scorers.consensus import Consensus as Consensus
 from jaxnas.scorers.counts import Flops as Flops
 from jaxnas.scorers.counts import LiveFlops as LiveFlops
 from jaxnas.scorers.counts import LiveLayers as LiveLayers
 from jaxnas.scorers.counts import LiveParams as LiveParams
 from jaxnas.scorers.counts import Params as Params
 from jaxnas.scorers.counts import SpectralCapacity as SpectralCapacity
+from jaxnas.scorers.forward.nwot import Nwot as Nwot
+from jaxnas.scorers.forward.nwot import nwot as nwot
 from jaxnas.scorers.forward.regions import Regions as Regions
 from jaxnas.scorers.forward.regions import regions as regions
 from jaxnas.scorers.gradient.jacov import Jacov as Jacov

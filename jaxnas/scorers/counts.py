@@ -18,6 +18,9 @@ class SpaceCount(Count):
         counts: np.ndarray = getattr(space, self.what)(space.live(archs) if self.live else archs)
         return counts
 
+    def oriented(self, values: np.ndarray) -> np.ndarray:
+        return np.log(np.maximum(values, 1))
+
 
 @dataclass(frozen=True)
 class Params(SpaceCount):

@@ -112,6 +112,10 @@ class Described(ABC):
     def cost(self) -> str:
         return "not stated"
 
+    def oriented(self, values: np.ndarray) -> np.ndarray:
+        """The values `[N]` so that higher is better, on a scale whose steps mean about the same everywhere."""
+        return self.sign * values
+
 
 class Scorer(Described, Pass):
     """A score that is measured on a network.
@@ -168,11 +172,16 @@ class Count(Described):
 
 
 class Combined(Described):
-    """A score that is made of other scores of the whole set, so that adding architectures may change it.
+    """A score that is made of other scores.
 
     Attributes:
       needs: the names of the scores that it is made of.
+      relative: it compares the whole scored set, so that adding architectures may change it.
     """
+
+    @property
+    def relative(self) -> bool:
+        return True
 
     @property
     @abstractmethod

@@ -1,15 +1,18 @@
 """The scores by name; a score of jaxnas is a line here, a score of a user's is `path/to/file.py:VARIABLE`."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from jaxnas.errors import UserError, unknown
+from jaxnas.scorers.consensus import Consensus
 from jaxnas.scorers.counts import Flops, LiveFlops, LiveLayers, LiveParams, Params, SpectralCapacity
+from jaxnas.scorers.forward.nwot import Nwot
 from jaxnas.scorers.forward.regions import Regions
 from jaxnas.scorers.gradient.jacov import Jacov
 from jaxnas.scorers.gradient.ntk import NTK
 from jaxnas.scorers.gradient.synflow import LogSynflow, Synflow
 from jaxnas.scorers.gradient.weight_gradients import GradNorm, Health, L2Norm, Plain, Snip, Zico
-from jaxnas.scorers.protocol import AnyScore, Combined, Count, Scorer
+from jaxnas.scorers.protocol import AnyScore, Combined, Count
 from jaxnas.scorers.te_nas import TeNas
 from jaxnas.scorers.training.regression import Regression
 from jaxnas.scorers.training.sequence import Sequences
@@ -23,7 +26,9 @@ DEFAULTS: dict[str, AnyScore] = {
         Regression(),
         Sequences(),
         TeNas(),
+        Consensus(),
         Jacov(),
+        Nwot(),
         Synflow(),
         LogSynflow(),
         Zico(),
@@ -45,10 +50,11 @@ RESERVED = {"row", "arch", "arch_id", "scored_as", "round", "asked", "seconds"} 
 ALWAYS = ("params", "flops", "live_flops")  # the baselines of every comparison
 
 
-def select(names: str, options: Iterable[Scorer] = ()) -> dict[str, AnyScore]:
+def select(names: str, options: Iterable[AnyScore] = (), space: Any = None) -> dict[str, AnyScore]:
     """The scores of a comma-separated list by name, those of `options` with their settings, and what they need.
 
-    `params`, `flops` and `live_flops` are always there. `path/to/file.py:VARIABLE` is the score of a user.
+    `params`, `flops` and `live_flops` are always there. `path/to/file.py:VARIABLE` is the score of a user. With a
+    `Space`, the consensus has those members that the space can have.
 
     Raises:
       UserError: no score is named, one is unknown (the message has the nearest valid name), or two have one name.
@@ -59,13 +65,15 @@ def select(names: str, options: Iterable[Scorer] = ()) -> dict[str, AnyScore]:
         score = load(name) if ".py:" in name else available.get(name)
         if score is None:
             raise unknown("scorer", name, available)
+        if isinstance(score, Consensus) and space is not None:
+            score = score.on(space, available | chosen)
         if (score.name in chosen and chosen[score.name] is not score) or (".py:" in name and score.name in DEFAULTS):
             raise UserError(f"--scorers {name}: another score is called {score.name!r}; give it another name")
         for needed in score.needs if isinstance(score, Combined) else ():
-            if needed not in available or isinstance(available[needed], Combined):
-                single = [name for name, other in available.items() if not isinstance(other, Combined)]
+            single = {n: other for n, other in (available | chosen).items() if not isinstance(other, Combined)}
+            if needed not in single:
                 raise unknown(f"score that {score.name} needs", needed, single)
-            chosen.setdefault(needed, available[needed])
+            chosen.setdefault(needed, single[needed])
         chosen[score.name] = score
     if not chosen:
         raise unknown("scorer", names, available)

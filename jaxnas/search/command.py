@@ -68,8 +68,11 @@ class Search(ObjectiveOptions, MethodOptions):  # type: ignore[misc,valid-type]
     """Architectures to evaluate in all (`evolve`: to bear, those that come up again included); by default 450 for
     `evolve`, 500 for `random`, 192 for the others. `prune` has none."""
     ntk: SearchNTK = field(default_factory=SearchNTK)
-    repeats: int = 3
-    """Measurements of each score, each with new inputs and, unless --ntk.preset says otherwise, new weights."""
+    scorers: str | None = None  # type: ignore[assignment]
+    """Comma-separated scores to go by, as of `jaxnas score`; by default consensus, with --method prune ntk,regions."""
+    repeats: int | None = None  # type: ignore[assignment]
+    """Measurements of each score, each with new inputs and, unless --ntk.preset says otherwise, new weights; by default
+    1, with --method prune 3."""
     out: str | None = None
     """Directory for the rounds (Parquet parts), manifest.json and result.json; by default
     runs/search-SPACE-METHOD-seedSEED; for a space of your own, SPACE is FILE-VARIABLE."""
@@ -83,7 +86,7 @@ def search(config: Search) -> str | None:
     """Run the command; return what is not as asked."""
     devices.start()
     space = spaces.get(config.space)
-    config = _with_ntk(config, space)
+    config = _with_defaults(config, space)
     if config.plot is not None:
         frame.check_plot(config.plot)
     source = config.source()
@@ -136,20 +139,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     return frame.run(Search, search, argv, prog="jaxnas search", kept="finished rounds are kept")
 
 
-def _with_ntk(config: Search, space: Space) -> Search:
-    """The options with the form of the NTK and its number of images, where they were not given."""
+def _with_defaults(config: Search, space: Space) -> Search:
+    """The options with the method's scores, and with the form of the NTK and its images, where they were not given."""
+    if config.method not in METHODS:
+        raise unknown("method", config.method, METHODS)
+    entry = METHODS[config.method]
+    scorers = entry.scorers if config.scorers is None else config.scorers
+    repeats = entry.repeats if config.repeats is None else config.repeats
     supernet = space.supernet if config.method == "prune" else None
     preset = Preset(bn=NTK.bn, images=dict.fromkeys(("batch", "frozen"), NTK.images))
     if supernet is not None:
         preset = supernet.preset(config.prune.preset)
     bn = config.ntk.bn or preset.bn
     images = preset.images[bn] if config.ntk.images is None else config.ntk.images
-    return replace(config, ntk=replace(config.ntk, bn=bn, images=images))
+    return replace(config, scorers=scorers, repeats=repeats, ntk=replace(config.ntk, bn=bn, images=images))
 
 
 def _method(config: Search, by: Objectives) -> Method:
-    if config.method not in METHODS:
-        raise unknown("method", config.method, METHODS)
     entry = METHODS[config.method]
     if entry.budget is None and config.budget is not None:
         raise UserError(f"--budget does not go with --method {config.method}, whose rounds the space decides")
@@ -165,6 +171,7 @@ def _method(config: Search, by: Objectives) -> Method:
         budget=(entry.budget or 0) if config.budget is None else config.budget,
         prior=by.prior,
         pool=config.warm_start,
+        by_cost=by.by_cost,
     )
     return entry.make(task, *([getattr(config, config.method)] if entry.options else []))
 

@@ -47,7 +47,8 @@ class Goal:
 
     def values(self, scores: Scores) -> np.ndarray:
         """Return `[K, N]` the mean of each objective over the repeats, higher being better; NaN if missing."""
-        return np.array([sign * scores[name].value.mean(0) for name, sign in self.signs.items()])
+        size = next(iter(scores.values())).value.shape[1]
+        return np.array([sign * scores[name].value.mean(0) for name, sign in self.signs.items()]).reshape(-1, size)
 
     def feasible(self, scores: Scores) -> np.ndarray:
         """Return `[N]`: no limit is broken, and everything that is limited is known."""
@@ -76,7 +77,7 @@ class Goal:
         means = self.values(scores)
         complete = np.isfinite(means).all(0)
         total = np.full(len(complete), np.nan)
-        total[complete] = sum(mean_ranks(-row[complete]) for row in means)
+        total[complete] = sum((mean_ranks(-row[complete]) for row in means), np.zeros(complete.sum()))
         return np.where(self.feasible(scores), total, total + means.size)
 
     def best_values(self, values: np.ndarray) -> dict[str, float | None]:

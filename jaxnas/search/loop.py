@@ -1,6 +1,6 @@
 """The loop around a search method: evaluate or replay each round, and log the rounds on the disk."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import Any
@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from jaxnas.evaluate.evaluator import Evaluator, count
-from jaxnas.scorers import Count
+from jaxnas.evaluate.evaluator import Evaluator, count, one_repeat, summarise
+from jaxnas.scorers.protocol import AnyScore, Combined, Count
 from jaxnas.search.goal import Scores, join
-from jaxnas.search.method import Evaluate, Method
+from jaxnas.search.method import Evaluate, Method, Question
 from jaxnas.spaces import Space
 from jaxnas.tables.store import Store
-from jaxnas.types import Finished
+from jaxnas.types import Finished, Status
+
+SEEDS_APART = 1_000_003  # of two draws
 
 
 class Log:
@@ -65,15 +67,32 @@ class Log:
         self._store.write(number, self._rounds[number])
 
 
-def evaluate_with(space: Space, counts: Mapping[str, Count], evaluators: Iterable[Evaluator]) -> Evaluate:
-    """The function from op indices `[N, E]` or op masks `[N, E, O]` to their scores `[R, N]`."""
+def evaluate_with(space: Space, chosen: Mapping[str, AnyScore], evaluators: Iterable[Evaluator]) -> Evaluate:
+    """The function from op indices `[N, E]` or op masks `[N, E, O]` to their scores `[R, N]`.
 
-    def evaluate(archs: np.ndarray) -> Scores:
+    Those that are made of others are made of their means over the repeats. What is not among the `names`, if these are
+    given, is `skipped`, and a consensus is the sum over those of its members that are there.
+    """
+    every, drawn = list(evaluators), 0
+
+    def evaluate(archs: np.ndarray, names: Collection[str] | None = None, draw: int = 0) -> Scores:
+        nonlocal drawn
+        wanted = [one for one in every if names is None or any(score.name in names for score in one.scorers)]
+        if draw != drawn:
+            for one in every:
+                one.redraw(one.setup.seed + SEEDS_APART * (draw - drawn))
+            drawn = draw
         with ThreadPoolExecutor() as pool:  # so that programs are compiled side by side
-            started = list(pool.map(lambda evaluator: evaluator.launch_each(archs), evaluators))
+            started = list(pool.map(lambda evaluator: evaluator.launch_each(archs), wanted))
         waiting = {name: wait for each in started for name, wait in each.items()}
-        counted = {name: count(space, score, archs) for name, score in counts.items()}
-        return counted | {name: wait() for name, wait in waiting.items()}
+        scores = {name: count(space, score, archs) for name, score in chosen.items() if isinstance(score, Count)}
+        scores |= {name: wait() for name, wait in waiting.items()}
+        means = {name: _mean(found) for name, found in scores.items()}
+        for name, score in chosen.items():
+            if isinstance(score, Combined):
+                scores[name] = one_repeat(score.combine(means))
+        left_out = Finished(np.full((1, len(archs)), np.nan), np.full((1, len(archs)), int(Status.skipped)), {})
+        return scores | {name: left_out for name in chosen if name not in scores}
 
     return evaluate
 
@@ -89,14 +108,20 @@ def run(method: Method, evaluate: Evaluate, log: Log, tell: Callable[[int], None
     """
     state, number = method.init(), 0
     while not method.done(state):
-        asked, start = method.ask(state), perf_counter()
+        question, start = method.ask(state), perf_counter()
+        asked = question.archs if isinstance(question, Question) else question
         scores = log.read(number, asked)
         if scores is None:
-            scores = evaluate(asked)
+            scores = evaluate(*question) if isinstance(question, Question) else evaluate(question)
             log.write(number, asked, scores, perf_counter() - start)
         state, number = method.step(state, scores), number + 1
         tell(number)
     return state
+
+
+def _mean(scores: Finished) -> Finished:
+    value, _, status = summarise(scores)
+    return Finished(value, status, {})
 
 
 def _flat(archs: np.ndarray) -> list[list[int]]:

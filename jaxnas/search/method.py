@@ -21,10 +21,27 @@ from jaxnas.ranks import mean_ranks
 from jaxnas.search.goal import Found, Goal, Scores, join
 from jaxnas.spaces import Space
 
-Evaluate = Callable[[np.ndarray], Scores]
-"""From architectures `[N, A]`, or op masks `[N, E, O]`, to their scores."""
+Evaluate = Callable[..., Scores]
+"""From architectures `[N, A]`, or op masks `[N, E, O]`, to their scores.
+
+What scores without training also takes the names and the draw of a `Question`.
+"""
 Prior = Callable[[np.ndarray], np.ndarray]
 """From architectures `[N, A]` to cheap scores `[N, F]`, higher is better, NaN where there is none."""
+
+
+class Question(NamedTuple):
+    """Some scores of architectures.
+
+    Attributes:
+      archs: `[N, A]`.
+      names: of the scores; the others are not measured.
+      draw: number of the draw of weights and inputs, the usual one being 0.
+    """
+
+    archs: np.ndarray
+    names: tuple[str, ...]
+    draw: int = 0
 
 
 class Method(Protocol):
@@ -45,8 +62,11 @@ class Method(Protocol):
     def init(self) -> Any:
         """The state before the first round."""
 
-    def ask(self, state: Any) -> np.ndarray:
-        """What to score: architectures `[N, A]`, or op masks `[N, E, O]` of a cell space."""
+    def ask(self, state: Any) -> np.ndarray | Question:
+        """What to score: architectures `[N, A]`, or op masks `[N, E, O]` of a cell space.
+
+        A `Question` where not every score is wanted, or another draw is.
+        """
 
     def step(self, state: Any, scores: Scores) -> Any:
         """The state after a round in which `ask(state)` got these scores."""
@@ -76,6 +96,8 @@ class Task:
       budget: architectures to score in all.
       prior: cheap scores that a method may look at before it asks, if there are any.
       pool: architectures of which the prior chooses the first ones; 0 to draw these alone.
+      by_cost: the names of the scores that can be asked for: those that need no network, then those that do, the cheap
+        ones first, those of about one cost together.
     """
 
     space: Space
@@ -85,6 +107,7 @@ class Task:
     budget: int
     prior: Prior | None = None
     pool: int = 0
+    by_cost: tuple[tuple[str, ...], ...] = ((),)
 
     def first(self, n: int) -> np.ndarray:
         """The architectures `[n, A]` to begin with: random ones, or the prior's best of `pool` random ones."""

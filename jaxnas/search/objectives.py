@@ -9,8 +9,9 @@ from typing import Any
 from jaxnas.cli.options import Options, own_files
 from jaxnas.data import Source
 from jaxnas.errors import UserError, check_least, unknown
-from jaxnas.scorers.protocol import Combined, Count, Scorer, pass_of
+from jaxnas.scorers.protocol import AnyScore, Combined, Count, Scorer, pass_of
 from jaxnas.scorers.registry import COUNTS, listed, load
+from jaxnas.scorers.te_nas import TeNas
 from jaxnas.search.goal import Goal
 from jaxnas.search.loop import evaluate_with
 from jaxnas.search.method import Evaluate, Prior
@@ -62,6 +63,7 @@ class Objectives:
       prior: cheap scores to look at before.
       function: that of the user, where it answers.
       table: that of measurements, where it answers.
+      by_cost: the names of the scores, see `Task`.
     """
 
     space: Space
@@ -72,6 +74,7 @@ class Objectives:
     prior: Prior | None = None
     function: Function | None = None
     table: Table | None = None
+    by_cost: tuple[tuple[str, ...], ...] = ((),)
 
 
 def objectives(options: ObjectiveOptions, space: Space, source: Source) -> Objectives:
@@ -82,36 +85,47 @@ def objectives(options: ObjectiveOptions, space: Space, source: Source) -> Objec
     return _by_scores(options, space, source) if options.oracle is None else _by_oracle(options, space, source)
 
 
-def deciding(options: Options, space: Space) -> dict[str, Scorer | Count]:
-    """The scorers that were asked for, te_nas being the two it is made of."""
+def deciding(options: Options, space: Space) -> tuple[dict[str, AnyScore], dict[str, int]]:
+    """The scores that were asked for with those that they are made of, and the signs of those that decide.
+
+    `te_nas` stands for the two that it is made of.
+    """
     named = [load(name).name if ".py:" in name else name for name in listed(options.scorers)]
     chosen = options.select(space)
-    for score in chosen.values():
-        if isinstance(score, Combined) and score.name != "te_nas":
-            raise UserError(
-                f"a search compares architectures by scores of their own, and {score.name} is made of the whole set; "
-                f"say --scorers {','.join(score.needs)}"
-            )
-    return {
-        name: scorer
-        for name, scorer in chosen.items()
-        if isinstance(scorer, Scorer) or (isinstance(scorer, Count) and name in named)
-    }
+    needed: set[str] = set()
+    for score in [chosen[name] for name in named]:
+        if isinstance(score, Combined):
+            needed |= {*score.needs}
+        if isinstance(score, Combined) and score.relative:
+            if score.name != TeNas.name:
+                raise UserError(
+                    f"a search compares architectures by scores of their own, and {score.name} is made of the whole "
+                    f"set; say --scorers {','.join(score.needs)}"
+                )
+            named += score.needs
+            named.remove(score.name)
+    scores = {name: chosen[name] for name in chosen if name in needed or name in named}
+    return scores, {name: scores[name].sign for name in dict.fromkeys(named)}
 
 
 def _by_scores(options: ObjectiveOptions, space: Space, source: Source) -> Objectives:
     for name in ("maximize", "minimize", "record", "prior"):
         if getattr(options, name) is not None:
             raise UserError(f"--{name} goes with --oracle; without one the --scorers decide, each in its own direction")
-    chosen = deciding(options, space)
-    goal = Goal({name: scorer.sign for name, scorer in chosen.items()}, *_limits(options))
+    chosen, signs = deciding(options, space)
+    goal = Goal(signs, *_limits(options))
     for name in sorted(goal.limited):
         if name not in {**COUNTS, **chosen}:
             raise unknown("score with a limit", name, {**COUNTS, **chosen})
     chosen |= {name: COUNTS[name] for name in goal.limited if name in COUNTS}
     settings = {**options.settings(chosen, source), **_goal_settings(goal)}
     return Objectives(
-        space, goal, _batch(chosen), settings, lambda most: _scorers(options, space, chosen, source, most)
+        space,
+        goal,
+        _batch(chosen),
+        settings,
+        lambda most: _scorers(options, space, chosen, source, most),
+        by_cost=_by_cost(chosen),
     )
 
 
@@ -138,28 +152,36 @@ def _by_oracle(options: ObjectiveOptions, space: Space, source: Source) -> Objec
     prior = None
     if options.prior is not None:
         scored = replace(options, scorers=options.prior)
-        chosen = deciding(scored, space)
-        signs = {name: scorer.sign for name, scorer in chosen.items()}
+        chosen, signs = deciding(scored, space)
         prior = CachedPrior(space, _scorers(scored, space, chosen, source, None), Goal(signs))
         settings["prior"] = scored.settings(chosen, source)
     table = oracle if isinstance(oracle, Table) else None
     return Objectives(oracle.space, goal, MAX_ARCHS_AT_ONCE, settings, lambda most: oracle, prior, function, table)
 
 
-def _scorers(
-    options: Options, space: Space, chosen: Mapping[str, Scorer | Count], source: Source, most: int | None
-) -> Evaluate:
-    counts = {name: scorer for name, scorer in chosen.items() if isinstance(scorer, Count)}
-    return evaluate_with(space, counts, options.evaluators(space, chosen, source, most=most))
+def _scorers(options: Options, space: Space, chosen: dict[str, AnyScore], source: Source, most: int | None) -> Evaluate:
+    evaluators = options.evaluators(space, chosen, source, most=most)
+    return evaluate_with(space, options.calibrated(space, chosen, evaluators, source), evaluators)
 
 
-def _batch(chosen: Mapping[str, Scorer | Count]) -> int:
+def _batch(chosen: Mapping[str, AnyScore]) -> int:
     return min(
         [
             MAX_ARCHS_AT_ONCE,
             *(pass_of(scorer).archs_per_call for scorer in chosen.values() if isinstance(scorer, Scorer)),
         ]
     )
+
+
+def _by_cost(chosen: Mapping[str, AnyScore]) -> tuple[tuple[str, ...], ...]:
+    """The names of the counts, then those of the measured scores in classes, whose costs differ by less than four."""
+    pace = {name: pass_of(score).archs_per_call for name, score in chosen.items() if isinstance(score, Scorer)}
+    classes: list[list[str]] = []
+    for name in sorted(pace, key=lambda name: -pace[name]):
+        if not classes or 4 * pace[name] <= pace[classes[-1][0]]:
+            classes.append([])
+        classes[-1].append(name)
+    return (tuple(n for n, s in chosen.items() if isinstance(s, Count)), *map(tuple, classes))
 
 
 def _names(listed: str | None) -> list[str]:

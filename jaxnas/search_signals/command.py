@@ -23,7 +23,7 @@ from jaxnas.errors import UserError, check_least, check_seed
 from jaxnas.evaluate import devices
 from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.scorers.training.any_task import AnyTask
-from jaxnas.scorers.training.regression import Version
+from jaxnas.scorers.training.regression import Fidelity, Version
 from jaxnas.scorers.training.signal_genome import CHANNELS
 from jaxnas.scorers.training.targets import TASK, load_task, to_record
 from jaxnas.search_signals.evolution import LABELS, Log, Trial, evaluate_with, fitness, propose, stream
@@ -66,8 +66,10 @@ class SearchSignals:
     """Published version of the regression score, as --regression.preset."""
     images: int = 16
     """Images in the batch."""
-    steps: int = 100
-    """Steps of SGD."""
+    fidelity: Fidelity = "published"
+    """Sizes of the networks and number of steps, as --regression.fidelity."""
+    steps: int | None = None
+    """Steps of SGD; by default those of --fidelity."""
     seed: int = 0
     """Seed of the labelled architectures, of the tasks, and of their inputs and weights."""
     data: str = "synthetic"
@@ -167,6 +169,7 @@ def _scorer(config: SearchSignals) -> AnyTask:
     scorer = AnyTask(
         preset=config.preset,
         images=config.images,
+        fidelity=config.fidelity,
         steps=config.steps,
         drawn=load_task(TASK),
         most=max(CHANNELS),
@@ -178,7 +181,7 @@ def _scorer(config: SearchSignals) -> AnyTask:
 def _settings(config: SearchSignals, labels: LabelledSample, source: data.Source) -> dict[str, Any]:
     """What the tasks and their scores depend on, but for their number."""
     known = digest(labels.names, labels.accuracies)
-    names = ("target", "population", "signed", "preset", "images", "steps", "seed")
+    names = ("target", "population", "signed", "preset", "images", "fidelity", "steps", "seed")
     return {
         "space": spaces.name_of(config.space),
         **{name: getattr(config, name) for name in names},

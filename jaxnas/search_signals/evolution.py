@@ -125,7 +125,7 @@ def evaluate_with(evaluator: Evaluator, scorer: AnyTask, archs: np.ndarray, seed
         if is_undefined(task):
             return Finished(np.full(len(archs), np.nan), np.full(len(archs), Status.nonfinite), {})
         own = int(stream(seed, MEASUREMENT, number).generate_state(1)[0])
-        evaluator.redraw(dataclasses.replace(scorer, drawn=task), own)
+        evaluator.redraw(own, dataclasses.replace(scorer, drawn=task))
         found = evaluator(archs)
         return Finished(found.value[0], found.status[0], {})
 

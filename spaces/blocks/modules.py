@@ -20,6 +20,7 @@ from jaxnas.spaces.blocks.parts import OPS, Conv, Factorized, Part, Pool, Skip
 
 INITS: dict[Init, nnx.Initializer] = {
     "kaiming": nnx.initializers.variance_scaling(2, "fan_in", "normal"),
+    "unit": nnx.initializers.normal(1),
     "pytorch": nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
 }
 

@@ -182,6 +182,9 @@ class CellSpace(RowSpace):
     def forms(self) -> Collection[str]:
         return self.configs
 
+    def shallow(self, cells: int) -> int:
+        return min(cells, self.configs["taps"].cells)
+
     def network(self, form: str = "benchmark", group: Hashable = None, **changes) -> CellNetwork:
         """The space's network for `form`, with `changes` to its `Config` such as `bn` or `init`."""
         self.check_form(form)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxnas.kernels.gram import gram
 from jaxnas.kernels.layout import Layout
 from jaxnas.kernels.pool import max_pool3x3
-from jaxnas.network.op import Moments, Op, Params, Saved
+from jaxnas.network.op import Moments, Observed, Op, Params, Saved
 from jaxnas.network.ops import Head
 
 
@@ -62,6 +62,9 @@ class PoolHead(Head):
         zeros = jnp.zeros(self.in_channels, x.dtype)
         logits = self._pool(jax.nn.relu(x)) @ params["kernel"] + params["offset"][None]
         return logits, Saved(x, Moments(zeros, zeros))
+
+    def observe(self, params: Params, x: jax.Array) -> Observed:
+        return Observed(self.forward(params, x)[0], self.units(x), jnp.zeros(()))
 
     def backward(self, params: Params, x: jax.Array, saved: Saved, g: jax.Array) -> tuple[jax.Array, Params]:
         active = jax.nn.relu(x)

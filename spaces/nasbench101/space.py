@@ -179,6 +179,9 @@ class NASBench101(Space):
     def forms(self) -> Collection[str]:
         return NETWORKS
 
+    def shallow(self, cells: int) -> int:
+        return min(cells, NETWORKS["taps"].cells)
+
     def network(self, form: str = "benchmark", group: Hashable = None, **changes) -> NASBench101Network:
         """The network for `form` of architectures in which `group`, 0 to 4, vertices feed the output.
 

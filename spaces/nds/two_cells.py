@@ -212,6 +212,9 @@ class TwoCells(Space):
     def forms(self) -> Collection[str]:
         return (BENCHMARK, *(name for name in SETTINGS if name not in self.datasets))
 
+    def shrunk(self, width: int) -> None:
+        return None
+
     def network(self, form: str = "benchmark", group: Hashable = None, **changes) -> TwoCellNetwork:
         """The network of a group; without one that of `example`."""
         setting = self._setting(form)

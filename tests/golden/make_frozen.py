@@ -42,7 +42,7 @@ FULL = {
     "ntk": scorers.NTK(),
     "ntk_batch": scorers.NTK(bn="batch", images=32),
     "regions": scorers.Regions(),
-    "regression": scorers.Regression(),
+    "regression": scorers.Regression(fidelity="published"),
     "sequence": scorers.Sequences(),
 }
 THIN_SIZE = 4, 3  # width and depth of networks of two cells

@@ -14,7 +14,7 @@ import numpy as np
 from jaxnas.data import Source
 from jaxnas.errors import UserError
 from jaxnas.kernels.patterns import count_distinct, count_distinct_on_host, pack_bits
-from jaxnas.kernels.relus import relu_outputs
+from jaxnas.kernels.relus import relu_inputs
 from jaxnas.network.network import Network
 from jaxnas.network.recipe import Recipe
 from jaxnas.scorers.gradient.ntk import INITS, Apply
@@ -30,26 +30,26 @@ def relu_signs(apply: Apply, params: Any, x: jax.Array) -> jax.Array:
     Raises:
       ValueError: there is no ReLU, or one is inside a loop or a branch, where it cannot be seen from outside.
     """
-    return _outputs(apply, params, x) > 0
+    return _read(apply, params, x) > 0
 
 
-def _outputs(apply: Apply, params: Any, x: jax.Array) -> jax.Array:
-    outputs = relu_outputs(apply, params, x)
-    if not outputs:
+def _read(apply: Apply, params: Any, x: jax.Array) -> jax.Array:
+    _, read = relu_inputs(apply, params, x)
+    if not read:
         raise ValueError("apply has no ReLU (max with 0) over the batch, so it has no linear regions to count")
-    return jnp.concatenate(outputs, -1)
+    return jnp.concatenate(read, -1)
 
 
 def regions(apply: Apply, params: Any, x: jax.Array) -> Score:
     """The number of distinct ReLU sign patterns of `apply(params, x)` over the batch `x` `[B, ...]`.
 
     Pure; works under `jit` and `vmap`. `saturated` says that all B patterns differ: use more or smaller inputs;
-    `nonfinite`, without a value, that a ReLU returns NaN or infinity.
+    `nonfinite`, without a value, that a ReLU reads NaN or infinity.
     """
-    outputs = _outputs(apply, params, x)
-    count = count_distinct(pack_bits((outputs > 0).T))
+    read = _read(apply, params, x)
+    count = count_distinct(pack_bits((read > 0).T))
     status = jnp.where(count < x.shape[0], Status.ok, Status.saturated)
-    status = jnp.where(jnp.isfinite(outputs).all(), status, Status.nonfinite).astype(jnp.int32)
+    status = jnp.where(jnp.isfinite(read).all(), status, Status.nonfinite).astype(jnp.int32)
     return Score(jnp.where(status == Status.nonfinite, jnp.nan, count.astype(jnp.float32)), status, {})
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from jaxnas.search.method import Method
-from jaxnas.search.methods import agnet, evolve, local, predictor, prune, random
+from jaxnas.search.methods import agnet, evolve, local, predictor, prune, random, sift
 
 
 class Entry(NamedTuple):
@@ -14,15 +14,20 @@ class Entry(NamedTuple):
       make: from a task and, if it has any, the method's options; raises a `UserError` if they do not fit.
       budget: architectures that it scores by default; None where the space decides.
       options: the dataclass of the method's own options, `--METHOD.OPTION` of the command; None if it has none.
+      scorers: what it goes by if nothing else is said.
+      repeats: measurements of each of these, likewise.
     """
 
     make: Callable[..., Method]
     budget: int | None
     options: type[Any] | None = None
+    scorers: str = "consensus"
+    repeats: int = 1
 
 
 METHODS: Mapping[str, Entry] = {
-    "prune": Entry(prune.make, None, prune.PruneOptions),
+    "sift": Entry(sift.make, 256, sift.SiftOptions),
+    "prune": Entry(prune.make, None, prune.PruneOptions, ",".join(prune.TE_NAS), repeats=3),
     "agnet": Entry(agnet.make, 192, agnet.AgnetOptions),
     "evolve": Entry(evolve.make, 450, evolve.EvolveOptions),
     "random": Entry(random.make, 500),

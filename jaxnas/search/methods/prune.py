@@ -1,11 +1,13 @@
-"""TE-NAS's pruning (`jaxnas.search.methods.pruning`) as a search method."""
+"""Pruning of a supernet, as TE-NAS does (`jaxnas.search.methods.pruning`) as a search method."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxnas.errors import UserError
+from jaxnas.scorers.consensus import Consensus
 from jaxnas.search.goal import Found, Scores
 from jaxnas.search.method import Method, Task
 from jaxnas.search.methods import pruning
@@ -33,12 +35,16 @@ class Pruning(NamedTuple):
 
 @dataclass(frozen=True)
 class Prune:
-    """TE-NAS: prune the supernet (`jaxnas.search.methods.pruning`) by `ntk` and `regions`.
+    """Prune the supernet (`jaxnas.search.methods.pruning`): TE-NAS by `ntk` and `regions`, its ablation by one of them.
 
-    Where one of the two is missing the other decides alone: the paper's ablation.
+    Attributes:
+      space: that has the supernet.
+      signs: of the scores to go by, 1 where higher is better, -1 where lower is.
+      preset: of the supernet.
     """
 
     space: Space
+    signs: Mapping[str, int]
     preset: str | None = None
 
     @property
@@ -65,14 +71,13 @@ class Prune:
 
     def step(self, state: Pruning, scores: Scores) -> Pruning:
         before = after = state.supernet
-        tied = np.zeros(len(self._candidates(before)[1]))
-        if len(tied):
-            deltas = [pruning.deltas(scores[s].value) if s in scores else tied for s in TE_NAS]
-            group = self._group(before)
+        if len(self._candidates(before)[1]):
+            deltas = [pruning.deltas(scores[name].value, positive=name in TE_NAS) for name in self.signs]
+            group, signs = self._group(before), [*self.signs.values()]
             if group is None:
-                after = pruning.step(before, *deltas, prune_number=self._setting.prune_number)
+                after = pruning.step(before, *deltas, signs=signs, prune_number=self._setting.prune_number)
             else:
-                after = pruning.edge_step(before, group, *deltas, keep=self._supernet.keep)
+                after = pruning.edge_step(before, group, *deltas, signs=signs, keep=self._supernet.keep)
         return Pruning(after, (*state.scores, scores))
 
     def done(self, state: Pruning) -> bool:
@@ -82,8 +87,8 @@ class Prune:
         return Found(self._supernet.to_arch(state.supernet.mask), state.scores[-1], {})
 
     def report(self, state: Pruning) -> list[dict[str, Any]]:
-        records: list[dict[str, Any]] = pruning.to_json(state.supernet)["rounds"]
-        return records
+        records = pruning.to_json(state.supernet)["rounds"]
+        return [{**record, "deltas": dict(zip(self.signs, record["deltas"], strict=True))} for record in records]
 
     def table(self, state: Pruning) -> list[dict[str, str]]:
         return [
@@ -128,11 +133,12 @@ class Prune:
 
 def make(task: Task, options: PruneOptions) -> Method:
     """Return the method for `task`, or raise a `UserError` if it cannot be done by pruning."""
-    if set(task.goal.signs) - set(TE_NAS) or task.goal.limited:
-        named = [*task.goal.signs, *(f"a limit on {name}" for name in sorted(task.goal.limited))]
+    unmeasured = [name for name in task.goal.signs if name in task.by_cost[0] or name == Consensus.name]
+    if unmeasured or task.goal.limited:
+        named = [*unmeasured, *(f"a limit on {name}" for name in sorted(task.goal.limited))]
         raise UserError(
-            f"--method prune ranks by ntk and regions, or by one of them, not by {', '.join(named)}: "
-            "say --scorers ntk,regions, --method evolve or --method random"
+            f"--method prune goes by scores that are measured on a supernet, not by {', '.join(named)}: "
+            "say --scorers ntk,regions, --method sift or --method evolve"
         )
     if task.space.supernet is None:
         raise UserError(
@@ -140,4 +146,5 @@ def make(task: Task, options: PruneOptions) -> Method:
             "say --method evolve or --method random"
         )
     task.space.supernet.preset(options.preset)
-    return Prune(task.space, options.preset)
+    names = sorted(task.goal.signs, key=lambda name: name != TE_NAS[0])  # TE-NAS's first score decides where sums tie
+    return Prune(task.space, {name: task.goal.signs[name] for name in names}, options.preset)

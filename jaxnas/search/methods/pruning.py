@@ -1,25 +1,25 @@
 """TE-NAS pruning rounds as pure functions on NumPy arrays; a network is nowhere in sight.
 
 Every round scores the supernet (the origin) and, for each op that is still active on an edge with a choice, the
-supernet without it (a candidate). The ops whose removal lowers the NTK's condition number most and the number of
-linear regions least go first:
+supernet without it (a candidate). The ops whose removal betters the scores most go first: in TE-NAS those whose removal
+lowers the NTK's condition number most and the number of linear regions least.
 
     state = init(6, 5)
     while not done(state):
         masks, _ = candidates(state)
         kappa, regions = evaluate(np.concatenate([state.mask[None], masks]))  # [R, 1 + M] each, column 0 is the origin
-        state = step(state, deltas(kappa), deltas(regions))
+        state = step(state, deltas(kappa), deltas(regions), signs=(-1, 1))
     arch = chosen(state)
 
 Where a node keeps only some of its edges, `edge_candidates` and `edge_step` do the same with whole edges, node by node.
 There the official code compares with the condition number of the network before the first node; here the origin is
 always the network that is left.
 
-A failed value (not finite, or not positive: both quantities are at least 1) neither stops the search nor enters a
-mean. A repeat whose origin failed is left out for all candidates alike. A candidate that failed in any other repeat
-has the delta NaN: its network counts as the worst, so its op is removed after those of all other candidates of that
-edge. If every origin failed, all deltas are NaN, hence tied, and the other quantity decides alone. The history keeps
-these NaNs; `to_json` writes them as null.
+A failed value (not finite, or not positive where a score is at least 1, as both of TE-NAS are) neither stops the search
+nor enters a mean. A repeat whose origin failed is left out for all candidates alike. A candidate that failed in any
+other repeat has the delta NaN: its network counts as the worst, so its op is removed after those of all other
+candidates of that edge. If every origin failed, all deltas are NaN, hence tied, and the other scores decide alone. The
+history keeps these NaNs; `to_json` writes them as null.
 
 Source: Chen, Gong and Wang, Neural Architecture Search on ImageNet in Four GPU Hours (TE-NAS), ICLR 2021, and its
 official code.
@@ -33,25 +33,24 @@ from typing import Any
 import numpy as np
 
 SIGNIFICANT = 3  # figures of the sort key
-Judged = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # the first four fields of a `Round`
+Judged = tuple[np.ndarray, np.ndarray, np.ndarray]  # the first three fields of a `Round`
+TE_NAS = (-1, 1)  # signs of its scores: a lower condition number is better, and more linear regions
 
 
 @dataclass(frozen=True, eq=False)
 class Round:
-    """What one round saw and did, for the M candidates of the round.
+    """What one round saw and did, by S scores, for the M candidates of the round.
 
     Attributes:
       candidates: (edge, op) removed by each candidate, `[M, 2]`.
-      delta_kappa: relative fall of the condition number when the op is removed, `[M]`; NaN where it failed.
-      delta_regions: relative fall of the number of linear regions, `[M]`; NaN where it failed.
-      ranks: dense ranks by condition number and by regions, `[M, 2]`; 0 is pruned first.
+      deltas: relative fall of each score when the op is removed, `[S, M]`; NaN where it failed.
+      ranks: dense ranks by each score, `[M, S]`; 0 is pruned first.
       pruned: (edge, op) removed in this round, first to go first, `[K, 2]`.
       mask: active ops after the round, `[E, O]`.
     """
 
     candidates: np.ndarray
-    delta_kappa: np.ndarray
-    delta_regions: np.ndarray
+    deltas: np.ndarray
     ranks: np.ndarray
     pruned: np.ndarray
     mask: np.ndarray
@@ -89,37 +88,44 @@ def edge_candidates(state: State, group: Sequence[int]) -> tuple[np.ndarray, np.
     return masks, pairs
 
 
-def relative_change(origin: np.ndarray, candidate: np.ndarray, decimals: int = 3) -> np.ndarray:
-    """Return `mean_r round((o_r - c_rm) / o_r, decimals)` `[M]`; positive where the candidate's value is lower.
+def relative_change(
+    origin: np.ndarray, candidate: np.ndarray, decimals: int = 3, *, positive: bool = True
+) -> np.ndarray:
+    """Return `mean_r round((o_r - c_rm) / |o_r|, decimals)` `[M]`; positive where the candidate's value is lower.
 
     Args:
       origin: the supernet's value in each repeat, `[R]`.
       candidate: the candidates' values in the same repeats, `[R, M]`.
       decimals: digits kept of each repeat's change.
+      positive: a value of 0 or less is a failure.
     """
+
+    def valid(values: np.ndarray) -> np.ndarray:
+        return np.isfinite(values) & (values > 0 if positive else values != 0)
+
     origin, candidate = np.asarray(origin, np.float64), np.asarray(candidate, np.float64)
-    usable = _valid(origin)
+    usable = valid(origin)
     if not usable.any():
         return np.full(candidate.shape[1], np.nan)
     origin, candidate = origin[usable, None], candidate[usable]
-    candidate = np.where(_valid(candidate), candidate, np.nan)
-    change: np.ndarray = np.round((origin - candidate) / origin, decimals).mean(axis=0)
+    candidate = np.where(valid(candidate), candidate, np.nan)
+    change: np.ndarray = np.round((origin - candidate) / np.abs(origin), decimals).mean(axis=0)
     return change
 
 
-def deltas(values: np.ndarray, decimals: int = 3) -> np.ndarray:
+def deltas(values: np.ndarray, decimals: int = 3, *, positive: bool = True) -> np.ndarray:
     """The relative changes `[M]` of values `[R, 1 + M]` whose column 0 is the origin."""
     values = np.asarray(values)
-    return relative_change(values[:, 0], values[:, 1:], decimals)
+    return relative_change(values[:, 0], values[:, 1:], decimals, positive=positive)
 
 
-def step(state: State, delta_kappa: np.ndarray, delta_regions: np.ndarray, *, prune_number: int = 1) -> State:
+def step(state: State, *deltas: np.ndarray, signs: Sequence[int] = TE_NAS, prune_number: int = 1) -> State:
     """The state after one round: on every edge the `prune_number` ops with the lowest rank sum are gone.
 
     Args:
       state: the state whose `candidates` were evaluated; left as it is.
-      delta_kappa: relative change of the condition number, `[M]` in the order of `candidates`.
-      delta_regions: relative change of the number of linear regions, `[M]`.
+      deltas: relative change of each score, `[M]` in the order of `candidates`.
+      signs: of each score, 1 where higher is better, -1 where lower is; where rank sums are equal the first decides.
       prune_number: ops to remove per edge; at least one op stays.
 
     Raises:
@@ -128,24 +134,24 @@ def step(state: State, delta_kappa: np.ndarray, delta_regions: np.ndarray, *, pr
     _, pairs = candidates(state)
     if not len(pairs):
         raise ValueError("nothing to prune: every edge has one op left")
-    order, judged = _judge(pairs, delta_kappa, delta_regions)
+    order, judged = _judge(pairs, deltas, signs)
     return _without(state, judged, _first_per_edge(pairs[order], np.minimum(prune_number, state.mask.sum(axis=1) - 1)))
 
 
 def edge_step(
-    state: State, group: Sequence[int], delta_kappa: np.ndarray, delta_regions: np.ndarray, *, keep: int
+    state: State, group: Sequence[int], *deltas: np.ndarray, signs: Sequence[int] = TE_NAS, keep: int
 ) -> State:
     """The state after the last step for one group: of its edges, `keep` with the highest rank sums are left.
 
     Args:
       state: the state whose `edge_candidates` were evaluated; left as it is.
       group: the edges into one node.
-      delta_kappa: relative change of the condition number, `[M]` in the order of the candidates.
-      delta_regions: relative change of the number of linear regions, `[M]`.
+      deltas: relative change of each score, `[M]` in the order of the candidates.
+      signs: as for `step`.
       keep: edges that stay.
     """
     _, pairs = edge_candidates(state, group)
-    order, judged = _judge(pairs, delta_kappa, delta_regions)
+    order, judged = _judge(pairs, deltas, signs)
     return _without(state, judged, pairs[order[: len(pairs) - keep]])
 
 
@@ -170,21 +176,21 @@ def to_json(state: State) -> dict[str, Any]:
 def _round_json(record: Round) -> dict[str, Any]:
     return {
         "candidates": record.candidates.tolist(),
-        "delta_kappa": _nullable(record.delta_kappa),
-        "delta_regions": _nullable(record.delta_regions),
+        "deltas": [_nullable(delta) for delta in record.deltas],
         "ranks": record.ranks.tolist(),
         "pruned": record.pruned.tolist(),
         "mask": record.mask.astype(int).tolist(),
     }
 
 
-def _judge(pairs: np.ndarray, kappa: np.ndarray, regions: np.ndarray) -> tuple[np.ndarray, Judged]:
-    """The order `[M]` in which candidates go, and the first four fields of their `Round`."""
-    kappa, regions = np.array(kappa, np.float64), np.array(regions, np.float64)
-    if not kappa.shape == regions.shape == (len(pairs),):
-        raise ValueError(f"expected {len(pairs)} deltas of each kind, got {kappa.shape}, {regions.shape}")
-    order, ranks = _priority(kappa, regions)
-    return order, (pairs, kappa, regions, ranks)
+def _judge(pairs: np.ndarray, deltas: Sequence[np.ndarray], signs: Sequence[int]) -> tuple[np.ndarray, Judged]:
+    """The order `[M]` in which candidates go, and the first three fields of their `Round`."""
+    shapes = [np.shape(delta) for delta in deltas]
+    if len(signs) != len(shapes) or set(shapes) != {(len(pairs),)}:
+        raise ValueError(f"expected {len(pairs)} deltas of each of {len(signs)} scores, got {shapes}")
+    falls = np.array(deltas, np.float64)
+    order, ranks = _priority(falls, signs)
+    return order, (pairs, falls, ranks)
 
 
 def _without(state: State, judged: Judged, pruned: np.ndarray) -> State:
@@ -198,21 +204,15 @@ def _nullable(values: np.ndarray) -> list[float | None]:
     return [v if math.isfinite(v) else None for v in values.tolist()]
 
 
-def _valid(values: np.ndarray) -> np.ndarray:
-    valid: np.ndarray = np.isfinite(values) & (values > 0)
-    return valid
+def _priority(deltas: np.ndarray, signs: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """The order `[M]` in which the candidates' ops go, and their ranks `[M, S]`.
 
-
-def _priority(delta_kappa: np.ndarray, delta_regions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The order `[M]` in which the candidates' ops go, and their ranks `[M, 2]`.
-
-    Equal rank sums go in the order by condition number; a failure goes behind whatever did not fail.
+    Equal rank sums go in the order by the first score; a failure goes behind whatever did not fail.
     """
-    kappa_order, kappa_ranks = _dense_ranks(-delta_kappa)
-    _, regions_ranks = _dense_ranks(delta_regions)
-    failures = (~np.isfinite([delta_kappa, delta_regions])).sum(axis=0)
-    order = np.lexsort((np.argsort(kappa_order), kappa_ranks + regions_ranks, failures))
-    return order, np.stack([kappa_ranks, regions_ranks], axis=1)
+    orders, ranks = zip(*(_dense_ranks(sign * delta) for sign, delta in zip(signs, deltas, strict=True)), strict=True)
+    failures = (~np.isfinite(deltas)).sum(axis=0)
+    order = np.lexsort((np.argsort(orders[0]), np.sum(ranks, axis=0), failures))
+    return order, np.stack(ranks, axis=1)
 
 
 def _dense_ranks(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,1 @@
+"""How well every score ranks every space whose architectures were trained."""

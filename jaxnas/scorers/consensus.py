@@ -1,0 +1,134 @@
+"""One score of several that agree, without any label: the weighted sum of log-shares in a sample of the space.
+
+Scores of different families see different things. Each becomes the share u_k of a reference sample of the space that
+the architecture beats, and the consensus is the sum over k of w_k log u_k; `reference.py` has the distribution function
+and the weights. It is a function of one architecture: no batch-mate, order or shard changes it.
+
+After AZ-NAS (Lee and Ham, CVPR 2024) and VKDNW (Tybl and Neumann, CVPR 2025), which add up logarithms of ranks within
+the scored set, with equal weights.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from jaxnas.errors import UserError
+from jaxnas.scorers.protocol import Combined, Described, Scorer
+from jaxnas.scorers.reference import MAX_FAILURES, MIN_SCORES, Reference
+from jaxnas.types import Finished, Status
+
+MEMBERS = ("live_flops", "live_layers", "jacov", "regression")
+COSTLY = ("regression",)  # members by default where networks can be thin
+THIN_CHANNELS = 8
+FAMILIES = (  # what a score measures; one of each is enough
+    {"params", "flops", "live_params", "live_flops"},
+    {"nwot", "swap", "regions", "near"},
+    {"synflow", "logsynflow"},
+    {"zico", "intrain", "snip", "grad_norm", "fisher", "plain", "l2_norm"},
+    {"ntk", "vkdnw", "te_nas"},
+)
+
+
+@dataclass(frozen=True)
+class Consensus(Combined):
+    """Weighted sum of log-shares of several scores in a reference sample."""
+
+    members: str | None = None
+    """Comma-separated scores, one of each family (#params and FLOPs are one); by default live_flops, live_layers, jacov
+    and regression, this one where networks of the space can be thin. Those that a space cannot have are left out there;
+    at least three must remain."""
+
+    name: ClassVar[str] = "consensus"
+    sign: ClassVar[int] = 1
+    paper: ClassVar[str] = "jaxnas; after AZ-NAS (CVPR 2024) and VKDNW (CVPR 2025)"
+    cost: ClassVar[str] = "that of its members, and of 128 more architectures where no reference is stored"
+    relative: ClassVar[bool] = False
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        given = MEMBERS if self.members is None else self.members.split(",")
+        return tuple(dict.fromkeys(filter(None, (name.strip() for name in given))))
+
+    def on(self, space: Any, scores: Mapping[str, Any]) -> Self:
+        """The consensus with those members that the space can have.
+
+        Args:
+          space: a `Space`.
+          scores: all there are, by name.
+
+        Raises:
+          UserError: fewer than three remain, or two measure the same.
+        """
+        thin = space.shrunk(THIN_CHANNELS) is not None
+
+        def fits(name: str) -> bool:
+            costly = self.members is None and name in COSTLY and not thin
+            score = scores.get(name)
+            return not costly and not (isinstance(score, Scorer) and score.recipe.form not in space.forms)
+
+        kept = [name for name in self.needs if fits(name)]
+        for family in FAMILIES:
+            if len(same := [name for name in kept if name in family]) > 1:
+                raise UserError(f"consensus: {' and '.join(same)} measure the same; name one in --consensus.members")
+        if len(kept) < MIN_SCORES:
+            others = [n for n, s in scores.items() if isinstance(s, Scorer) and s.recipe.form in space.forms]
+            raise UserError(
+                f"consensus needs {MIN_SCORES} members that {space.name} can have, of {', '.join(self.needs)} it has "
+                f"{', '.join(kept) or 'none'}; say --scorers {','.join(others)} or other --consensus.members"
+            )
+        return replace(self, members=",".join(kept))
+
+    def against(self, scores: Mapping[str, Described], reference: Reference) -> "Calibrated":
+        """The consensus of `scores`, by name, with its reference sample.
+
+        Raises:
+          UserError: too few of them tell the architectures of the sample apart.
+        """
+        if len(reference.usable) < MIN_SCORES:
+            raise UserError(
+                f"consensus: of {', '.join(reference.scores)} only {', '.join(reference.usable) or 'none'} tell the "
+                f"{reference.size} architectures of the reference apart without failing on more than "
+                f"{MAX_FAILURES:.0%} of them; {MIN_SCORES} must: name other --consensus.members"
+            )
+        return Calibrated(self.members, scores=scores, reference=reference)
+
+    def combine(self, scores: Mapping[str, Finished]) -> Finished:
+        raise TypeError("a consensus has no value before it has a reference: see `against`")
+
+
+@dataclass(frozen=True)
+class Calibrated(Consensus):
+    """A consensus with its reference sample.
+
+    Attributes:
+      scores: the members by name.
+      reference: their oriented scores of the sample.
+    """
+
+    scores: Mapping[str, Described] = field(kw_only=True)
+    reference: Reference = field(kw_only=True)
+
+    @property
+    def said(self) -> str:
+        """The weights, in words."""
+        weights = ", ".join(f"{name} {self.reference.weights.get(name, 0):.2f}" for name in self.needs)
+        said = f"weights of the consensus, from {self.reference.size} architectures: {weights}"
+        if not self.reference.agreement[1]:
+            return f"{said}; they are equal, for the members do not agree here"
+        silent = [name for name in self.needs if not self.reference.weights.get(name)]
+        return said + (f"; {', '.join(silent)} contradicts the others here, or does not vary" if silent else "")
+
+    def combine(self, scores: Mapping[str, Finished]) -> Finished:
+        """The sum of log-shares; info by the names of the members are the shares `[N]` of the sample that they beat.
+
+        A member that failed counts as far below the sample, one that is not among `scores` not at all; what is
+        disconnected has no value.
+        """
+        known = [name for name in self.needs if name in scores]
+        values = {name: self.scores[name].oriented(scores[name].value) for name in known}
+        cut = np.any([scores[name].status == Status.disconnected for name in known], 0)
+        total = np.where(cut, np.nan, self.reference.combine(values))
+        shares = {name: np.exp(self.reference.log_share(name, values[name])) for name in known}
+        return Finished(total, np.where(cut, Status.disconnected, Status.ok), shares)
