@@ -26,6 +26,7 @@ from jaxnas.scorers.gradient.weight_gradients import L2Norm as L2Norm
 from jaxnas.scorers.gradient.weight_gradients import Plain as Plain
 from jaxnas.scorers.gradient.weight_gradients import Snip as Snip
 from jaxnas.scorers.gradient.weight_gradients import Zico as Zico
+from jaxnas.scorers.gradient.weight_gradients import zico as zico
 from jaxnas.scorers.protocol import AnyScore as AnyScore
 from jaxnas.scorers.protocol import Combined as Combined
 from jaxnas.scorers.protocol import Count as Count
