@@ -240,3 +240,13 @@ class Space(ABC):
         for network, rows in self.networks(np.asarray(archs), Recipe("benchmark")):
             layers[rows] = network.layers_cost().total(np.asarray(archs)[rows])
         return layers
+
+    def spectral_capacity(self, archs: np.ndarray) -> np.ndarray:
+        """Return `[N]` the sum of `kernels.capacity.log_determinant` over the matrices that `layers` counts.
+
+        A convolution's matrix has a row for each output channel, one for each filter of a depthwise convolution.
+        """
+        capacity = np.zeros(len(archs))
+        for network, rows in self.networks(np.asarray(archs), Recipe("benchmark")):
+            capacity[rows] = network.capacity_cost().total(np.asarray(archs)[rows])
+        return capacity

@@ -90,6 +90,9 @@ class Subspace(Space):
     def layers(self, archs: np.ndarray) -> np.ndarray:
         return self.space.layers(archs)
 
+    def spectral_capacity(self, archs: np.ndarray) -> np.ndarray:
+        return self.space.spectral_capacity(archs)
+
     def groups(self, archs: np.ndarray, form: str) -> list[Hashable]:
         return self.space.groups(archs, form)
 

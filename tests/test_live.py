@@ -1,6 +1,7 @@
 """Counts of the operations on a path from input to output, and of layers: against built modules and a plain search."""
 
 import itertools
+import math
 
 import jax
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from flax import nnx
 
 from jaxnas import ranks, spaces
+from jaxnas.kernels.capacity import log_determinant
 from jaxnas.scorers import DEFAULTS
 
 CELLS = ("nasbench201", "transnas101_micro")
@@ -61,15 +63,29 @@ def test_spaces_without_dead_operations_count_all(name):
 
 
 @pytest.mark.parametrize("name", [*CELLS, *EVERY_OP_LIVE, *DRAWN])
-def test_layers_are_the_weight_tensors_of_the_built_module(name):
+def test_layers_and_capacity_are_those_of_the_weight_tensors_of_the_built_module(name):
     space = spaces.get(name)
     archs = space.sample(jax.random.key(3), 2)
     if name.startswith(("darts", "enas")):
         archs[:, :2] = 4, 5  # width and depth
-    for arch, layers in zip(archs, space.layers(archs), strict=True):
+    for arch, layers, capacity in zip(archs, space.layers(archs), space.spectral_capacity(archs), strict=True):
         module = nnx.eval_shape(lambda arch=arch: space.build(arch, rngs=nnx.Rngs(0)))
-        leaves = jax.tree.leaves(nnx.state(module, nnx.Param))
-        assert layers == sum(len(leaf.shape) > 1 for leaf in leaves)
+        groups = {path: m.feature_group_count for path, m in nnx.iter_modules(module) if isinstance(m, nnx.Conv)}
+        leaves = [(path, leaf.shape) for path, leaf in nnx.to_flat_state(nnx.state(module, nnx.Param))]
+        shapes = [(path, shape[::-1] if "embedding" in path else shape) for path, shape in leaves if len(shape) > 1]
+        assert layers == len(shapes)
+        expected = 0
+        for path, shape in shapes:
+            count = shape[-1] if shape[-2] == 1 else groups.get(path[:-1], 1)
+            expected += count * log_determinant(shape[-1] // count, math.prod(shape[:-1]))
+        np.testing.assert_allclose(capacity, expected)
+
+
+@pytest.mark.parametrize(("outputs", "inputs"), [(1, 9), (8, 72), (24, 24), (16, 5)])
+def test_capacity_is_that_of_drawn_matrices(outputs, inputs):
+    w = np.random.default_rng(0).standard_normal((300, outputs, inputs)) * (2 / inputs) ** 0.5
+    drawn = np.linalg.slogdet(np.eye(outputs) + w @ w.swapaxes(1, 2)).logabsdet.mean()
+    np.testing.assert_allclose(log_determinant(outputs, inputs), drawn, rtol=0.03)
 
 
 def test_layers_of_nasbench101():

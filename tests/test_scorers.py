@@ -87,7 +87,7 @@ def test_select_takes_the_given_options():
 def test_unknown_name_gets_the_nearest(typo, nearest):
     with pytest.raises(UserError, match=f"did you mean '{nearest}'") as error:
         scorers.select(typo)
-    assert all(name in str(error.value) for name in SIGNS)
+    assert all(name in str(error.value) for name in scorers.DEFAULTS)
 
 
 @pytest.mark.parametrize("empty", ["", " ", ",,"])

@@ -9,7 +9,6 @@ from flax import nnx
 
 from jaxnas import Status, data, scorers, spaces
 from jaxnas.evaluate.evaluator import Evaluator
-from jaxnas.scorers.gradient.weight_gradients import statistics
 
 SPACE = spaces.get("nasbench201")
 SOURCE = data.load("synthetic")
@@ -48,8 +47,10 @@ def test_the_formulas():
         g = (odds / odds.sum(1, keepdims=True) - np.eye(3)[own]) / 4
         gradients.append((images.T @ g, g.sum(0)))
     kernels, biases = map(np.stack, zip(*gradients, strict=True))
-    found = statistics(linear, params, jnp.asarray(x), jnp.asarray(labels))
-    np.testing.assert_allclose(found, formulas([(w, kernels), (np.zeros(3), biases)]), rtol=1e-4)
+    found = scorers.zico(linear, params, jnp.asarray(x), jnp.asarray(labels))
+    expected = formulas([(w, kernels), (np.zeros(3), biases)])
+    np.testing.assert_allclose([found.info[name] for name in NAMES], expected, rtol=1e-4)
+    assert found.value == found.info["zico"] and found.status == Status.ok
 
 
 class Small(type(SPACE)):

@@ -54,6 +54,12 @@ class ModuleOp(Op):
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {name: leaf.shape for name, leaf in self._abstract().items()}
 
+    def matrices(self) -> list[tuple[int, int, int]]:
+        """As `Op.matrices`; a kernel for one input channel is taken for a filter of its own for each output channel."""
+        dense = super().matrices()
+        one_input = [len(shape) == 4 and shape[2] == 1 for shape in self.shapes().values() if len(shape) > 1]
+        return [(m[1], 1, m[2]) if own else m for m, own in zip(dense, one_input, strict=True)]
+
     def flops(self, pixels: int) -> int:
         """The multiply-adds of the module's convolutions and matrix products on one image of `pixels` pixels."""
         return _flops(self, pixels)

@@ -77,7 +77,7 @@ class Cost:
       per_choice: what each op adds, `[E, O]`, summed over the places that follow the same choice.
     """
 
-    fixed: int
+    fixed: float
     per_choice: np.ndarray
 
     def total(self, archs: np.ndarray) -> np.ndarray:
@@ -222,17 +222,21 @@ class Network(ABC):
         """The number of weight tensors of convolutions and matrix products."""
         return self._cost(lambda path, op: op.num_layers)
 
+    def capacity_cost(self) -> Cost:
+        """The expected log det(I + W W') of the matrices of convolutions and matrix products."""
+        return self._cost(lambda path, op: op.capacity, np.float64)
+
     def flops_cost(self) -> Cost:
         """The multiply-adds of the convolutions and matrix products on one image."""
         inputs = self.flow.inputs
         return self._cost(lambda path, op: op.flops(math.prod(inputs[path][:2])))
 
-    def _cost(self, count: Callable[[Path, Op], int]) -> Cost:
+    def _cost(self, count: Callable[[Path, Op], float], kind: type = np.int64) -> Cost:
         """The sum of `count` over the places, by the numbers of the arch that their choices follow."""
         places = self.ops()
         fixed = sum(count(path, ops) for path, ops in places.items() if isinstance(ops, Op))
         choices = {path: ops for path, ops in places.items() if isinstance(ops, dict)}
-        per_choice = np.zeros((self.length, max(map(len, choices.values()), default=0)), np.int64)
+        per_choice: np.ndarray = np.zeros((self.length, max(map(len, choices.values()), default=0)), kind)
         for path, ops in choices.items():
             per_choice[self.choice_index(path), : len(ops)] += [count(path, op) for op in ops.values()]
         return Cost(fixed, per_choice)

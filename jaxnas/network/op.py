@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnas.kernels import conv
+from jaxnas.kernels.capacity import log_determinant
 from jaxnas.kernels.gram import gram
 from jaxnas.kernels.layout import Layout
 
@@ -131,6 +132,15 @@ class Op:
     def num_layers(self) -> int:
         """Number of weight tensors of convolutions and matrix products."""
         return sum(len(shape) > 1 for shape in self.shapes().values())
+
+    @property
+    def capacity(self) -> float:
+        """The expected log det(I + W W') of the matrices of convolutions and matrix products, summed."""
+        return sum(number * float(log_determinant(outputs, inputs)) for number, outputs, inputs in self.matrices())
+
+    def matrices(self) -> list[tuple[int, int, int]]:
+        """How many matrices of so many outputs and inputs each weight tensor consists of."""
+        return [(1, shape[-1], math.prod(shape[:-1])) for shape in self.shapes().values() if len(shape) > 1]
 
     def out_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of the output for an input of `shape`, both in the op's layout."""

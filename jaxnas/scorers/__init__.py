@@ -6,6 +6,7 @@ from jaxnas.scorers.counts import LiveFlops as LiveFlops
 from jaxnas.scorers.counts import LiveLayers as LiveLayers
 from jaxnas.scorers.counts import LiveParams as LiveParams
 from jaxnas.scorers.counts import Params as Params
+from jaxnas.scorers.counts import SpectralCapacity as SpectralCapacity
 from jaxnas.scorers.forward.az_nas import AZExpressivity as AZExpressivity
 from jaxnas.scorers.forward.az_nas import AZProgressivity as AZProgressivity
 from jaxnas.scorers.forward.intrain_capacity import InTrainCapacity as InTrainCapacity
@@ -29,6 +30,7 @@ from jaxnas.scorers.gradient.weight_gradients import L2Norm as L2Norm
 from jaxnas.scorers.gradient.weight_gradients import Plain as Plain
 from jaxnas.scorers.gradient.weight_gradients import Snip as Snip
 from jaxnas.scorers.gradient.weight_gradients import Zico as Zico
+from jaxnas.scorers.gradient.weight_gradients import zico as zico
 from jaxnas.scorers.protocol import AnyScore as AnyScore
 from jaxnas.scorers.protocol import Combined as Combined
 from jaxnas.scorers.protocol import Count as Count

@@ -57,6 +57,16 @@ class LiveFlops(SpaceCount):
 
 
 @dataclass(frozen=True)
+class SpectralCapacity(SpaceCount):
+    """Expected log det(I + W W') of random weights, of what is on a path from input to output."""
+
+    name: ClassVar[str] = "spectral_capacity"
+    paper: ClassVar[str] = "Neural spectral capacity (arXiv 2609.23087)"
+    what: ClassVar[str] = "spectral_capacity"
+    live: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
 class LiveLayers(SpaceCount):
     """Weight tensors of the convolutions and matrix products on a path from input to output (VKDNW, CVPR 2025)."""
 

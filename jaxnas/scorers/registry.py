@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxnas.errors import UserError, unknown
 from jaxnas.scorers.consensus import Consensus
-from jaxnas.scorers.counts import Flops, LiveFlops, LiveLayers, LiveParams, Params
+from jaxnas.scorers.counts import Flops, LiveFlops, LiveLayers, LiveParams, Params, SpectralCapacity
 from jaxnas.scorers.forward.az_nas import AZExpressivity, AZProgressivity
 from jaxnas.scorers.forward.intrain_capacity import InTrainCapacity
 from jaxnas.scorers.forward.nwot import Nwot
@@ -49,6 +49,7 @@ DEFAULTS: dict[str, AnyScore] = {
         LiveParams(),
         LiveFlops(),
         LiveLayers(),
+        SpectralCapacity(),
     )
 }
 COUNTS: dict[str, Count] = {name: score for name, score in DEFAULTS.items() if isinstance(score, Count)}

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from jaxnas.kernels.capacity import log_determinant
+
 NORM_FLOPS = 5  # per element
 
 BlockWidth = Literal["in", "mid", "out"]
@@ -119,43 +121,60 @@ class Stage:
 
 def count(block: Block, stem: Stem, width: np.ndarray, stages: list[Stage], frame: Frame) -> np.ndarray:
     """The parameters and operations `[N, 2]` of networks whose stems have the widths `[N]`."""
-    total, side = _stem(stem, width, frame.image)
-    image = np.full(width.shape, side)
-    for stage in stages:
-        after = image // stage.stride
-        cost = _block(block, width, stage, image, stage.stride)
-        cost += (stage.depth - 1) * _block(block, stage.width, stage, after, 1)
-        exists = stage.depth > 0
-        total += np.where(exists, cost, 0)
-        width, image = np.where(exists, stage.width, width), np.where(exists, after, image)
+    total, width = _over_convs(block, stem, width, stages, frame, _cost)
     return (total + (width + 1) * frame.classes).T
 
 
-def _stem(stem: Stem, width: np.ndarray, side: int) -> tuple[np.ndarray, int]:
-    """The stem's cost `[2, N]` and the height and width of its output."""
-    total, inputs = np.zeros((2, *width.shape), np.int64), np.full(width.shape, 3)
+def layers(block: Block, stem: Stem, width: np.ndarray, stages: list[Stage], frame: Frame) -> np.ndarray:
+    """The number of weight tensors `[N]` of the same."""
+    return 1 + _over_convs(block, stem, width, stages, frame, lambda size, inputs, *_: np.ones(inputs.shape, int))[0]
+
+
+def capacity(block: Block, stem: Stem, width: np.ndarray, stages: list[Stage], frame: Frame) -> np.ndarray:
+    """The expected log det(I + W W') of all matrices of weights `[N]` of the same."""
+    total, width = _over_convs(block, stem, width, stages, frame, _capacity)
+    return total + log_determinant(frame.classes, width)
+
+
+def _over_convs(
+    block: Block, stem: Stem, width: np.ndarray, stages: list[Stage], frame: Frame, of: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """The sum `[..., N]` of `of(size, inputs, outputs, side, groups)` over the convolutions, and their last width."""
+    total, inputs, side = np.zeros(width.shape, np.int64), np.full(width.shape, 3), frame.image
     for size, halves, stride in stem.convs:
         outputs, side = width * halves // 2, side // stride
-        total += _conv(size, inputs, outputs, side)
-        inputs = outputs
-    return total, side // 2 if stem.pool else side
+        total, inputs = total + of(size, inputs, outputs, side, 1), outputs
+    image = np.full(width.shape, side // 2 if stem.pool else side)
+    for stage in stages:
+        after = image // stage.stride
+        own = _block(block, width, stage, image, stage.stride, of)
+        own = own + (stage.depth - 1) * _block(block, stage.width, stage, after, 1, of)
+        exists = stage.depth > 0
+        total = total + np.where(exists, own, 0)
+        width, image = np.where(exists, stage.width, width), np.where(exists, after, image)
+    return total, width
 
 
-def _block(block: Block, inputs: np.ndarray, stage: Stage, image: np.ndarray, stride: int) -> np.ndarray:
-    """Return `[2, N]` the cost of one block."""
+def _block(block: Block, inputs: np.ndarray, stage: Stage, image: np.ndarray, stride: int, of: Any) -> np.ndarray:
+    """The sum `[..., N]` over the convolutions of one block."""
     widths = {"in": inputs, "mid": stage.middle, "out": stage.width}
-    total = np.zeros((2, *inputs.shape), np.int64)
+    total = np.zeros(inputs.shape, np.int64)
     if block.residual:
         changes = (inputs != stage.width) | (stride != 1)
-        total += np.where(changes, _conv(1, inputs, stage.width, image // stride), 0)
+        total = total + np.where(changes, of(1, inputs, stage.width, image // stride, 1), 0)
     for conv in block.convs:
         image = image // stride if conv.strided else image
         groups = stage.groups if conv.grouped else 1
-        total += _conv(conv.size, widths[conv.inputs], widths[conv.outputs], image, groups)
+        total = total + of(conv.size, widths[conv.inputs], widths[conv.outputs], image, groups)
     return total
 
 
-def _conv(size: int, inputs: Width, outputs: Width, image: Width, groups: Width = 1) -> np.ndarray:
+def _cost(size: int, inputs: Width, outputs: Width, image: Width, groups: Width) -> np.ndarray:
     """Return `[2, N]` the cost of a convolution and its normalisation, given its output's height and width."""
     weights = size**2 * inputs * outputs // groups
     return np.stack([weights + 2 * outputs, (weights + NORM_FLOPS * outputs) * image**2])
+
+
+def _capacity(size: int, inputs: Width, outputs: Width, image: Width, groups: Width) -> np.ndarray:
+    """Return `[N]` the capacity of a convolution."""
+    return groups * log_determinant(outputs // groups, size**2 * inputs // groups)

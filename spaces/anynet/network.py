@@ -48,6 +48,9 @@ class GroupedConvNorm(ConvNorm):
         kernel = self.size, self.size, self.in_channels // self.groups, self.out_channels
         return {**super().shapes(), "kernel": kernel}
 
+    def matrices(self) -> list[tuple[int, int, int]]:
+        return [(self.groups, outputs // self.groups, inputs) for _, outputs, inputs in super().matrices()]
+
     def flops(self, pixels: int) -> int:
         return super().flops(pixels) // self.groups
 

@@ -8,7 +8,7 @@ ImageNet networks, `resnet:cifar10` that of its CIFAR-10 networks, which have an
 
 import json
 import math
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -17,7 +17,7 @@ import numpy as np
 from flax import nnx
 
 from jaxnas.errors import UserError
-from jaxnas.spaces.anynet.blocks import BLOCKS, FRAMES, Block, Stage, count
+from jaxnas.spaces.anynet.blocks import BLOCKS, FRAMES, Block, Stage, capacity, count, layers
 from jaxnas.spaces.anynet.network import TAPS, AnyNetwork, StageSize, benchmark, with_taps
 from jaxnas.spaces.base import Space
 from jaxnas.spaces.blocks.architecture import ArchitectureModule
@@ -194,23 +194,22 @@ class AnyNet(Space):
 
     def counts(self, archs: np.ndarray) -> np.ndarray:
         """The parameters and operations `[N, 2]`."""
+        return self._counted(archs, count)
+
+    def layers(self, archs: np.ndarray) -> np.ndarray:
+        return self._counted(archs, layers)
+
+    def spectral_capacity(self, archs: np.ndarray) -> np.ndarray:
+        return self._counted(archs, capacity)
+
+    def _counted(self, archs: np.ndarray, of: Callable[..., np.ndarray]) -> np.ndarray:
         frame = FRAMES[self.dataset]
         stem, numbers = self.split(np.asarray(archs, np.int64))
         stages = [
             Stage(*self._stage(stage), stride)
             for stage, stride in zip(np.moveaxis(numbers, 1, 0), self.strides[1:], strict=True)
         ]
-        return count(self.block, frame.stems[self.strides[0]], stem, stages, frame)
-
-    def layers(self, archs: np.ndarray) -> np.ndarray:
-        before, numbers = self.split(np.asarray(archs, np.int64))
-        layers = np.full(len(archs), 1 + len(FRAMES[self.dataset].stems[self.strides[0]].convs))
-        for stage, stride in zip(np.moveaxis(numbers, 1, 0), self.strides[1:], strict=True):
-            depth, width, *_ = self._stage(stage)
-            shortcut = self.block.residual & ((before != width) | (stride != 1))
-            layers += np.where(depth > 0, depth * len(self.block.convs) + shortcut, 0)
-            before = np.where(depth > 0, width, before)
-        return layers
+        return of(self.block, frame.stems[self.strides[0]], stem, stages, frame)
 
     def _stage(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return depth, width, bottleneck's width and groups `[N]` of a stage's numbers `[N, 2 or 4]`."""

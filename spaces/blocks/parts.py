@@ -17,6 +17,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from jaxnas.kernels.capacity import log_determinant
+
 Image = tuple[int, int]  # height, width
 Channels = Any  # an int, or an int array [N] for N architectures at once
 
@@ -33,6 +35,10 @@ class Part(ABC):
     def layers(self, stride: int) -> int:
         """The number of weight tensors of convolutions."""
         return 0
+
+    def capacity(self, inputs: Channels, outputs: Channels, stride: int) -> Any:
+        """The expected log det(I + W W') of the convolutions' matrices."""
+        return 0.0
 
     @abstractmethod
     def count(self, inputs: Channels, outputs: Channels, image: Image, stride: int) -> tuple[Channels, Channels]:
@@ -65,6 +71,10 @@ class Conv(Part):
     def layers(self, stride: int) -> int:
         return 1
 
+    def capacity(self, inputs: Channels, outputs: Channels, stride: int) -> Any:
+        area = math.prod(self.size)
+        return outputs * log_determinant(1, area) if self.depthwise else log_determinant(outputs, inputs * area)
+
     def count(self, inputs: Channels, outputs: Channels, image: Image, stride: int) -> tuple[Channels, Channels]:
         weights = math.prod(self.size) * outputs * (1 if self.depthwise else inputs)
         down, across = (
@@ -95,6 +105,9 @@ class Factorized(Part):
     def layers(self, stride: int) -> int:
         return 2
 
+    def capacity(self, inputs: Channels, outputs: Channels, stride: int) -> Any:
+        return log_determinant(outputs // 2, inputs) + log_determinant(outputs - outputs // 2, inputs)
+
     def count(self, inputs: Channels, outputs: Channels, image: Image, stride: int) -> tuple[Channels, Channels]:
         return POINTWISE.count(inputs, outputs, image, stride)  # as much as one convolution of all the outputs
 
@@ -105,6 +118,9 @@ class Skip(Part):
 
     def layers(self, stride: int) -> int:
         return 0 if stride == 1 else FACTORIZED.layers(stride)
+
+    def capacity(self, inputs: Channels, outputs: Channels, stride: int) -> Any:
+        return 0.0 if stride == 1 else FACTORIZED.capacity(inputs, outputs, stride)
 
     def count(self, inputs: Channels, outputs: Channels, image: Image, stride: int) -> tuple[Channels, Channels]:
         return (0, 0) if stride == 1 else FACTORIZED.count(inputs, outputs, image, stride)

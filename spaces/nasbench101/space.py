@@ -21,6 +21,7 @@ import numpy as np
 from flax import nnx
 
 from jaxnas.errors import UserError
+from jaxnas.kernels.capacity import log_determinant
 from jaxnas.network.network import Config
 from jaxnas.spaces import literals
 from jaxnas.spaces.base import Space
@@ -224,6 +225,10 @@ class NASBench101(Space):
         operations = (KERNEL_AREA[np.asarray(archs)[:, len(EDGES) :]] > 0).sum(1)
         return 2 + STACKS * CELLS * (projections + operations)  # with stem and classifier
 
+    def spectral_capacity(self, archs: np.ndarray) -> np.ndarray:
+        fixed = log_determinant(CHANNELS, 27) + log_determinant(CLASSES, _width(STACKS - 1))
+        return fixed + np.sum([_capacity(np.asarray(archs), before, after) for before, after, _ in _cells()], 0)
+
 
 def _convolutions(archs: np.ndarray, before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
     """Return `[N]` the weights of the convolutions of a cell, and `[N]` their output channels, all normalised.
@@ -235,6 +240,14 @@ def _convolutions(archs: np.ndarray, before: int, after: int) -> tuple[np.ndarra
     areas, inner = KERNEL_AREA[archs[:, len(EDGES) :]], channels[:, :-1]
     weights = before * projected.sum(1) + (areas * inner**2).sum(1)
     return weights, projected.sum(1) + ((areas > 0) * inner).sum(1)
+
+
+def _capacity(archs: np.ndarray, before: int, after: int) -> np.ndarray:
+    """Return `[N]` the capacity of the convolutions of a cell, those of `_convolutions`."""
+    channels = np.pad(vertex_channels(archs, after), ((0, 0), (0, 1)), constant_values=after)
+    projected = archs[:, [edge(0, y) for y in range(1, VERTICES)]] * channels
+    areas, inner = KERNEL_AREA[archs[:, len(EDGES) :]], channels[:, :-1]
+    return log_determinant(projected, before).sum(1) + log_determinant(inner, areas * inner).sum(1)
 
 
 def _cells() -> Iterator[tuple[int, int, int]]:

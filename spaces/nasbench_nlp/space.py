@@ -14,6 +14,7 @@ import numpy as np
 from flax import nnx
 
 from jaxnas.errors import UserError, unknown
+from jaxnas.kernels.capacity import log_determinant
 from jaxnas.spaces.base import Space
 from jaxnas.spaces.graphs import GraphCode
 from jaxnas.spaces.nasbench_nlp import slots
@@ -154,6 +155,12 @@ class NASBenchNLP(Space):
     def layers(self, archs: np.ndarray) -> np.ndarray:
         from_x, from_hidden, _ = _matrices(archs)
         return (len(SIZES) - 1) * (from_x + from_hidden) + 1  # with the output layer
+
+    def spectral_capacity(self, archs: np.ndarray) -> np.ndarray:
+        from_x, from_hidden, _ = _matrices(archs)
+        before, after = np.array(SIZES[:-1]), np.array(SIZES[1:])
+        capacity = from_x * log_determinant(after, before).sum() + from_hidden * log_determinant(after, after).sum()
+        return capacity + log_determinant(VOCABULARY, SIZES[-1])
 
 
 def _weights(archs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

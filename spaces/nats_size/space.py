@@ -116,6 +116,9 @@ class NATSSize(RowSpace):
     def layers(self, archs: np.ndarray) -> np.ndarray:
         return _total(_layers_tables(self.datasets[self.dataset]), archs)
 
+    def spectral_capacity(self, archs: np.ndarray) -> np.ndarray:
+        return _total(_capacity_tables(self.datasets[self.dataset]), archs)
+
 
 def _ops(data: Dataset, layer: int, before: int, after: int) -> Iterator[tuple[Op, int]]:
     """Yield the ops, and the pixels of their inputs, of one layer from `before` to `after` channels.
@@ -140,7 +143,7 @@ def _ops(data: Dataset, layer: int, before: int, after: int) -> Iterator[tuple[O
         yield Head(after, data.classes, NHWC), pixels
 
 
-def _tables(data: Dataset, count: Callable[[Op, int], int]) -> np.ndarray:
+def _tables(data: Dataset, count: Callable[[Op, int], float]) -> np.ndarray:
     """The cost of each layer `[5, 8, 8]` by the positions of the widths before and after it."""
     return np.array(
         [
@@ -163,6 +166,11 @@ def _flops_tables(data: Dataset) -> np.ndarray:
 @functools.cache
 def _layers_tables(data: Dataset) -> np.ndarray:
     return _tables(data, lambda op, pixels: op.num_layers)
+
+
+@functools.cache
+def _capacity_tables(data: Dataset) -> np.ndarray:
+    return _tables(data, lambda op, pixels: op.capacity)
 
 
 def _total(tables: np.ndarray, archs: np.ndarray) -> np.ndarray:

@@ -1,11 +1,13 @@
 """What is around and between the cells of an NDS network, and what the network costs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from jaxnas.spaces.blocks.parts import FACTORIZED, OPS, POINTWISE, Channels, Image, table
+from jaxnas.kernels.capacity import log_determinant
+from jaxnas.spaces.blocks.parts import FACTORIZED, OPS, POINTWISE, Channels, Image, Part, table
 from jaxnas.spaces.blocks.stem import Frame
 
 FRAMES: Mapping[str, Frame] = {  # by data set
@@ -57,19 +59,41 @@ def count(cells: Cells, width: int, depth: int, frame: Frame) -> np.ndarray:
     return total.T
 
 
-def layers(cells: Cells, depth: int, frame: Frame) -> np.ndarray:
-    """The number of weight tensors `[N]` of networks of one depth."""
-    total = np.full(len(cells.ops), len(frame.stem) + 1, np.int64)  # with the classifier
-    halvings = [i * (frame.stride - 1) for i in range(len(frame.stem) + 1)]
-    before, last = halvings[-2:] if len(frame.stem) > 1 else halvings[-1:] * 2
-    kept, halved = (np.array([sum(part.layers(stride) for part in OPS[n]) for n in cells.names]) for stride in (1, 2))
+def layers(cells: Cells, width: int, depth: int, frame: Frame) -> np.ndarray:
+    """The number of weight tensors `[N]` of networks of one width and depth."""
+    return 1 + _over_weights(cells, width, depth, frame, lambda part, inputs, outputs, stride: part.layers(stride))[0]
+
+
+def capacity(cells: Cells, width: int, depth: int, frame: Frame) -> np.ndarray:
+    """The expected log det(I + W W') of all matrices of weights `[N]` of networks of one width and depth."""
+    total, features = _over_weights(cells, width, depth, frame, lambda part, *sizes: part.capacity(*sizes))
+    return total + log_determinant(frame.classes, features)
+
+
+def _over_weights(
+    cells: Cells, width: int, depth: int, frame: Frame, of: Callable[[Part, Channels, Channels, int], Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The sum of `of(part, inputs, outputs, stride)` `[N]` over stem and cells, and the classifier's inputs `[N]`."""
+    number = len(cells.ops)
+    total = np.zeros(number)
+    stem: list[tuple[Channels, int]] = [(3, 0)]  # channels, and how often the image was halved
+    for part, halves in zip(frame.parts, frame.stem, strict=True):
+        stem.append((width * halves // 2, stem[-1][1] + frame.stride - 1))
+        total += of(part, stem[-2][0], stem[-1][0], frame.stride)
+    before, last = (stem[-2] if len(frame.stem) > 1 else stem[-1]), stem[-1]
     for reduction in reductions(depth):
-        entry = POINTWISE if before == last else FACTORIZED
+        width <<= reduction
+        for channels, halvings in (before, last):
+            entry = POINTWISE if halvings == last[1] else FACTORIZED
+            total += of(entry, channels, width, 1 + last[1] - halvings)
+        kept, halved = (
+            np.array([sum(of(part, width, width, stride) for part in OPS[name]) for name in cells.names])
+            for stride in (1, 2)
+        )
         ops, on_inputs = cells.ops[:, int(reduction)], cells.sources[:, int(reduction)] < 2
-        total += POINTWISE.layers(1) + entry.layers(1 + last - before)
         total += np.where(reduction & on_inputs, halved[ops], kept[ops]).sum(1)
-        before, last = last, last + reduction
-    return total
+        before, last = last, (cells.multiples[:, int(reduction)] * width, last[1] + reduction)
+    return total, np.broadcast_to(last[0], number)
 
 
 def _stem(total: np.ndarray, width: int, frame: Frame) -> list[tuple[Channels, Image]]:

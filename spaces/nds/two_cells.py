@@ -12,7 +12,7 @@ entries of NDS (JSON); `genotype` says what else is read.
 """
 
 import math
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -22,10 +22,11 @@ from flax import nnx
 
 from jaxnas.errors import UserError, unknown
 from jaxnas.spaces.base import Space
+from jaxnas.spaces.blocks.stem import Frame
 from jaxnas.spaces.datasets import NDS
 from jaxnas.spaces.graphs import GraphCode
 from jaxnas.spaces.nds.code import graph_code
-from jaxnas.spaces.nds.counts import FRAMES, Cells, count, layers, reductions
+from jaxnas.spaces.nds.counts import FRAMES, Cells, capacity, count, layers, reductions
 from jaxnas.spaces.nds.genotype import CELLS, COLUMNS, Genotype, Pair, parse, to_json
 from jaxnas.spaces.nds.module import TwoCellModule
 from jaxnas.spaces.nds.network import INPUTS, SETTINGS, THIN, GenotypeNetwork, Group, TwoCellNetwork, common
@@ -238,24 +239,25 @@ class TwoCells(Space):
 
     def counts(self, archs: np.ndarray) -> np.ndarray:
         """The parameters and operations `[N, 2]`, without an auxiliary head."""
+        return self._counted(archs, count, np.zeros((len(archs), 2), np.int64))
+
+    def layers(self, archs: np.ndarray) -> np.ndarray:
+        return self._counted(archs, layers, np.zeros(len(archs), np.int64))
+
+    def spectral_capacity(self, archs: np.ndarray) -> np.ndarray:
+        return self._counted(archs, capacity, np.zeros(len(archs)))
+
+    def _counted(
+        self, archs: np.ndarray, of: Callable[[Cells, int, int, Frame], np.ndarray], counts: np.ndarray
+    ) -> np.ndarray:
+        """Put what `of` counts of networks of one width and depth into `counts` `[N, ...]`."""
         sizes = self.sizes(archs)
         ops, sources, outputs = self.split(archs)
-        counts = np.zeros((len(ops), 2), np.int64)
         for width, depth in np.unique(sizes, axis=0).tolist():
             rows = (sizes == (width, depth)).all(1)
             cells = Cells(self.ops, ops[rows], sources[rows], outputs[rows].sum(-1, dtype=np.int64))
-            counts[rows] = count(cells, width, depth, FRAMES[self.dataset])
+            counts[rows] = of(cells, width, depth, FRAMES[self.dataset])
         return counts
-
-    def layers(self, archs: np.ndarray) -> np.ndarray:
-        sizes = self.sizes(archs)
-        ops, sources, outputs = self.split(archs)
-        total = np.zeros(len(ops), np.int64)
-        for depth in np.unique(sizes[:, 1]).tolist():
-            rows = sizes[:, 1] == depth
-            cells = Cells(self.ops, ops[rows], sources[rows], outputs[rows].sum(-1, dtype=np.int64))
-            total[rows] = layers(cells, depth, FRAMES[self.dataset])
-        return total
 
     def _setting(self, form: str) -> str:
         """The name in `SETTINGS` of the network for `form`."""

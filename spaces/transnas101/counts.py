@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxnas.errors import UserError
+from jaxnas.kernels.capacity import log_determinant
 from jaxnas.kernels.layout import NHWC
 from jaxnas.network.op import Op
 from jaxnas.network.ops import ConvNorm
@@ -44,8 +45,8 @@ def classes_of(space: Space, form: str) -> dict[str, Any]:
 
 
 def counts_of(*ops: tuple[Op, int]) -> np.ndarray:
-    """Parameters, multiply-adds and layers `[3]` of ops with inputs of so many pixels a side."""
-    return np.sum([(op.num_params, op.flops(side**2), op.num_layers) for op, side in ops], 0)
+    """Parameters, multiply-adds, layers and capacity `[4]` of ops with inputs of so many pixels a side."""
+    return np.sum([(op.num_params, op.flops(side**2), op.num_layers, op.capacity) for op, side in ops], 0)
 
 
 def conv(before: Shape, after: Shape, size: int, relu: bool = True) -> tuple[Op, int]:
@@ -68,5 +69,5 @@ def frame_counts(last: Shape, classes: int) -> np.ndarray:
     """The counts of the stem (two 3x3 convolutions at stride 2) and the classifier."""
     half, first = (CHANNELS // 2, IMAGE // 2), (CHANNELS, IMAGE // 4)
     channels, _ = last
-    head = [(channels + 1) * classes, channels * classes, 1]
+    head = [(channels + 1) * classes, channels * classes, 1, float(log_determinant(classes, channels))]
     return counts_of(conv((3, IMAGE), half, 3, relu=False), conv(half, first, 3)) + head

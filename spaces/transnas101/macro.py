@@ -130,13 +130,16 @@ class MacroSpace(Space):
         return ArchitectureModule(network, network.init(rngs.params()), modules)
 
     def params(self, archs: np.ndarray) -> np.ndarray:
-        return self._counts(archs)[:, 0]
+        return self._counts(archs)[:, 0].astype(np.int64)
 
     def flops(self, archs: np.ndarray) -> np.ndarray:
-        return self._counts(archs)[:, 1]
+        return self._counts(archs)[:, 1].astype(np.int64)
 
     def layers(self, archs: np.ndarray) -> np.ndarray:
-        return self._counts(archs)[:, 2]
+        return self._counts(archs)[:, 2].astype(np.int64)
+
+    def spectral_capacity(self, archs: np.ndarray) -> np.ndarray:
+        return self._counts(archs)[:, 3]
 
     def _counts(self, archs: np.ndarray) -> np.ndarray:
         classes = self.datasets[self.dataset].classes

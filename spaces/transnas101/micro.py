@@ -101,13 +101,16 @@ class MicroSpace(CellSpace):
         return archs
 
     def params(self, archs: np.ndarray) -> np.ndarray:
-        return self._counts(archs)[:, 0]
+        return self._counts(archs)[:, 0].astype(np.int64)
 
     def flops(self, archs: np.ndarray) -> np.ndarray:
-        return self._counts(archs)[:, 1]
+        return self._counts(archs)[:, 1].astype(np.int64)
 
     def layers(self, archs: np.ndarray) -> np.ndarray:
-        return self._counts(archs)[:, 2]
+        return self._counts(archs)[:, 2].astype(np.int64)
+
+    def spectral_capacity(self, archs: np.ndarray) -> np.ndarray:
+        return self._counts(archs)[:, 3]
 
     def _counts(self, archs: np.ndarray) -> np.ndarray:
         last, per_op = _micro_tables()
@@ -117,11 +120,11 @@ class MicroSpace(CellSpace):
 
 @functools.cache
 def _micro_tables() -> tuple[Shape, np.ndarray]:
-    """The shape of the last cell's output, and the counts of each edge and op, `[6, 4, 3]`.
+    """The shape of the last cell's output, and the counts of each edge and op, `[6, 4, 4]`.
 
     A skip connection that changes the shape is a factorised reduction: two 1x1 convolutions, each to half the channels.
     """
-    cells, per_op = shapes(MICRO_SKELETON), np.zeros((len(EDGES), len(OPS), 3), np.int64)
+    cells, per_op = shapes(MICRO_SKELETON), np.zeros((len(EDGES), len(OPS), 4))
     for (edge, (_, source)), (before, after) in itertools.product(enumerate(EDGES), cells):
         before = after if source else before
         per_op[edge, CONV1] += counts_of(conv(before, after, 1))

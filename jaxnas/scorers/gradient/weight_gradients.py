@@ -26,6 +26,7 @@ from jaxnas.network.network import Network
 from jaxnas.network.recipe import Recipe
 from jaxnas.scorers.gradient.ntk import Apply
 from jaxnas.scorers.protocol import Pass, Scorer
+from jaxnas.types import Score, Status
 
 BATCHES = 2
 
@@ -84,6 +85,17 @@ def _health(g: jax.Array) -> jax.Array:
     deviation = jnp.where(used, g - g.sum(1, keepdims=True) / count, 0)
     std, most = jnp.sqrt(jnp.square(deviation).sum(1) / count[:, 0]), jnp.abs(g).max(1)
     return jnp.where(most > 0, jnp.minimum(1, std / jnp.where(most > 0, most, 1)), 0).mean()
+
+
+def zico(apply: Apply, params: Any, x: jax.Array, labels: jax.Array) -> Score:
+    """The score of any model, with the others of this file in `info`.
+
+    Pure; works under `jit` and `vmap`. Arguments as of `statistics`.
+    """
+    found = statistics(apply, params, x, labels)
+    finite = jnp.isfinite(found.zico)
+    status = jnp.where(finite, Status.ok, Status.nonfinite).astype(jnp.int32)
+    return Score(jnp.where(finite, found.zico, jnp.nan), status, found._asdict())
 
 
 @dataclass(frozen=True)
