@@ -179,6 +179,10 @@ class NASBench101(Space):
     def forms(self) -> Collection[str]:
         return NETWORKS
 
+    def shrunk(self, width: int) -> int:
+        """Four times the width: vertices that feed the output share its channels."""
+        return MAX_FEEDERS * width
+
     def shallow(self, cells: int) -> int:
         return min(cells, NETWORKS["taps"].cells)
 
