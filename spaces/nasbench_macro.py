@@ -24,7 +24,6 @@ from jaxnas.errors import UserError
 from jaxnas.network.module_op import ModuleOp
 from jaxnas.network.network import HEAD, Config, Cost, Network, Ops, Path, Walk
 from jaxnas.network.ops import ConvNorm, Head
-from jaxnas.spaces.blocks.architecture import ArchitectureModule
 from jaxnas.spaces.blocks.conv_norm import ConvNormReLU
 from jaxnas.spaces.datasets import CIFAR10, Dataset
 from jaxnas.spaces.graphs import GraphCode, chain
@@ -231,15 +230,6 @@ class NASBenchMacro(RowSpace):
         self.check_form(form)
         network = NETWORKS[form]
         return replace(network, config=replace(network.config, **changes))
-
-    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, form: str = "benchmark") -> ArchitectureModule:
-        """One architecture as an ordinary Flax NNX module, to train, export or inspect.
-
-        Its weights are those that the shared network draws from `rngs`.
-        """
-        arch = self.array(arch)
-        network = self.network(form)
-        return ArchitectureModule(network, network.init(rngs.params()), arch)
 
     def params(self, archs: np.ndarray) -> np.ndarray:
         return _params_cost().total(np.asarray(archs))

@@ -116,6 +116,17 @@ class Network(ABC):
         assert isinstance(path[-1], int)
         return path[-1]
 
+    def chosen(self, path: Path, arch: np.ndarray) -> int:
+        """Which of the ops to choose from at `path` the architecture has."""
+        return int(arch[self.choice_index(path)])
+
+    def specialised(self, arch: np.ndarray) -> "Network":
+        """The network of the channels that one architecture uses, with parameters of its own; itself where it has all.
+
+        It takes that architecture only, and computes the same from the same weights.
+        """
+        return self
+
     def input_shares(self, arch: jax.Array) -> Mapping[Path, jax.Array]:
         """Which share of an op's inputs `arch` has, by path; the others are zeros. Ops not named have all."""
         return {}

@@ -1,7 +1,8 @@
 """One architecture of any network as an ordinary Flax NNX module: the network's wiring, a module at every place."""
 
+from typing import Any
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -9,8 +10,9 @@ from jaxnas.kernels.layout import from_nhwc, to_nhwc
 from jaxnas.network.module_op import ModuleOp
 from jaxnas.network.network import HEAD, Network, Path, Walk
 from jaxnas.network.op import Op, Params
-from jaxnas.network.ops import AvgPool, ConvNorm, Head, Identity, Zero
-from jaxnas.spaces.blocks.plain import ConvBatchNorm, Pool, Skip, with_head
+from jaxnas.network.ops import ConvNorm, Head
+from jaxnas.spaces.blocks.modules import Classifier
+from jaxnas.spaces.blocks.plain import ConvBatchNorm, with_head
 
 
 class ArchitectureModule(nnx.Module):
@@ -30,27 +32,27 @@ class ArchitectureModule(nnx.Module):
         for path, ops in network.ops().items():
             weights = shared.weights(path)
             if isinstance(ops, dict):
-                name, op = list(ops.items())[self.arch[network.choice_index(path)]]
+                name, op = list(ops.items())[network.chosen(path, np.array(self.arch))]
                 modules[_name(path)] = _module(op, weights.get(name, {}))
             else:
                 modules[_name(path)] = _module(ops, weights)
         self.modules = nnx.Dict(modules)
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        arch: Any = np.array(self.arch)  # known when compiling
         layout = self.network.config.layout
-        features = self.network.wire(ModuleWalk(self), jnp.asarray(self.arch), from_nhwc(x, layout))
+        features = self.network.wire(ModuleWalk(self), arch, from_nhwc(x, layout))
         return self.modules[_name(HEAD)](to_nhwc(features[-1], layout))
 
 
-class Nothing(nnx.Module):
-    """Zeros."""
+class OpModule(nnx.Module):
+    """An operation without parameters."""
 
-    def __init__(self, op: Zero):
-        self.channels, self.stride = op.out_channels, op.stride
+    def __init__(self, op: Op):
+        self.op = op
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        batch, height, width, _ = x.shape
-        return jnp.zeros((batch, -(-height // self.stride), -(-width // self.stride), self.channels), x.dtype)
+        return to_nhwc(self.op.output({}, from_nhwc(x, self.op.layout)), self.op.layout)
 
 
 class ModuleWalk(Walk):
@@ -70,11 +72,9 @@ def _name(path: Path) -> str:
 def _module(op: Op, weights: Params) -> nnx.Module:
     if isinstance(op, ModuleOp):
         return op.module(weights)
-    if isinstance(op, Head):
+    if isinstance(op, Head | Classifier):
         return with_head([], weights)
-    if isinstance(op, Identity | AvgPool):
-        return Skip() if isinstance(op, Identity) else Pool()
-    if isinstance(op, Zero):
-        return Nothing(op)
-    assert isinstance(op, ConvNorm), f"no module for {type(op).__name__}"
-    return ConvBatchNorm(op, weights)
+    if isinstance(op, ConvNorm):
+        return ConvBatchNorm(op, weights)
+    assert not op.num_params, f"no module for {type(op).__name__}"
+    return OpModule(op)

@@ -200,6 +200,12 @@ class MacroNetwork(Network):
         _, name, conv = path
         return int(name) + sum(self.slots[: int(name)]) + int(conv) // PLAIN_CONVS
 
+    def chosen(self, path: Path, arch: np.ndarray) -> int:
+        return super().chosen(path, self.setting.modules(arch))
+
+    def specialised(self, arch: np.ndarray) -> "MacroNetwork":
+        return replace(self, slots=tuple(self._plain_modules(arch).tolist()))
+
     def ops(self) -> dict[Path, Ops]:
         config, width = self.config, self.config.channels
         places: dict[Path, Ops] = {("stem", i): op for i, op in enumerate(stem_ops(self.setting.frame, config))}
@@ -281,14 +287,12 @@ def micro_network(form: str, **changes: Any) -> MicroNetwork:
     return MicroNetwork(setting.frame, setting.config(**changes))
 
 
-def macro_network(form: str, shape_changes: str, slots: tuple[int, ...] | None = None, **changes: Any) -> MacroNetwork:
+def macro_network(form: str, shape_changes: str, **changes: Any) -> MacroNetwork:
     """The network for `form` of the skeletons that are `shape_changes` without their plain modules.
 
-    Args:
-      slots: room for plain modules; without it for as many as a skeleton of the space can have, everywhere.
-      changes: to its `Config`.
+    It has room for as many of these as a skeleton can have, everywhere. `changes` are to its `Config`.
     """
-    slots = (MOST_MODULES - len(shape_changes),) * (len(shape_changes) + 1) if slots is None else slots
+    slots = (MOST_MODULES - len(shape_changes),) * (len(shape_changes) + 1)
     return MacroNetwork(shape_changes, slots, MACRO[form], MACRO[form].config(**changes))
 
 
