@@ -149,7 +149,7 @@ def test_scene_classification_has_other_classifiers():
         assert space.params(arch[None]) - scene.params(arch[None]) == [fewer + channels]
         assert channels % fewer == 0
         module = nnx.eval_shape(lambda: scene.build(arch, rngs=nnx.Rngs(0)))  # noqa: B023
-        assert module.modules["head"].linear.kernel.shape == (channels // fewer, 47)
+        assert module.modules["head"].classifier.kernel.shape == (channels // fewer, 47)
 
 
 # --- samples, neighbours, graph facts --------------------------------------------------------------------------------

@@ -180,7 +180,7 @@ class Network(ABC):
         head, by = self.ops()[HEAD], moments(last, layout)
         assert isinstance(head, Head)
         _, active = head.activations(module.weights(HEAD), last, by)
-        signs = [(tensor > 0) & used for tensor, used in walk.read.values()] + [active > 0]
+        signs = [(tensor > 0) & used for tensor, used in walk.read.values()] + [(active > 0) & head.relu]
         firsts = [jnp.where(used, _first(tensor, layout), 0) for tensor, used in walk.read.values()]
         finite = jnp.isfinite(jnp.concatenate([*firsts, _first(active, layout), *by])).all()
         return [jnp.moveaxis(s, layout.batch, -1).reshape(-1, x.shape[0]) for s in signs] + walk.signs, finite

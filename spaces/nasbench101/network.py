@@ -20,9 +20,9 @@ import numpy as np
 from jaxnas.kernels.pool import max_pool2x2
 from jaxnas.network.network import HEAD, Config, Network, Ops, Path, Walk
 from jaxnas.network.op import Op
-from jaxnas.network.ops import ConvNorm, Zero
+from jaxnas.network.ops import ConvNorm, Head, Zero
 from jaxnas.spaces.nasbench101.dag import EDGES, INTERIOR, VERTICES
-from jaxnas.spaces.nasbench101.ops import MaxPool, PoolHead, Rectifier
+from jaxnas.spaces.nasbench101.ops import MaxPool, Rectifier
 
 CONVS = ("conv3x3-bn-relu", "conv1x1-bn-relu")
 OPS = (*CONVS, "maxpool3x3")
@@ -85,8 +85,8 @@ class NASBench101Network(Network):
         """The vertices between input and output."""
         return range(1, OUTPUT if self.feeders else 1)
 
-    def specialised(self, arch: np.ndarray) -> "CellNetwork":
-        return CellNetwork(self.feeders, self.config, tuple(map(int, arch)))
+    def specialised(self, arch: np.ndarray) -> "OneCellNetwork":
+        return OneCellNetwork(self.feeders, self.config, tuple(map(int, arch)))
 
     def ops(self) -> dict[Path, Ops]:
         config, before = self.config, self.config.image[2]
@@ -102,7 +102,7 @@ class NASBench101Network(Network):
                 places[*path, "output", 0] = self._projection(before, after)
                 places |= {(*path, "vertices", v - 1): self._choices(rooms[v - 1]) for v in self.vertices}
                 before = after
-        return {**places, HEAD: PoolHead(before, config.classes, config.layout)}
+        return {**places, HEAD: Head(before, config.classes, config.layout, norm_first=False)}  # the ReLU does nothing
 
     def choice_index(self, path: Path) -> int:
         *_, kind, index = path
@@ -188,7 +188,7 @@ class NASBench101Network(Network):
 
 
 @dataclass(frozen=True)
-class CellNetwork(NASBench101Network):
+class OneCellNetwork(NASBench101Network):
     """The network of one architecture: every vertex has its own channels, and no others.
 
     Attributes:

@@ -17,7 +17,7 @@ from jaxnas.kernels.layout import Layout
 from jaxnas.network.network import HEAD, Config, Init, Network, Ops, Path, Walk
 from jaxnas.network.op import Op
 from jaxnas.network.ops import ConvNorm, Head
-from jaxnas.spaces.blocks.modules import Classifier, cell_op, cropped_op, module_op
+from jaxnas.spaces.blocks.modules import cell_op, cropped_op, module_op
 from jaxnas.spaces.blocks.parts import FACTORIZED, table
 from jaxnas.spaces.blocks.stem import Frame, stem_ops
 from jaxnas.spaces.nds.counts import FRAMES, reductions
@@ -84,7 +84,7 @@ class TwoCellNetwork(Network):
       nodes: of a cell, without its inputs.
       frame: what is around the cells.
       reductions: whether each cell is a reduction cell.
-      norm_before_head: batch normalisation and ReLU stand before the classifier.
+      norm_before_head: batch normalisation and ReLU stand before the pooling.
       before_taps: cells before which a tap is; the last tap is the output of the last cell.
       config: sizes and modes; `channels` is the width, `cells` the depth.
     """
@@ -127,9 +127,8 @@ class TwoCellNetwork(Network):
         for cell, shape in enumerate(shapes):
             for place, ops in self.cell_places(shape).items():
                 places["cells", cell, place] = ops
-        head = Head(self.features_out, self.config.classes, self.config.layout, self.config.bn)
-        plain = Classifier(self.features_out, self.config.classes, self.config.layout)
-        return {**places, HEAD: head if self.norm_before_head else plain}
+        config, norm = self.config, self.norm_before_head
+        return {**places, HEAD: Head(self.features_out, config.classes, config.layout, config.bn, norm, relu=norm)}
 
     def wire(self, apply: Walk, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
         before, last, tapped = x, x, []

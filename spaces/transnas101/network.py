@@ -16,11 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnas.network.module_op import ModuleOp
 from jaxnas.network.network import HEAD, Config, Init, Network, Ops, Path, Walk
 from jaxnas.network.op import Op
 from jaxnas.network.ops import ConvNorm, Head, Identity, Zero
-from jaxnas.spaces.blocks.classifier import MakeClassifier
 from jaxnas.spaces.blocks.modules import module_op
 from jaxnas.spaces.blocks.parts import FACTORIZED
 from jaxnas.spaces.blocks.stem import Frame, stem_ops
@@ -132,7 +130,7 @@ class MicroNetwork(Network):
             entering = edge_ops(before, width, config, 1 + halves(module))
             for edge, (_, source) in enumerate(EDGES):
                 places["cells", cell, edge] = edge_ops(width, width, config) if source else entering
-        return {**places, HEAD: classifier(width, config, relu=False)}
+        return {**places, HEAD: Head(width, config.classes, config.layout, norm_first=False, relu=False)}
 
     def wire(self, apply: Walk, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
         """The last outputs of cells of each size, without that of the stem."""
@@ -217,8 +215,7 @@ class MacroNetwork(Network):
                     places["changes", stage - 1, name] = op
             choice: dict[str, Op] = {"none": Zero(width, config.layout), "conv": self._conv(width, width)}
             places |= dict.fromkeys(self._plain_paths(stage), choice)
-        head = Head(width, config.classes, config.layout, config.bn)
-        return {**places, HEAD: head if self.setting.norm_before_head else classifier(width, config, relu=True)}
+        return {**places, HEAD: Head(width, config.classes, config.layout, config.bn, self.setting.norm_before_head)}
 
     def wire(self, apply: Walk, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
         """The last three of the outputs of the stem and before each change of shape, and at the end."""
@@ -302,9 +299,3 @@ def plain_modules(archs: Any, changes: int) -> Any:
     """
     stage = (archs > 1).cumsum(-1)[..., None] == np.arange(changes + 1).reshape((1,) * archs.ndim + (-1,))
     return (stage & (archs == 1)[..., None]).sum(-2)
-
-
-def classifier(channels: int, config: Config, *, relu: bool) -> ModuleOp:
-    """Return [ReLU,] global average pooling and a linear classifier."""
-    make = MakeClassifier(channels, config.classes, relu)
-    return ModuleOp(make, channels, config.classes, config.layout, bn=config.bn, own_init=False)
