@@ -117,6 +117,17 @@ class Network(ABC):
         assert isinstance(path[-1], int)
         return path[-1]
 
+    def chosen(self, path: Path, arch: np.ndarray) -> int:
+        """Which of the ops to choose from at `path` the architecture has."""
+        return int(arch[self.choice_index(path)])
+
+    def specialised(self, arch: np.ndarray) -> "Network":
+        """The network of the channels that one architecture uses, with parameters of its own; itself where it has all.
+
+        It takes that architecture only, and computes the same from the same weights.
+        """
+        return self
+
     def input_shares(self, arch: jax.Array) -> Mapping[Path, jax.Array]:
         """Which share of an op's inputs `arch` has, by path; the others are zeros. Ops not named have all."""
         return {}
@@ -190,7 +201,7 @@ class Network(ABC):
         head, by = self.ops()[HEAD], moments(last, layout, self.config.bn)
         assert isinstance(head, Head)
         _, active = head.activations(module.weights(HEAD), last, by)
-        signs = [(tensor > 0) & used for tensor, used in walk.read.values()] + [active > 0]
+        signs = [(tensor > 0) & used for tensor, used in walk.read.values()] + [(active > 0) & head.relu]
         firsts = [jnp.where(used, _first(tensor, layout), 0) for tensor, used in walk.read.values()]
         finite = jnp.isfinite(jnp.concatenate([*firsts, _first(active, layout), *by])).all()
         return [jnp.moveaxis(s, layout.batch, -1).reshape(-1, x.shape[0]) for s in signs] + walk.signs, finite
