@@ -179,14 +179,14 @@ class Network(ABC):
     ) -> "Observation":
         """What images `[B, H, W, C]` show on their way, of ops by `look` and of blocks by `look_at_block`.
 
-        Both return pytrees of arrays; feature maps are in the config's layout.
+        Both return pytrees of arrays; what they look at is in the config's layout.
         """
         module, layout = self.module(params), self.config.layout
         walk = ObservingWalk(self.ops(), layout, module.weights, arch, look, look_at_block)
         last = self.wire(walk, arch, from_nhwc(x, layout))[-1]
         walk(HEAD, last)
         blocks, present = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *walk.blocks)
-        return Observation(last, walk.total, blocks, present)
+        return Observation(to_nhwc(last, layout), walk.total, blocks, present)
 
     def patterns(self, params: nnx.State, arch: jax.Array, x: jax.Array) -> tuple[list[jax.Array], jax.Array]:
         """The signs `[U, B]` of what ReLUs read, each tensor once, and whether the network is finite `[]`.
@@ -290,7 +290,7 @@ class Observation(NamedTuple):
     """What a forward pass shows.
 
     Attributes:
-      last: the last feature map, which the head gets.
+      last: the last feature map `[B, H, W, C]`, which the head gets.
       total: the sum over all ops that run, the head included.
       blocks: of each block (stem, cells, residual units), in order `[L, ...]`.
       present: whether the architecture has that block `[L]`.
