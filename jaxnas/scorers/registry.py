@@ -11,6 +11,7 @@ from jaxnas.scorers.forward.intrain_capacity import InTrainCapacity
 from jaxnas.scorers.forward.nwot import Nwot
 from jaxnas.scorers.forward.regions import Regions
 from jaxnas.scorers.forward.zen import Zen
+from jaxnas.scorers.gradient.az_trainability import AZTrainability
 from jaxnas.scorers.gradient.jacov import Jacov
 from jaxnas.scorers.gradient.ntk import NTK
 from jaxnas.scorers.gradient.synflow import LogSynflow, Synflow
@@ -34,6 +35,7 @@ DEFAULTS: dict[str, AnyScore] = {
         Nwot(),
         Synflow(),
         LogSynflow(),
+        AZTrainability(),
         Zico(),
         Health(),
         Snip(),
