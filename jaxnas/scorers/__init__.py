@@ -26,12 +26,13 @@ from jaxnas.scorers.gradient.synflow import Synflow as Synflow
 from jaxnas.scorers.gradient.synflow import logsynflow as logsynflow
 from jaxnas.scorers.gradient.synflow import synflow as synflow
 from jaxnas.scorers.gradient.weight_gradients import GradNorm as GradNorm
-from jaxnas.scorers.gradient.weight_gradients import Health as Health
+from jaxnas.scorers.gradient.weight_gradients import InTrainHealth as InTrainHealth
 from jaxnas.scorers.gradient.weight_gradients import L2Norm as L2Norm
 from jaxnas.scorers.gradient.weight_gradients import Plain as Plain
 from jaxnas.scorers.gradient.weight_gradients import Snip as Snip
 from jaxnas.scorers.gradient.weight_gradients import Zico as Zico
 from jaxnas.scorers.gradient.weight_gradients import zico as zico
+from jaxnas.scorers.intrain import InTrain as InTrain
 from jaxnas.scorers.protocol import AnyScore as AnyScore
 from jaxnas.scorers.protocol import Combined as Combined
 from jaxnas.scorers.protocol import Count as Count

@@ -15,7 +15,8 @@ from jaxnas.scorers.gradient.az_trainability import AZTrainability
 from jaxnas.scorers.gradient.jacov import Jacov
 from jaxnas.scorers.gradient.ntk import NTK
 from jaxnas.scorers.gradient.synflow import LogSynflow, Synflow
-from jaxnas.scorers.gradient.weight_gradients import GradNorm, Health, L2Norm, Plain, Snip, Zico
+from jaxnas.scorers.gradient.weight_gradients import GradNorm, InTrainHealth, L2Norm, Plain, Snip, Zico
+from jaxnas.scorers.intrain import InTrain
 from jaxnas.scorers.protocol import AnyScore, Combined, Count
 from jaxnas.scorers.te_nas import TeNas
 from jaxnas.scorers.training.regression import Regression
@@ -30,6 +31,7 @@ DEFAULTS: dict[str, AnyScore] = {
         Regression(),
         Sequences(),
         TeNas(),
+        InTrain(),
         Consensus(),
         Jacov(),
         Nwot(),
@@ -37,7 +39,7 @@ DEFAULTS: dict[str, AnyScore] = {
         LogSynflow(),
         AZTrainability(),
         Zico(),
-        Health(),
+        InTrainHealth(),
         Snip(),
         GradNorm(),
         Plain(),
