@@ -38,7 +38,7 @@ SCORERS_HELP = (
     f"Comma-separated scores: {', '.join(DEFAULTS)}, of which {', '.join(ALWAYS)} are always reported; or "
     "path/to/file.py:VARIABLE for a score of yours."
 )
-SHARED_SETTINGS = ("space", "repeats", "data", "files")  # what any score depends on beside options and seed
+SHARED_SETTINGS = ("space", "repeats", "data", "files")
 ScorerOptions = option_groups("ScorerOptions", SCORERS)
 
 
@@ -110,10 +110,14 @@ class Options(ScorerOptions):  # type: ignore[misc,valid-type]
         if not isinstance(consensus, Consensus):
             return chosen
         members = {name: chosen[name] for name in consensus.needs}
-        about = {name: value for name, value in self.settings(chosen, source).items() if name in SHARED_SETTINGS}
+        about = self.shared_settings(chosen, source)
         with Progress("measuring the reference", "architectures", FEW_ARCHS * len(evaluators)) as progress:
             found = reference(space, members, evaluators, about, progress.advance)
         return chosen | {consensus.name: consensus.against(members, found)}
+
+    def shared_settings(self, chosen: Mapping[str, AnyScore], source: Source) -> dict[str, Any]:
+        """What any score of an architecture depends on beside its options and the seed."""
+        return {name: value for name, value in self.settings(chosen, source).items() if name in SHARED_SETTINGS}
 
     def source(self) -> Source:
         """The images."""

@@ -23,7 +23,7 @@ from jaxnas.spaces import Space
 from jaxnas.user_cache import user_cache
 
 SEED = 0
-STORED_ARCHS, FEW_ARCHS, LEAST_ARCHS = 512, 128, 20
+STORED_ARCHS, FEW_ARCHS, LEAST_ARCHS = 256, 128, 20
 ARCHS_AT_ONCE = 32  # between two reports of progress
 DIGITS = 6  # of a value that is kept
 Values = dict[str, np.ndarray]
@@ -64,16 +64,16 @@ def reference(
       settings: what a score depends on beside its options, the seed and the machine.
       tell: called with a number of architectures whenever an evaluator has measured so many more.
     """
-    archs, measured = sample(space), [name for name, score in scores.items() if isinstance(score, Scorer)]
-    found = _stored(space, {name: scores[name] for name in measured}, settings)
-    if len(found) < len(measured):
+    archs, needed = sample(space), [name for name, score in scores.items() if isinstance(score, Scorer)]
+    found = _stored(space, {name: scores[name] for name in needed}, settings)
+    if len(found) < len(needed):
         archs = archs[:FEW_ARCHS]
-        keys = {name: _key(space, name, scores[name], settings) for name in measured}
+        keys = {name: _key(space, name, scores[name], settings) for name in needed}
         found = {name: values for name, key in keys.items() if (values := _kept(key)) is not None}
         for evaluator in evaluators:
-            missing = [one.name for one in evaluator.scorers if one.name in measured and one.name not in found]
+            missing = [one.name for one in evaluator.scorers if one.name in needed and one.name not in found]
             if missing:
-                for name, values in _measured(evaluator, archs, tell).items():
+                for name, values in measured(evaluator, archs, tell).items():
                     found[name] = rounded(values)
                     _keep(keys[name], found[name])
     counted = {n: count(space, s, space.as_listed(archs)).value[0] for n, s in scores.items() if isinstance(s, Count)}
@@ -85,7 +85,7 @@ def rounded(values: np.ndarray) -> np.ndarray:
     return np.array([float(f"{value:.{DIGITS}g}") for value in values])
 
 
-def _measured(evaluator: Evaluator, archs: np.ndarray, tell: Callable[[int], None]) -> Values:
+def measured(evaluator: Evaluator, archs: np.ndarray, tell: Callable[[int], None]) -> Values:
     """The values `[N]` of each scorer of an evaluator, whose seed is another one meanwhile."""
     seed = evaluator.setup.seed
     evaluator.redraw(SEED)

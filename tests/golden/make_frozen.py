@@ -116,7 +116,7 @@ def counts(space: str, strings: list[str]) -> dict[str, list[int]]:
 def measure(space: str, scorer: Any, strings: list[str]) -> tuple[list[float | None], list[int]]:
     """Return the values, None where there is none, and the statuses of architectures, on one device."""
     of = spaces.get(space)
-    evaluator = Evaluator(of, scorer, data.load("synthetic"), repeats=1, seed=0, devices=devices.available(1))
+    evaluator = Evaluator(of, scorer, data.load("synthetic:pink"), repeats=1, seed=0, devices=devices.available(1))
     found = evaluator(np.stack([of.encode(string) for string in strings]))
     return [value if np.isfinite(value) else None for value in found.value[0].tolist()], found.status[0].tolist()
 

@@ -1,0 +1,72 @@
+"""`python -m bench.ranking.references`: measure the reference samples that are stored with jaxnas.
+
+To be done again whenever a member of the consensus, its defaults or a space's sampler changes: a stored reference is
+used only under the settings that stand in it.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from jaxnas import spaces
+from jaxnas.cli import frame
+from jaxnas.cli.options import Options
+from jaxnas.cli.progress import Progress
+from jaxnas.evaluate import devices, references
+from jaxnas.scorers import Consensus, Scorer
+from jaxnas.scorers.protocol import options_of
+
+HERE = Path(__file__).parents[2] / "jaxnas" / "scorers" / "references"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """Measure the members of the consensus on the reference samples of spaces, and store them with jaxnas."""
+
+    spaces: tyro.conf.Positional[tuple[str, ...]]
+    """Search spaces."""
+    members: str | None = None
+    """Comma-separated scores that are measured; by default those of the consensus."""
+    out: Path = HERE
+    """Directory."""
+
+
+def measure(config: Measure) -> None:
+    """Run the command."""
+    devices.start()
+    config.out.mkdir(exist_ok=True)
+    for name in config.spaces:
+        chosen_members: dict[str, Any] = {Consensus.name: Consensus(config.members)}
+        options = Options(space=name, **chosen_members)
+        space, source = spaces.get(name), options.source()
+        chosen = options.select(space)
+        evaluators = options.evaluators(space, chosen, source)
+        archs = references.sample(space)
+        values: dict[str, Any] = {}
+        with Progress(name, "architectures", len(archs) * len(evaluators)) as progress:
+            for evaluator in evaluators:
+                values |= references.measured(evaluator, archs, progress.advance)
+        scores = {
+            member: {
+                "options": options_of(score),
+                "values": references.plain_values(references.rounded(values[member])),
+            }
+            for member, score in chosen.items()
+            if isinstance(score, Scorer)
+        }
+        record = {"settings": options.shared_settings(chosen, source), "scores": scores}
+        (config.out / f"{name}.json").write_text(json.dumps(record) + "\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    return frame.run(Measure, measure, argv, prog="bench.ranking.references")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
