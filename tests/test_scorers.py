@@ -24,6 +24,7 @@ PAPERS = {
     "nwot": "NASWOT",
     "zen": "Zen-NAS",
     "az_expressivity": "AZ-NAS",
+    "vkdnw": "VKDNW",
     "intrain_capacity": "InTrain",
     "synflow": "Tanaka",
     "logsynflow": "FreeREA",

@@ -25,6 +25,7 @@ from jaxnas.scorers.gradient.synflow import LogSynflow as LogSynflow
 from jaxnas.scorers.gradient.synflow import Synflow as Synflow
 from jaxnas.scorers.gradient.synflow import logsynflow as logsynflow
 from jaxnas.scorers.gradient.synflow import synflow as synflow
+from jaxnas.scorers.gradient.vkdnw import VKDNW as VKDNW
 from jaxnas.scorers.gradient.weight_gradients import GradNorm as GradNorm
 from jaxnas.scorers.gradient.weight_gradients import InTrainHealth as InTrainHealth
 from jaxnas.scorers.gradient.weight_gradients import L2Norm as L2Norm

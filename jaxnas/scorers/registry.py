@@ -15,6 +15,7 @@ from jaxnas.scorers.gradient.az_trainability import AZTrainability
 from jaxnas.scorers.gradient.jacov import Jacov
 from jaxnas.scorers.gradient.ntk import NTK
 from jaxnas.scorers.gradient.synflow import LogSynflow, Synflow
+from jaxnas.scorers.gradient.vkdnw import VKDNW
 from jaxnas.scorers.gradient.weight_gradients import GradNorm, InTrainHealth, L2Norm, Plain, Snip, Zico
 from jaxnas.scorers.intrain import InTrain
 from jaxnas.scorers.protocol import AnyScore, Combined, Count
@@ -38,6 +39,7 @@ DEFAULTS: dict[str, AnyScore] = {
         Synflow(),
         LogSynflow(),
         AZTrainability(),
+        VKDNW(),
         Zico(),
         InTrainHealth(),
         Snip(),
