@@ -17,6 +17,7 @@ from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.network.recipe import Recipe
 from jaxnas.score.command import main
 from jaxnas.scorers import DEFAULTS, Combined, Count, Pass, Scorer, select
+from jaxnas.scorers.protocol import pass_of
 from jaxnas.search.command import main as search
 
 OWN = Path(__file__).parents[1] / "examples" / "own_score.py"
@@ -131,6 +132,7 @@ def test_every_score_is_of_one_kind():
     for name, score in select(",".join(DEFAULTS)).items():
         assert sum(isinstance(score, kind) for kind in (Scorer, Count, Combined)) == 1
         assert score.name == name and score.cost and score.paper
+        assert not isinstance(score, Scorer) or score.recipe == pass_of(score).recipe
 
 
 def test_a_scorer_neither_measures_nor_reads():

@@ -24,6 +24,7 @@ PAPERS = {
     "nwot": "NASWOT",
     "zen": "Zen-NAS",
     "az_expressivity": "AZ-NAS",
+    "vkdnw": "VKDNW",
     "intrain_capacity": "InTrain",
     "synflow": "Tanaka",
     "logsynflow": "FreeREA",
@@ -164,6 +165,12 @@ def test_te_nas_leaves_failures_out():
     found = scorers.TeNas().combine(scores)
     np.testing.assert_array_equal(found.value, [1, NAN, NAN, 1, NAN])
     assert [Status(s).name for s in found.status] == ["ok", "rank_deficient", "disconnected", "ok", "nonfinite"]
+
+
+def test_intrain_by_hand():
+    scores = {"intrain_capacity": finished([2, 3, NAN]), "intrain_health": finished([1, 0, 1])}
+    found = scorers.InTrain().combine({**scores, "live_layers": finished(np.e ** np.array([1, 2, 1]) - 1)})
+    np.testing.assert_allclose(found.value, [4, 1.5, NAN])
 
 
 def test_te_nas_of_failures_alone():

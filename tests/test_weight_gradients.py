@@ -13,7 +13,7 @@ from jaxnas.evaluate.evaluator import Evaluator
 SPACE = spaces.get("nasbench201")
 SOURCE = data.load("synthetic")
 ARCHS = np.array([[3, 1, 2, 4, 3, 2], [0, 1, 3, 2, 4, 3], [3, 3, 3, 3, 3, 3]])
-NAMES = "zico", "health", "snip", "grad_norm", "plain", "l2_norm"
+NAMES = "zico", "intrain_health", "snip", "grad_norm", "plain", "l2_norm"
 SCORERS = [scorers.DEFAULTS[name] for name in NAMES]
 
 

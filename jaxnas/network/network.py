@@ -21,7 +21,7 @@ from jaxnas.kernels.layout import Layout, from_nhwc, layout_for, to_nhwc
 from jaxnas.network.op import BatchNormMode, Moments, Observed, Op, moments
 from jaxnas.network.ops import Head
 from jaxnas.network.walks import HEAD as HEAD
-from jaxnas.network.walks import ObservingWalk, ShapeWalk, SharedWalk, each_op
+from jaxnas.network.walks import CuttingWalk, ObservingWalk, ShapeWalk, SharedWalk, each_op
 from jaxnas.network.walks import Ops as Ops
 from jaxnas.network.walks import Path as Path
 from jaxnas.network.walks import Walk as Walk
@@ -188,6 +188,28 @@ class Network(ABC):
         blocks, present = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *walk.blocks)
         return Observation(to_nhwc(last, layout), walk.total, blocks, present)
 
+    def block_cotangents(
+        self, params: nnx.State, arch: jax.Array, x: jax.Array, begin: Sequence[jax.Array]
+    ) -> tuple[list[jax.Array], list[jax.Array]]:
+        """What a cotangent at each block's output becomes at its input, for images `[B, H, W, C]`.
+
+        Args:
+          begin: the cotangents of the blocks' outputs, `[B, *flow.blocks[i]]`.
+
+        Returns:
+          The cotangents `[B, *flow.blocks[i]]` that arrive at each block's output from the blocks that read it, nothing
+          that is known at the last one's; and whether the architecture has the block, `[]` each. One that it does not
+          have lets through what arrives.
+        """
+        layout, module = self.config.layout, self.module(params)
+
+        def last(arrive: list[jax.Array]) -> tuple[jax.Array, list[jax.Array]]:
+            cuts = [(from_nhwc(r, layout), from_nhwc(q, layout)) for r, q in zip(begin, arrive, strict=True)]
+            walk = CuttingWalk(self.ops(), layout, module.weights, arch, cuts=cuts)
+            return self.wire(walk, arch, from_nhwc(x, layout))[-1].sum(), walk.present
+
+        return jax.grad(last, has_aux=True)([jnp.zeros_like(cotangent) for cotangent in begin])
+
     def patterns(self, params: nnx.State, arch: jax.Array, x: jax.Array) -> tuple[list[jax.Array], jax.Array]:
         """The signs `[U, B]` of what ReLUs read, each tensor once, and whether the network is finite `[]`.
 
@@ -280,10 +302,11 @@ class SharedNetwork(nnx.Module):
 
 
 class Flow(NamedTuple):
-    """The shapes `(height, width, channels)` of what enters each place, and of the taps."""
+    """The shapes `(height, width, channels)` of what enters each place, of the taps and of blocks' outputs."""
 
     inputs: dict[Path, tuple[int, int, int]]
     taps: tuple[tuple[int, int, int], ...]
+    blocks: tuple[tuple[int, int, int], ...]
 
 
 class Observation(NamedTuple):
@@ -323,4 +346,4 @@ def _flow(network: Network) -> Flow:
     arch = jax.ShapeDtypeStruct((network.length,), jnp.int32)
     shapes = jax.eval_shape(through, arch, jax.ShapeDtypeStruct((1, *config.image), jnp.float32))
     taps = tuple(shape.shape[1:] for shape in shapes)
-    return Flow({**trace.inputs, HEAD: taps[-1]}, taps)
+    return Flow({**trace.inputs, HEAD: taps[-1]}, taps, tuple(trace.blocks))

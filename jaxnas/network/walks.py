@@ -58,11 +58,18 @@ class ShapeWalk(Walk):
     def __init__(self, ops: Mapping[Path, Ops], layout: Layout):
         self.ops, self.layout = ops, layout
         self.inputs: dict[Path, tuple[int, int, int]] = {}
+        self.blocks: list[tuple[int, int, int]] = []
 
     def __call__(self, path: Path, x: jax.Array, choice: jax.Array | None = None) -> jax.Array:
-        layout, op = self.layout, next(each_op(self.ops[path]))
-        self.inputs[path] = x.shape[layout.height], x.shape[layout.width], x.shape[layout.channel]
-        return jnp.zeros(op.out_shape(x.shape))
+        self.inputs[path] = self._shape(x)
+        return jnp.zeros(next(each_op(self.ops[path])).out_shape(x.shape))
+
+    def block(self, x: jax.Array, present: jax.Array | bool = True) -> jax.Array:
+        self.blocks.append(self._shape(x))
+        return x
+
+    def _shape(self, x: jax.Array) -> tuple[int, int, int]:
+        return x.shape[self.layout.height], x.shape[self.layout.width], x.shape[self.layout.channel]
 
 
 class SharedWalk(Walk):
@@ -179,6 +186,44 @@ class SharedWalk(Walk):
             self.signs += [branch(own, x) & (on > 0) for branch, on in zip(branches, choice, strict=True)]
         else:
             self.signs.append(choose(0 if choice is None else choice, same, own, x))
+
+
+class CuttingWalk(SharedWalk):
+    """Runs the places for one architecture, with a backward pass that begins anew at the output of every block.
+
+    Attributes:
+      cuts: of the blocks that are still to come, in order, the cotangent with which it begins and zeros, whose gradient
+        is the cotangent that arrives there.
+      present: of the blocks so far, whether the architecture has them.
+    """
+
+    def __init__(self, *where: Any, cuts: Sequence[tuple[jax.Array, jax.Array]]):
+        super().__init__(*where)
+        self.cuts, self.present = list(cuts), list[jax.Array]()
+
+    def block(self, x: jax.Array, present: jax.Array | bool = True) -> jax.Array:
+        self.present.append(jnp.asarray(present))
+        return _cut(x, *self.cuts.pop(0), self.present[-1])
+
+    def each(self, paths: Sequence[Path], body: Body, carry: Any, xs: Any) -> Any:
+        return Walk.each(self, paths, body, carry, xs)  # no loop: each block has a cut of its own
+
+
+@jax.custom_vjp
+def _cut(x: jax.Array, begin: jax.Array, arrives: jax.Array, present: jax.Array) -> jax.Array:
+    return x
+
+
+def _cut_forward(x: jax.Array, begin: jax.Array, arrives: jax.Array, present: jax.Array) -> Any:
+    return x, (begin, present)
+
+
+def _cut_backward(saved: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array, None, jax.Array, None]:
+    begin, present = saved
+    return jnp.where(present, begin, g), None, g, None
+
+
+_cut.defvjp(_cut_forward, _cut_backward)
 
 
 class ObservingWalk(Walk):

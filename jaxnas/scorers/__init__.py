@@ -15,6 +15,7 @@ from jaxnas.scorers.forward.nwot import nwot as nwot
 from jaxnas.scorers.forward.regions import Regions as Regions
 from jaxnas.scorers.forward.regions import regions as regions
 from jaxnas.scorers.forward.zen import Zen as Zen
+from jaxnas.scorers.gradient.az_trainability import AZTrainability as AZTrainability
 from jaxnas.scorers.gradient.jacov import Jacov as Jacov
 from jaxnas.scorers.gradient.jacov import jacov as jacov
 from jaxnas.scorers.gradient.ntk import NTK as NTK
@@ -24,13 +25,15 @@ from jaxnas.scorers.gradient.synflow import LogSynflow as LogSynflow
 from jaxnas.scorers.gradient.synflow import Synflow as Synflow
 from jaxnas.scorers.gradient.synflow import logsynflow as logsynflow
 from jaxnas.scorers.gradient.synflow import synflow as synflow
+from jaxnas.scorers.gradient.vkdnw import VKDNW as VKDNW
 from jaxnas.scorers.gradient.weight_gradients import GradNorm as GradNorm
-from jaxnas.scorers.gradient.weight_gradients import Health as Health
+from jaxnas.scorers.gradient.weight_gradients import InTrainHealth as InTrainHealth
 from jaxnas.scorers.gradient.weight_gradients import L2Norm as L2Norm
 from jaxnas.scorers.gradient.weight_gradients import Plain as Plain
 from jaxnas.scorers.gradient.weight_gradients import Snip as Snip
 from jaxnas.scorers.gradient.weight_gradients import Zico as Zico
 from jaxnas.scorers.gradient.weight_gradients import zico as zico
+from jaxnas.scorers.intrain import InTrain as InTrain
 from jaxnas.scorers.protocol import AnyScore as AnyScore
 from jaxnas.scorers.protocol import Combined as Combined
 from jaxnas.scorers.protocol import Count as Count

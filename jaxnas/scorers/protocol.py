@@ -129,6 +129,11 @@ class Scorer(Described, Pass):
     def reads(self) -> Pass | None:
         return None
 
+    @property
+    def recipe(self) -> Recipe:
+        """The network that is measured."""
+        return super().recipe if self.reads is None else self.reads.recipe
+
     def check(self) -> None:
         """Raise a `UserError` if the options make no sense together."""
 

@@ -11,10 +11,13 @@ from jaxnas.scorers.forward.intrain_capacity import InTrainCapacity
 from jaxnas.scorers.forward.nwot import Nwot
 from jaxnas.scorers.forward.regions import Regions
 from jaxnas.scorers.forward.zen import Zen
+from jaxnas.scorers.gradient.az_trainability import AZTrainability
 from jaxnas.scorers.gradient.jacov import Jacov
 from jaxnas.scorers.gradient.ntk import NTK
 from jaxnas.scorers.gradient.synflow import LogSynflow, Synflow
-from jaxnas.scorers.gradient.weight_gradients import GradNorm, Health, L2Norm, Plain, Snip, Zico
+from jaxnas.scorers.gradient.vkdnw import VKDNW
+from jaxnas.scorers.gradient.weight_gradients import GradNorm, InTrainHealth, L2Norm, Plain, Snip, Zico
+from jaxnas.scorers.intrain import InTrain
 from jaxnas.scorers.protocol import AnyScore, Combined, Count
 from jaxnas.scorers.te_nas import TeNas
 from jaxnas.scorers.training.regression import Regression
@@ -29,13 +32,16 @@ DEFAULTS: dict[str, AnyScore] = {
         Regression(),
         Sequences(),
         TeNas(),
+        InTrain(),
         Consensus(),
         Jacov(),
         Nwot(),
         Synflow(),
         LogSynflow(),
+        AZTrainability(),
+        VKDNW(),
         Zico(),
-        Health(),
+        InTrainHealth(),
         Snip(),
         GradNorm(),
         Plain(),

@@ -273,8 +273,8 @@ class MacroNetwork(Network):
             (before, y), (present, second) = carry, x
             y = run(y, present)
             block = jnp.where(present > 0, jax.nn.relu(before) + y, before)  # to a block's second convolution
-            apply.block(block, (present > 0) & second)
-            return jnp.where(second, block, before), jnp.where(second, block, y)
+            after = apply.block(jnp.where(second, block, before), (present > 0) & second)
+            return after, jnp.where(second, after, y)
 
         present = jnp.arange(len(paths)) // PLAIN_CONVS < count
         seconds = np.arange(len(paths)) % 2 == 1

@@ -151,10 +151,6 @@ class ForwardScore(Scorer):
     def reads(self) -> ForwardPass:
         return ForwardPass(*self.sizes)
 
-    @property
-    def recipe(self) -> Recipe:
-        return self.reads.recipe
-
     def check(self) -> None:
         """Raise a `UserError` if the options make no sense together."""
         if (self.images is not None and self.images < 2) or (self.width is not None and self.width < 1):

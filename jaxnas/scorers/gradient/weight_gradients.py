@@ -1,11 +1,11 @@
 """Scores of the weights' gradients: one pass, two batches of images with labels drawn at random, cross-entropy.
 
 With g the gradient of a batch's loss with respect to a tensor of weights w (of convolutions and matrix products alone,
-but for `health`):
+but for `intrain_health`):
 
 * `zico` (Li et al., ICLR 2023): sum over tensors of log sum |g| / s, with the mean of |g| and the standard deviation s
   of g over the batches; of two batches that is (|g1| + |g2|) / |g1 - g2|. Weights with s = 0 are left out;
-* `health` (the second factor of InTrain, CVPR 2026): sum over all tensors of min(1, std(g) / max |g|);
+* `intrain_health` (the second factor of InTrain, CVPR 2026): sum over all tensors of min(1, std(g) / max |g|);
 * `snip`: sum |w g|; `grad_norm`: sum over tensors of ||g||; `plain`: sum w g; `l2_norm`: sum over tensors of ||w||
   (Abdelfattah et al., ICLR 2021).
 
@@ -35,7 +35,7 @@ class Statistics(NamedTuple):
     """The scores of one network `[]`, by name."""
 
     zico: jax.Array
-    health: jax.Array
+    intrain_health: jax.Array
     snip: jax.Array
     grad_norm: jax.Array
     plain: jax.Array
@@ -177,10 +177,10 @@ class Zico(WeightGradientScore):
 
 
 @dataclass(frozen=True)
-class Health(WeightGradientScore):
+class InTrainHealth(WeightGradientScore):
     """Evenness of the gradient within each tensor, one factor of InTrain."""
 
-    name: ClassVar[str] = "health"
+    name: ClassVar[str] = "intrain_health"
     paper: ClassVar[str] = "InTrain (CVPR 2026)"
 
 
