@@ -26,6 +26,7 @@ FAMILIES = (  # scores that measure about the same
     {"nwot", "swap", "regions", "near"},
     {"synflow", "logsynflow"},
     {"zico", "intrain", "intrain_health", "snip", "grad_norm", "fisher", "plain", "l2_norm"},
+    {"az_expressivity", "az_progressivity", "intrain_capacity"},
     {"ntk", "vkdnw"},
 )
 

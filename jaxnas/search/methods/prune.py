@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxnas.errors import UserError
-from jaxnas.scorers.consensus import Consensus
 from jaxnas.search.goal import Found, Scores
 from jaxnas.search.method import Method, Task
 from jaxnas.search.methods import pruning
@@ -133,7 +132,8 @@ class Prune:
 
 def make(task: Task, options: PruneOptions) -> Method:
     """Return the method for `task`, or raise a `UserError` if it cannot be done by pruning."""
-    unmeasured = [name for name in task.goal.signs if name in task.by_cost[0] or name == Consensus.name]
+    measured = {name for names in task.by_cost[1:] for name in names}
+    unmeasured = [name for name in task.goal.signs if name not in measured]
     if unmeasured or task.goal.limited:
         named = [*unmeasured, *(f"a limit on {name}" for name in sorted(task.goal.limited))]
         raise UserError(
