@@ -180,8 +180,8 @@ class CellSpace(RowSpace):
     def forms(self) -> Collection[str]:
         return self.configs
 
-    def shallow(self, cells: int) -> int:
-        return min(cells, self.configs["taps"].cells)
+    def shallow(self, cells: int) -> int | None:
+        return min(cells, self.configs["taps"].cells) if "taps" in self.configs else None
 
     def network(self, form: str = "benchmark", group: Hashable = None, **changes) -> CellNetwork:
         """The space's network for `form`, with `changes` to its `Config` such as `bn` or `init`."""

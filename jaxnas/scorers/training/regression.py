@@ -46,7 +46,7 @@ class Sizes(NamedTuple):
     steps: int
 
 
-FAST = Sizes(4, 3, 50)
+FAST = Sizes(4, 3, 30)
 TRAIN_WEIGHTS: dict[Version, tuple[float, ...]] = {"initial": (1.0, 1.0, 1.0), "head": SCORE_WEIGHTS}
 
 Taps = Callable[[Any, jax.Array, Any], tuple[Sequence[jax.Array], Any]]
@@ -181,8 +181,8 @@ class Regression(Scorer):
     space: darts for NDS's cells, resnet for its AnyNets, otherwise nb101."""
     fidelity: Fidelity = "fast"
     """Sizes, where the options below do not give them. `published`: GenNAS's, 100 steps on the network that it takes.
-    `fast`: 30 steps, width 8 or as near to it as networks of the space can be, at most 3 cells per stage; it ranks as
-    well in a tenth of the time."""
+    `fast`: 30 steps, width 4 or as near to it as networks of the space can be (of nasbench101, whose vertices share
+    channels, 16), at most 3 cells per stage."""
     width: int | None = None
     """Channels of the first stage, where the architecture does not decide them."""
     cells: int | None = None
