@@ -59,14 +59,15 @@ def members(name):
 
 
 def test_a_space_has_the_members_that_it_can_have():
-    assert "regression" in members("nasbench201") and "regression" not in members("resnet")
-    assert members("resnet") == ("live_flops", "live_layers", "jacov", "nwot")
+    assert members("nasbench201") == ("live_flops", "live_layers", "jacov", "regression")
+    assert members("darts") == ("live_flops", "live_layers", "ntk", "regions")
 
 
 @pytest.mark.parametrize(
     ("name", "given", "message"),
     [
         ("nasbench_nlp", None, "--scorers sequence"),
+        ("resnet", None, "resnet has live_flops, live_layers: say --scorers regression,jacov"),
         ("nasbench201", "flops,live_flops,jacov", "needs members of 3 families"),
         ("nasbench201", "flops,jacov", "needs members of 3 families"),
         ("nasbench201", "flops,jacov,nwot,te_nas", "te_nas"),

@@ -32,6 +32,8 @@ class Measure:
     """Search spaces."""
     members: str | None = None
     """Comma-separated scores that are measured; by default those of the consensus."""
+    archs: int = references.STORED_ARCHS
+    """Architectures of the sample, the first ones; fewer where each compiles a program of its own."""
     out: Path = HERE
     """Directory."""
 
@@ -46,7 +48,7 @@ def measure(config: Measure) -> None:
         space, source = spaces.get(name), options.source()
         chosen = options.select(space)
         evaluators = options.evaluators(space, chosen, source)
-        archs = references.sample(space)
+        archs = references.sample(space)[: config.archs]
         values: dict[str, Any] = {}
         with Progress(name, "architectures", len(archs) * len(evaluators)) as progress:
             for evaluator in evaluators:

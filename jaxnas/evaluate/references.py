@@ -24,7 +24,7 @@ from jaxnas.spaces import Space
 from jaxnas.user_cache import user_cache
 
 SEED = 0
-STORED_ARCHS, FEW_ARCHS, LEAST_ARCHS = 256, 128, 20
+STORED_ARCHS, FEW_ARCHS, LEAST_ARCHS = 256, 128, 20  # of a stored reference at most, of a measured one, of any
 ARCHS_AT_ONCE = 32  # between two reports of progress
 DIGITS = 6  # of a value that is kept
 Values = dict[str, np.ndarray]
@@ -56,7 +56,7 @@ def reference(
     settings: Mapping[str, Any],
     tell: Callable[[int], None] = lambda count: None,
 ) -> Reference:
-    """The reference of `scores`: of `STORED_ARCHS` architectures if all are stored, or else of the first `FEW_ARCHS`.
+    """The reference of `scores`: of as many architectures as are stored for all, or else of the first `FEW_ARCHS`.
 
     Args:
       space: where the sample comes from.
@@ -77,6 +77,7 @@ def reference(
                 for name, values in measured(evaluator, archs, tell).items():
                     found[name] = rounded(values)
                     _keep(keys[name], found[name])
+    archs = archs[: min(map(len, found.values()), default=len(archs))]
     counted = {n: count(space, s, space.as_listed(archs)).value[0] for n, s in scores.items() if isinstance(s, Count)}
     return Reference({name: score.oriented((counted | found)[name]) for name, score in scores.items()}, FAMILIES)
 

@@ -20,7 +20,7 @@ from jaxnas.scorers.reference import MAX_FAILURES, MIN_FAMILIES, Reference
 from jaxnas.types import Finished, Status
 
 MEMBERS = "live_flops,live_layers,jacov,regression"
-CHEAP_MEMBERS = "live_flops,live_layers,jacov,nwot"  # where networks cannot be thin
+CHEAP_MEMBERS = "live_flops,live_layers,ntk,regions"  # where others would be measured on networks of full size
 FAMILIES = (  # scores that measure about the same
     {"params", "flops", "live_params", "live_flops", "live_layers", "spectral_capacity"},
     {"nwot", "swap", "regions", "near"},
@@ -37,8 +37,8 @@ class Consensus(Combined):
 
     members: str | None = None
     """Comma-separated scores, of three families or more (#params and FLOPs are one family, whose scores count together
-    as one); by default live_flops, live_layers, jacov and regression or, where networks of the space cannot be thin,
-    nwot in its place. Those that a space cannot have are left out there."""
+    as one); by default live_flops, live_layers, jacov and regression or, where these would be measured on networks of full
+    size, ntk and regions in their place. Those that a space cannot have are left out there."""
 
     name: ClassVar[str] = "consensus"
     sign: ClassVar[int] = 1
