@@ -78,6 +78,7 @@ def reference(
                     found[name] = rounded(values)
                     _keep(keys[name], found[name])
     archs = archs[: min(map(len, found.values()), default=len(archs))]
+    found = {name: values[: len(archs)] for name, values in found.items()}
     counted = {n: count(space, s, space.as_listed(archs)).value[0] for n, s in scores.items() if isinstance(s, Count)}
     return Reference({name: score.oriented((counted | found)[name]) for name, score in scores.items()}, FAMILIES)
 

@@ -37,8 +37,8 @@ class Consensus(Combined):
 
     members: str | None = None
     """Comma-separated scores, of three families or more (#params and FLOPs are one family, whose scores count together
-    as one); by default live_flops, live_layers, jacov and regression or, where these would be measured on networks of full
-    size, ntk and regions in their place. Those that a space cannot have are left out there."""
+    as one); by default live_flops, live_layers, jacov and regression or, where these would be measured on networks of
+    full size, ntk and regions in their place. Those that a space cannot have are left out there."""
 
     name: ClassVar[str] = "consensus"
     sign: ClassVar[int] = 1
