@@ -12,6 +12,7 @@ import pytest
 from flax import nnx
 
 from jaxnas import Status, data, scorers, spaces
+from jaxnas.errors import UserError
 from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.kernels.patterns import agreement
 from jaxnas.kernels.relus import relu_inputs
@@ -159,6 +160,8 @@ def test_presets():
     assert {score.reads for score in SCORES} == {ForwardPass(4, 64)}
     assert scorers.Nwot(preset="paper").reads == ForwardPass(None, 128)
     assert spaces.get("nats_size").network_for(scorers.Nwot().recipe).config.channels == 8
+    with pytest.raises(UserError, match="zen: 1 images, width None; give at least 2 images"):
+        scorers.Zen(images=1).check()
 
 
 @pytest.mark.parametrize("name", ["nasbench101", "transnas101_micro"])
