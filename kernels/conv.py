@@ -51,6 +51,23 @@ def _conv2d_backward(stride, layout, saved, g):
 _conv2d.defvjp(_conv2d_forward, _conv2d_backward)
 
 
+def lax_conv2d(x: jax.Array, kernel: jax.Array, strides: Pair, dilation: int = 1) -> jax.Array:
+    """`conv2d` on `[B, H, W, C_in]` as one operation of `lax`, which has all derivatives.
+
+    A kernel `[h, w, C_in / groups, C_out]` says the number of groups.
+    """
+    pads = [(margin, margin) for margin in margins(kernel.shape[:2], dilation)]
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        pair(strides),
+        pads,
+        rhs_dilation=pair(dilation),
+        dimension_numbers=_NHWC,
+        feature_group_count=x.shape[3] // kernel.shape[2],
+    )
+
+
 @functools.partial(jax.jit, static_argnames=("groups", "stride"))
 def grouped_conv2d(x: jax.Array, kernel: jax.Array, groups: int, stride: int) -> jax.Array:
     """Convolve `[B, H, W, C_in]` with `kernel` `[h, w, C_in / groups, C_out]`: a group of channels sees its own inputs.

@@ -15,6 +15,7 @@ from flax import nnx
 from jaxnas.errors import UserError, unknown
 from jaxnas.network.network import Network
 from jaxnas.network.recipe import Recipe
+from jaxnas.spaces.blocks.architecture import ArchitectureModule
 from jaxnas.spaces.datasets import Dataset
 from jaxnas.spaces.graphs import GraphCode
 from jaxnas.spaces.prunable import Supernet
@@ -219,9 +220,16 @@ class Space(ABC):
           UserError: the space has no such network; the message lists those that it has.
         """
 
-    @abstractmethod
     def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, form: str = "benchmark") -> nnx.Module:
-        """One architecture as an ordinary Flax NNX module, to train, export or inspect."""
+        """One architecture as an ordinary Flax NNX module, to train, export or inspect: `ArchitectureModule`.
+
+        It has the channels that the architecture uses. The weights are those that `Network.specialised` draws from
+        `rngs`.
+        """
+        arch = self.array(arch)
+        (group,) = self.groups(arch[None], form)
+        network = self.network(form, group).specialised(arch)
+        return ArchitectureModule(network, network.init(rngs.params()), arch)
 
     @abstractmethod
     def params(self, archs: np.ndarray) -> np.ndarray:

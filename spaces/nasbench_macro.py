@@ -24,8 +24,7 @@ from jaxnas.errors import UserError
 from jaxnas.network.module_op import ModuleOp
 from jaxnas.network.network import HEAD, Config, Cost, Network, Ops, Path, Walk
 from jaxnas.network.ops import ConvNorm, Head
-from jaxnas.spaces.blocks.architecture import ArchitectureModule
-from jaxnas.spaces.blocks.conv_norm import ConvNormReLU
+from jaxnas.spaces.blocks.conv_norm import Conv2d, ConvBatchNorm, Depthwise, batch_norm
 from jaxnas.spaces.datasets import CIFAR10, Dataset
 from jaxnas.spaces.graphs import GraphCode, chain
 from jaxnas.spaces.product import RowSpace
@@ -45,15 +44,17 @@ class InvertedResidual(nnx.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int, block: str, rngs: nnx.Rngs):
         expansion, size = BLOCKS[block]
-        hidden, conv = inputs * expansion, functools.partial(ConvNormReLU, rngs=rngs)
+        hidden, strides = inputs * expansion, (stride, stride)
         self.residual = (inputs, stride) == (outputs, 1)
         self.convs = nnx.List[nnx.Module]([])
         if expansion:
-            self.convs.append(conv(inputs, hidden, 1))
-            self.convs.append(conv(hidden, hidden, size, stride=stride, depthwise=True))
-            self.convs.append(conv(hidden, outputs, 1, relu=False))
+            depthwise = Depthwise(hidden, (size, size), strides=strides, rngs=rngs)
+            self.convs.append(_normed(Conv2d(inputs, hidden, (1, 1), rngs=rngs), hidden, rngs))
+            self.convs.append(_normed(depthwise, hidden, rngs))
+            self.convs.append(_normed(Conv2d(hidden, outputs, (1, 1), rngs=rngs), outputs, rngs, relu=False))
         elif not self.residual:
-            self.convs.append(conv(inputs, outputs, 1, stride=stride, relu=False))
+            shortcut = Conv2d(inputs, outputs, (1, 1), strides=strides, rngs=rngs)
+            self.convs.append(_normed(shortcut, outputs, rngs, relu=False))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         y = x
@@ -91,7 +92,8 @@ class MakeStem:
     outputs: int
 
     def __call__(self, rngs: nnx.Rngs) -> nnx.Module:
-        return ConvNormReLU(self.inputs, self.outputs, STEM_KERNEL, rngs=rngs)
+        conv = Conv2d(self.inputs, self.outputs, (STEM_KERNEL, STEM_KERNEL), rngs=rngs)
+        return _normed(conv, self.outputs, rngs)
 
     def multiply_adds(self, pixels: int) -> int:
         """Those on an image of so many pixels."""
@@ -231,20 +233,15 @@ class NASBenchMacro(RowSpace):
         network = NETWORKS[form]
         return replace(network, config=replace(network.config, **changes))
 
-    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, form: str = "benchmark") -> ArchitectureModule:
-        """One architecture as an ordinary Flax NNX module, to train, export or inspect.
-
-        Its weights are those that the shared network draws from `rngs`.
-        """
-        arch = self.array(arch)
-        network = self.network(form)
-        return ArchitectureModule(network, network.init(rngs.params()), arch)
-
     def params(self, archs: np.ndarray) -> np.ndarray:
         return _params_cost().total(np.asarray(archs))
 
     def flops(self, archs: np.ndarray) -> np.ndarray:
         return self.network().flops_cost().total(np.asarray(archs))
+
+
+def _normed(conv: Conv2d | Depthwise, outputs: int, rngs: nnx.Rngs, *, relu: bool = True) -> ConvBatchNorm:
+    return ConvBatchNorm(conv, batch_norm(outputs, rngs), relu_after=relu)
 
 
 @functools.cache

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import polars
 import pytest
 from flax import nnx
 
@@ -13,7 +15,8 @@ from jaxnas import Status, data, scorers, spaces
 from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.kernels.patterns import agreement
 from jaxnas.kernels.relus import relu_inputs
-from jaxnas.scorers.forward.forward_pass import ForwardPass, ForwardScore, Seen
+from jaxnas.ranks import ordering, spearman_rho
+from jaxnas.scorers.forward.forward_pass import ForwardPass, ForwardScore
 
 SPACE = spaces.get("nasbench201")
 SOURCE = data.load("synthetic")
@@ -42,12 +45,17 @@ class Small(type(SPACE)):
 
 @pytest.fixture(scope="module")
 def measured():
-    """What the pass gives of architectures of the small space, its weights and images."""
+    """Every raw score of architectures of the small space by name, with its weights and images."""
     reads = ForwardPass(4, IMAGES)
     network = Small().network_for(reads.recipe)
     params, x = network.init(jax.random.key(0)), jnp.asarray(SOURCE.images(np.random.default_rng(0), IMAGES))
-    of_one = jax.jit(lambda arch: reads.measure(network, params, arch, x, KEY))
-    return network, params, x, [jax.device_get(of_one(arch)) for arch in ARCHS]
+
+    @jax.jit
+    def of_one(arch):
+        seen = reads.measure(network, params, arch, x, KEY)
+        return {score.name: score.read(seen) for score in SCORES}
+
+    return network, params, x, [jax.device_get(of_one(arch)) for arch in ARCHS[:2]]
 
 
 def by_hand(module, x, noise):
@@ -74,42 +82,42 @@ def by_hand(module, x, noise):
 @pytest.fixture(scope="module")
 def wired(networks, measured):
     """The same of modules wired by hand, of the first two architectures."""
-    network, params, x, seen = measured
+    network, params, x, raws = measured
     noise = 0.01 * jax.random.normal(KEY, x.shape)
     modules = [networks.stand_alone(network, params, arch) for arch in ARCHS[:2]]
-    return [(own, by_hand(module, x, noise)) for own, module in zip(seen, modules, strict=False)]
+    return [(own, by_hand(module, x, noise)) for own, module in zip(raws, modules, strict=True)]
 
 
 def test_agreement_is_that_of_the_modules_wired_by_hand(wired):
     """Every edge has a ReLU of its own; those behind an edge that is left out read zeros."""
-    for seen, (read, *_) in wired:
+    for raw, (read, *_) in wired:
         signs = np.concatenate([tensor > 0 for tensor in read if tensor.any()], -1)
-        np.testing.assert_array_equal(seen.agreement, (signs[:, None] == signs[None]).sum(-1))
-        np.testing.assert_allclose(scorers.Nwot().finish(seen.agreement[None]).value, log_det(signs), rtol=1e-9)
+        np.testing.assert_array_equal(raw["nwot"], (signs[:, None] == signs[None]).sum(-1))
+        np.testing.assert_allclose(scorers.Nwot().finish(raw["nwot"][None]).value, log_det(signs), rtol=1e-9)
 
 
 def test_zen_is_that_of_the_modules_wired_by_hand(wired):
-    for seen, (_, variances, _, moved) in wired:
+    for raw, (_, variances, _, moved) in wired:
         reached = [variance.mean() for variance in variances if variance.any()]
         expected = np.log(moved.mean()) + np.log(reached).sum() / 2
-        np.testing.assert_allclose(scorers.Zen().read(seen), expected, rtol=1e-4)
+        np.testing.assert_allclose(raw["zen"], expected, rtol=1e-4)
 
 
 def test_scores_of_blocks_are_those_of_the_modules_wired_by_hand(wired):
-    for seen, (_, _, blocks, _) in wired:
+    for raw, (_, _, blocks, _) in wired:
         spectra = [np.linalg.eigvalsh(np.cov(block.reshape(-1, block.shape[-1]).T.astype(float))) for block in blocks]
         shares = [spectrum / spectrum.sum() for spectrum in spectra]
         entropies = np.array([-(share * np.log(share + 1e-8)).sum() for share in shares])
-        assert len(blocks) == 4 and seen.present.all()  # stem, cell, reduction, cell
-        np.testing.assert_allclose(scorers.AZExpressivity().read(seen), entropies.sum(), rtol=1e-3)
-        np.testing.assert_allclose(scorers.AZProgressivity().read(seen), np.diff(entropies).min(), atol=1e-3)
+        assert len(blocks) == 4  # stem, cell, reduction, cell
+        np.testing.assert_allclose(raw["az_expressivity"], entropies.sum(), rtol=1e-3)
+        np.testing.assert_allclose(raw["az_progressivity"], np.diff(entropies).min(), atol=1e-3)
         capacity = -sum(np.log((share**2).sum()) for share in shares)
-        np.testing.assert_allclose(scorers.InTrainCapacity().read(seen), capacity, rtol=1e-3)
+        np.testing.assert_allclose(raw["intrain_capacity"], capacity, rtol=1e-3)
 
 
 def test_absent_blocks_do_not_count():
     present, entropy = np.array([True, True, False, True]), np.array([1.0, 2.0, 2.0, 1.5])
-    seen = Seen(None, None, None, entropy=entropy, participation=np.exp(entropy), present=present)
+    seen = SimpleNamespace(entropy=entropy, participation=np.exp(entropy), present=present)
     assert scorers.AZExpressivity().read(seen) == 4.5
     assert scorers.AZProgressivity().read(seen) == -0.5
     assert scorers.InTrainCapacity().read(seen) == 4.5
@@ -160,12 +168,28 @@ def test_shapes_on_other_spaces(name):
     ((network, _),) = space.networks(arch[None], replace(reads.recipe, cells=1))
     params = jax.eval_shape(network.init, jax.random.key(0))
     x = jax.ShapeDtypeStruct((3, *network.config.image), jnp.float32)
-    seen = jax.eval_shape(partial(reads.measure, network), params, arch, x, KEY)
-    assert seen.agreement.shape == (3, 3) and seen.present.shape == seen.entropy.shape
+
+    def raws(params, x):
+        seen = reads.measure(network, params, arch, x, KEY)
+        return [score.read(seen) for score in SCORES]
+
+    found = jax.eval_shape(raws, params, x)
+    assert [raw.shape for raw in found] == [(3, 3), *[()] * (len(SCORES) - 1)]
 
 
 def test_a_mask_with_one_op_on_every_edge_is_the_architecture(measured):
-    network, params, x, seen = measured
+    network, params, x, raws = measured
     mask = jnp.asarray(SPACE.to_mask(ARCHS[0]))
     look = partial(network.observe, look=lambda observed: agreement(observed.read), look_at_block=lambda x: ())
-    np.testing.assert_array_equal(jax.jit(look)(params, mask, x).total, seen[0].agreement)
+    np.testing.assert_array_equal(jax.jit(look)(params, mask, x).total, raws[0]["nwot"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "column", "least"), [("nwot", "c10_nwot", 0.95), ("zen", "c10_zen", 0.9)])
+def test_ranks_are_those_of_published_scores(shared_data, name, column, least):
+    """Those of NASLib's code: other weights, 16 channels, real images."""
+    table = polars.read_parquet(shared_data / "published_proxies" / "nasbench201_naslib_9445.parquet")
+    rows = np.random.default_rng(0).choice(len(table), 60, replace=False)
+    published = table[column].to_numpy()[rows]
+    found = Evaluator(SPACE, scorers.DEFAULTS[name], SOURCE)(SPACE.from_ids(table["idx"].to_numpy()[rows]))
+    assert spearman_rho(ordering(found.value[0]), ordering(published)) > least

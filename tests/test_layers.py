@@ -32,10 +32,12 @@ def operation(name, layout=NHWC, bn="batch"):
         "strided": conv(WIDTH, 2 * WIDTH, 3, stride=2, affine=False),
         "shortcut": conv(WIDTH, 2 * WIDTH, 1, relu=False, norm=False),
         "head": Head(WIDTH, CLASSES, layout, bn),
+        "relu_head": Head(WIDTH, CLASSES, layout, norm_first=False),
+        "linear_head": Head(WIDTH, CLASSES, layout, norm_first=False, relu=False),
     }[name]
 
 
-NAMES = ("zero", "identity", "pool", "conv1x1", "conv3x3", "strided", "shortcut", "head")
+NAMES = ("zero", "identity", "pool", "conv1x1", "conv3x3", "strided", "shortcut", "head", "relu_head", "linear_head")
 CHOICES = ("zero", "identity", "conv1x1", "conv3x3", "pool")
 on_both_layouts = pytest.mark.parametrize("layout", [pytest.param(layout, id=layout.name) for layout in (CHWN, NHWC)])
 
@@ -81,7 +83,7 @@ def with_lax():
 def frozen_forward(name, params, x):
     """The op's output with batch moments that are constants for automatic differentiation."""
     op = operation(name)
-    if isinstance(op, Head):
+    if isinstance(op, Head) and op.norm_first:
         return head(params, x, jax.lax.stop_gradient(moments(x, NHWC)))
     if not isinstance(op, ConvNorm):
         return op.forward(params, x)[0]

@@ -16,7 +16,7 @@ from jaxnas.kernels.pool import max_pool2x2
 from jaxnas.kernels.relus import find_relus
 from jaxnas.network.apply_op import apply_op
 from jaxnas.scorers.gradient.ntk import ntk_gram
-from jaxnas.spaces.nasbench101.module import stand_alone
+from jaxnas.spaces.blocks.architecture import ArchitectureModule
 from jaxnas.spaces.nasbench101.network import vertex_channels
 from jaxnas.spaces.nasbench101.ops import MaxPool
 from jaxnas.spaces.nasbench101.space import NASBENCH101 as SPACE
@@ -51,6 +51,10 @@ def drawn(network):
     return jax.tree.unflatten(tree, [leaf + 0.1 * rng.standard_normal(leaf.shape, np.float32) for leaf in leaves])
 
 
+def count(module):
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
+
+
 def pure(module):
     """A module as `(apply, params)`."""
     graphdef, params, rest = nnx.split(module, nnx.Param, ...)
@@ -71,25 +75,30 @@ def frozen(module, x):
 
 
 @pytest.mark.parametrize("feeders", CELLS)
-def test_logits_are_those_of_the_stand_alone_module(feeders):
+def test_logits_are_those_of_the_modules_wired_by_hand_and_by_the_network(networks, feeders):
     """Eleven channels: no number of vertices but one shares them equally."""
     network = SPACE.network("thin", feeders, channels=11, stages=1 if feeders else 2, image=(4, 4, 3))
     params, x = drawn(network), images(6, 4, 4, 3)
     apply = jax.jit(lambda arch: network.apply(params, arch, x))
     for arch in cells(feeders):
-        expected = nnx.jit(lambda module: module(x))(stand_alone(network, params, arch))
-        np.testing.assert_allclose(apply(arch), expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+        alone = network.specialised(arch)
+        own = ArchitectureModule(alone, networks.share(params, alone), arch)
+        by_hand = networks.nasbench101(network, params, arch)
+        expected, actual = nnx.jit(lambda *modules: [module(x) for module in modules])(by_hand, own)
+        for logits in (apply(arch), actual):
+            np.testing.assert_allclose(logits, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+        assert count(own) == count(by_hand)
 
 
 @pytest.mark.parametrize("bn", ["batch", "frozen"])
-def test_ntk_is_that_of_the_stand_alone_module(bn):
+def test_ntk_is_that_of_the_module_wired_by_hand(networks, bn):
     arch = cells(3)[1]
     assert vertex_channels(arch, 16).tolist() == [6, 6, 5, 5, 0]
     network = SPACE.network("taps", 3, cells=1, stages=1, image=(6, 6, 3), bn=bn)
     params, x = drawn(network), images(5, 6, 6, 3)
     measure = scorers.NTK(bn=bn, images=5).measure
     own = jax.jit(lambda params: measure(network, params, jnp.asarray(arch), x, jax.random.key(0)))(params)
-    module = stand_alone(network, network.rescale_to_fan_in(params, jnp.asarray(arch)), arch)
+    module = networks.nasbench101(network, network.rescale_to_fan_in(params, jnp.asarray(arch)), arch)
     apply, weights = pure(frozen(module, x) if bn == "frozen" else module)
     theirs = jax.jit(lambda weights: ntk_gram(apply, weights, x, independent=bn == "frozen"))(weights)
     np.testing.assert_allclose(own, theirs, rtol=0, atol=2e-5 * np.abs(theirs).max())
@@ -108,12 +117,12 @@ def test_weights_are_those_of_the_own_fan_in():
     assert {path[3:5] for path in changed} == {("vertices", 2), ("vertices", 3), ("vertices", 4)}
 
 
-def test_patterns_distinguish_the_same_inputs_as_the_modules_relus():
+def test_patterns_distinguish_the_same_inputs_as_the_modules_relus(networks):
     """Four channels for three vertices, and one that feeds them: 2, 2, 1, 1; inputs on a line, not all in a region."""
     network, arch = SPACE.network("patches", 3), cells(3)[1]
     params, x = drawn(network), images(300, 1, 1, 1) * images(1, 3, 3, 1)
     own = np.concatenate(jax.jit(lambda arch: network.patterns(params, arch, x)[0])(arch)).T
-    every = np.concatenate(find_relus(*pure(stand_alone(network, params, arch)), x), -1)
+    every = np.concatenate(find_relus(*pure(networks.nasbench101(network, params, arch)), x), -1)
     counts = [len(np.unique(rows, axis=0)) for rows in (own, every, np.concatenate([own, every], -1))]
     assert 1 < counts[0] < 300
     assert len(set(counts)) == 1
@@ -146,8 +155,7 @@ def test_maximum_pooling(layout):
 def test_the_benchmark_network_has_the_published_number_of_parameters(feeders):
     string = SPACE.decode(cells(feeders)[-1])
     module = nnx.eval_shape(lambda: SPACE.build(string, rngs=nnx.Rngs(0)))
-    leaves = jax.tree.leaves(nnx.state(module, nnx.Param))
-    assert sum(math.prod(leaf.shape) for leaf in leaves) == PARAMS[feeders]
+    assert count(module) == PARAMS[feeders]
 
 
 def test_costs_count_what_is_chosen():

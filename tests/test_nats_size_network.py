@@ -22,8 +22,7 @@ apply = jax.jit(SizeNetwork.apply, static_argnums=0)
 
 def narrow(network, arch):
     """The network of one architecture, and the function that takes its share of the wide network's weights."""
-    form = "thin" if network.config.init == "kaiming" else "taps"
-    alone = SPACE.network(form, tuple(int(2 * (k + 1)) for k in arch), bn=network.config.bn, **CHANGES)
+    alone = network.specialised(arch)
 
     def share(params):
         wide, own = dict(nnx.to_flat_state(params)), []
@@ -113,7 +112,7 @@ def test_the_built_module_has_as_many_parameters_as_the_formula_says(string):
 
 def test_the_built_module_is_the_narrow_network():
     module = SPACE.build(ARCHS[0], rngs=nnx.Rngs(2), form="thin")
-    alone = SPACE.network("thin", tuple(int(k + 1) for k in ARCHS[0]))
+    alone = SPACE.network("thin").specialised(np.array(ARCHS[0]))
     params = alone.init(nnx.Rngs(2).params())
     x = np.random.default_rng(1).standard_normal((2, 32, 32, 3), np.float32)
     expected = apply(alone, params, jnp.asarray(ARCHS[0]), x)

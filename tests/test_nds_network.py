@@ -15,8 +15,9 @@ from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.network.op import is_weight
 from jaxnas.search.methods import prune
 from jaxnas.spaces import Space
+from jaxnas.spaces.blocks.architecture import ArchitectureModule
 from jaxnas.spaces.nds.darts import EDGES, MASKS, NONE, to_edges
-from jaxnas.spaces.nds.network import INPUTS
+from jaxnas.spaces.nds.network import INPUTS, THIN, Group
 from jaxnas.types import Finished, Status
 
 DARTS = spaces.get("darts")
@@ -64,52 +65,42 @@ def test_the_supernet_has_the_weights_of_te_nas():
 # --- one genotype ----------------------------------------------------------------------------------------------------
 
 
-def moved(network, params, arch, space, form, where):
-    """The module of `arch` with its share of the network's weights.
+def own_params(alone, shared, space, where):
+    """The parameters of the network `alone` of one genotype that are its share of the `shared` ones.
 
-    `where(number, place, name, source)` is the path, and the name there, of an op of cell `number`.
+    `where(number, place, name, source)` is the path there, and the name there, of an op of cell `number`.
     """
-    module = space.build(arch, rngs=nnx.Rngs(0), form=form)
-    shared = network.module(network.rescale_to_fan_in(params, jnp.asarray(arch)))
-    ops, sources, outputs = (part[0] for part in space.split(arch[None]))
-
-    def put(target, values):
-        leaves = [(path, leaf.replace(values["/".join(map(str, path))])) for path, leaf in flat(target)]
-        nnx.update(target, nnx.from_flat_state(leaves))
-
-    def flat(target):
-        return nnx.to_flat_state(nnx.state(target, nnx.Param))
+    ops, sources, outputs = (part[0] for part in space.split(np.array(alone.genotype)[None]))
+    leaves = {}
 
     def given(cell):
         """Which channels the cell outputs."""
-        shape = network.shapes[cell]
+        shape = alone.shapes[cell]
         return np.repeat(outputs[int(shape.reduction)], shape.channels)
 
-    def conv_norm(target, values):
-        put(target, {"conv/kernel": values["kernel"], "norm/scale": values["scale"], "norm/bias": values["bias"]})
-
-    conv_norm(module.stem[0], shared.weights(("stem", 0)))
-    for number, (cell, shape) in enumerate(zip(module.cells, network.shapes, strict=True)):
-        for i, entry in enumerate(cell.entries):
-            weights = shared.weights(("entries", number, i))
-            if (source := number - 2 + i) >= 0:
+    for path in alone.ops():
+        match path:
+            case ("cells", number, place):
+                cell = int(alone.reductions[number])
+                there, name = where(number, place, space.ops[ops[cell, place]], sources[cell, place])
+                weights = shared.weights(there).get(name, {})
+            case ("entries", number, i) if number - 2 + i >= 0:
+                weights = shared.weights(path)
                 kernels = {name: leaf for name, leaf in weights.items() if name.endswith("kernel")}
-                weights |= {name: leaf[:, :, given(source)] for name, leaf in kernels.items()}
-            if shape.entries[i].halve:
-                put(entry, weights)
-            else:
-                conv_norm(entry.parts[0], weights)
-        own = iter(cell.ops)
-        choices = zip(ops[int(shape.reduction)], sources[int(shape.reduction)], strict=True)
-        for place, (op, source) in enumerate(choices):
-            if network.names[op] != "none":
-                path, name = where(number, place, network.names[op], source)
-                put(next(own), shared.weights(path).get(name, {}))
-    head, own = shared.weights(("head",)), given(-1)
-    put(module.classifier, {"kernel": head["kernel"][own], "bias": head["offset"]})
-    if module.norm is not None:
-        put(module.norm, {"scale": head["scale"][own], "bias": head["bias"][own]})
-    return module
+                weights |= {name: leaf[:, :, given(number - 2 + i)] for name, leaf in kernels.items()}
+            case ("head",):
+                weights = {n: leaf if n == "offset" else leaf[given(-1)] for n, leaf in shared.weights(path).items()}
+            case _:
+                weights = shared.weights(path)
+        leaves |= {(*path, name): leaf for name, leaf in weights.items()}
+    own = nnx.to_flat_state(jax.eval_shape(alone.init, jax.random.key(0)))
+    return nnx.from_flat_state([(path, leaf.replace(leaves.pop(path))) for path, leaf in own])
+
+
+def by_hand(networks, alone, params, space):
+    """The same network wired by hand."""
+    ops, sources, outputs = (part[0] for part in space.split(np.array(alone.genotype)[None]))
+    return networks.TwoCells(alone, params, np.array(space.ops)[ops].tolist(), sources, outputs)
 
 
 SMALL_DARTS = replace(DARTS, ops=("none", "skip_connect", "max_pool_3x3", "dil_conv_3x3", "avg_pool_3x3"), nodes=2)
@@ -121,7 +112,7 @@ SMALL_ENAS = replace(spaces.get("enas"), ops=("skip_connect", "sep_conv_3x3"), n
     [pytest.param(spaces.get("nasnet"), "thin", marks=pytest.mark.slow), (SMALL_DARTS, "taps"), (SMALL_ENAS, "taps")],
     ids=lambda value: getattr(value, "name", value),
 )
-def test_the_network_of_a_genotype_is_its_module(space, form):
+def test_the_network_of_a_genotype_is_its_modules(networks, space, form):
     (arch,) = sized(space, 4, 4, seed=1)
     network = space.network(form, space.groups(arch[None], form)[0], image=(8, 8, 3))
     params = jax.jit(network.init)(jax.random.key(0))
@@ -131,12 +122,16 @@ def test_the_network_of_a_genotype_is_its_module(space, form):
         kept = network.reductions[number] and source >= INPUTS
         return ("cells", number, place), f"{name}_on_node" if kept else name
 
-    module = moved(network, params, arch, space, form, where)
     weights = network.rescale_to_fan_in(params, jnp.asarray(arch))
-    logits = jax.jit(lambda p, a, x: network.apply(p, a, x))(weights, jnp.array(arch), x)
-    np.testing.assert_allclose(nnx.jit(lambda m, x: m(x))(module, x), logits, rtol=0, atol=1e-4)
+    alone = network.specialised(arch)
+    own = own_params(alone, network.module(weights), space, where)
+    modules = ArchitectureModule(alone, own, arch), by_hand(networks, alone, own, space)
+    logits, (wired, outputs) = nnx.jit(lambda x, *modules: [module(x) for module in modules])(x, *modules)
+    np.testing.assert_allclose(wired, logits, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(
+        jax.jit(lambda p, a, x: network.apply(p, a, x))(weights, jnp.array(arch), x), logits, rtol=0, atol=1e-4
+    )
     taps = jax.jit(lambda p, a, x: network.taps(p, a, x)[0])(weights, jnp.array(arch), x)
-    outputs = nnx.jit(lambda m, x: m.taps(x))(module, x)
     given = space.split(arch[None])[2][0]
     assert form == "thin" or (network.before_taps == (1, 2) and any(e.halve for s in network.shapes for e in s.entries))
     for cell, tap in zip((*network.before_taps, len(outputs)), taps, strict=True):
@@ -181,7 +176,7 @@ def supernet():
     return network, params, x, lambda mask: logits(jnp.asarray(mask)), lambda mask: taps(jnp.asarray(mask))
 
 
-def test_the_supernet_with_one_op_on_an_edge_is_the_genotype(supernet):
+def test_the_supernet_with_one_op_on_an_edge_is_the_genotype(networks, supernet):
     network, params, x, logits, _ = supernet
     archs = DARTS.sample(jax.random.key(5), 50)
     pairs = DARTS.split(archs)[1].reshape(len(archs), -1, 2)
@@ -191,9 +186,10 @@ def test_the_supernet_with_one_op_on_an_edge_is_the_genotype(supernet):
     def where(number, place, name, source):
         return ("cells", number, edges.index((INPUTS + place // 2, source))), name
 
-    module = moved(network, params, arch, DARTS, "thin", where)
+    alone = DARTS.network("thin", Group(*THIN), image=(8, 8, 3)).specialised(arch)
+    module = by_hand(networks, alone, own_params(alone, network.module(params), DARTS, where), DARTS)
     mask = to_edges(arch[None])[0].reshape(len(SUPERNET), -1).astype(np.int32)
-    np.testing.assert_allclose(nnx.jit(lambda m, x: m(x))(module, x), logits(mask), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(nnx.jit(lambda m, x: m(x))(module, x)[0], logits(mask), rtol=0, atol=1e-4)
 
 
 def test_an_edge_outputs_the_mean_of_its_ops_and_zeros_without(supernet):

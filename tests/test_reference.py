@@ -62,6 +62,15 @@ def test_weights_are_the_first_eigenvector_of_the_rank_correlations():
     np.testing.assert_allclose([*Reference(scores).weights.values()], weights / weights.sum(), atol=1e-9)
 
 
+def test_scores_of_a_family_count_as_one():
+    common = RNG.normal(size=300)
+    scores = {name: common + noise * RNG.normal(size=300) for name, noise in (("a", 0.2), ("b", 0.5), ("c", 0.8))}
+    twin = Reference({**scores, "aa": scores["a"]}, [{"a", "aa"}])
+    weights = Reference(scores).weights
+    assert twin.weights == pytest.approx({**weights, "a": weights["a"] / 2, "aa": weights["a"] / 2})
+    np.testing.assert_allclose(twin.combine({**scores, "aa": scores["a"]}), Reference(scores).combine(scores))
+
+
 def test_a_score_that_contradicts_the_others_has_no_say():
     common = RNG.normal(size=200)
     scores = {"a": common, "b": common + 0.1 * RNG.normal(size=200), "c": common**3, "d": -common}

@@ -20,12 +20,12 @@ from jaxnas.supernet.checkpoints import Checkpoints
 from jaxnas.supernet.guides import Counted, draw_landmarks, read_teacher, uniform
 from jaxnas.supernet.ranking import CHUNK, Ranking
 from jaxnas.supernet.schedules import constant, cosine_increase
-from jaxnas.supernet.training import Recipe, Trainer
+from jaxnas.supernet.training import SGD, Trainer
 from jaxnas.tables.measured import Target, read_measured
 from jaxnas.tables.store import Store
 
 NETWORK = SPACE.network(channels=8, cells=1, stages=1, image=(8, 8, 3), classes=10)
-RECIPE = Recipe(epochs=4, batch=16)
+SHORT = SGD(epochs=4, batch=16)
 SAMPLE = uniform(SPACE)
 
 
@@ -40,7 +40,7 @@ def images(data):
 
 
 def landmarks(count=5, warmup=1):
-    return Landmarks(SAMPLE(jax.random.key(5), count), 10.0, "cosine", RECIPE.epochs, warmup)
+    return Landmarks(SAMPLE(jax.random.key(5), count), 10.0, "cosine", SHORT.epochs, warmup)
 
 
 def teacher():
@@ -49,8 +49,8 @@ def teacher():
 
 def trainer(images, arm, seed=0, steps=2):
     rows = np.arange(len(images.labels))
-    parts = {"train": rows[: steps * RECIPE.batch], "hinge": rows[1000:1040]}
-    return Trainer(NETWORK, images, parts, arm, RECIPE, sample=SAMPLE, seed=seed)
+    parts = {"train": rows[: steps * SHORT.batch], "hinge": rows[1000:1040]}
+    return Trainer(NETWORK, images, parts, arm, SHORT, sample=SAMPLE, seed=seed)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_a_resumed_training_is_the_same_and_compiles_once(images, tmp_path, comp
 
 def test_training_learns(images):
     rows = np.arange(len(images.labels))
-    own = Trainer(NETWORK, images, {"train": rows[:1500]}, Plain(), Recipe(epochs=3, batch=16), sample=SAMPLE, seed=0)
+    own = Trainer(NETWORK, images, {"train": rows[:1500]}, Plain(), SGD(epochs=3, batch=16), sample=SAMPLE, seed=0)
     ranking = Ranking(NETWORK, images, rows[1500:], batch=64, batches=3)
     state, archs, losses = own.init(), SAMPLE(jax.random.key(1), 20), []
     before, _ = ranking.all(state.params, archs)
@@ -266,7 +266,7 @@ def test_small_batches_are_refused(images, batch, rows, message):
 
 def test_recipes_without_sense_are_refused(images):
     with pytest.raises(UserError, match="make no batch of 16"):
-        Trainer(NETWORK, images, {"train": np.arange(10)}, Plain(), RECIPE, sample=SAMPLE, seed=0)
-    for wrong, message in ((Recipe(epochs=0), "at least 1 epoch"), (Recipe(learning_rate=1e-4), "learning rate")):
+        Trainer(NETWORK, images, {"train": np.arange(10)}, Plain(), SHORT, sample=SAMPLE, seed=0)
+    for wrong, message in ((SGD(epochs=0), "at least 1 epoch"), (SGD(learning_rate=1e-4), "learning rate")):
         with pytest.raises(UserError, match=message):
             wrong.check()

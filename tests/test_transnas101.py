@@ -149,7 +149,7 @@ def test_scene_classification_has_other_classifiers():
         assert space.params(arch[None]) - scene.params(arch[None]) == [fewer + channels]
         assert channels % fewer == 0
         module = nnx.eval_shape(lambda: scene.build(arch, rngs=nnx.Rngs(0)))  # noqa: B023
-        assert module.modules["head"].linear.kernel.shape == (channels // fewer, 47)
+        assert module.modules["head"].classifier.kernel.shape == (channels // fewer, 47)
 
 
 # --- samples, neighbours, graph facts --------------------------------------------------------------------------------
@@ -230,7 +230,7 @@ def test_network_of_cells_has_the_benchmarks_params():
 @pytest.mark.parametrize(("string", "arch"), MACRO_ROWS)
 def test_network_of_a_skeleton_has_the_benchmarks_params(string, arch):
     (walk,) = MACRO.groups(np.array([arch]), "benchmark")
-    network = macro_network("benchmark", walk, tuple(plain_modules(np.array(arch), len(walk))))
+    network = macro_network("benchmark", walk).specialised(np.array(arch))
     ops = [op["conv"] if isinstance(op, dict) else op for op in network.ops().values()]
     assert sum(op.num_params for op in ops) == MACRO.params(np.array([arch]))
 
@@ -257,12 +257,12 @@ def test_skeletons_that_differ_in_halvings_have_the_same_regions():
 
 
 @pytest.mark.parametrize("skeleton", ["1412", "34123"])
-def test_a_skeleton_alone_is_the_network_of_regions_without_the_absent_modules(skeleton):
+def test_a_skeleton_alone_is_the_network_of_regions_without_the_absent_modules(networks, skeleton):
     arch = MACRO.encode(f"64-{skeleton}-basic")
     (walk,) = MACRO.groups(arch[None], "patches")
     alone, network = MACRO.build(arch, rngs=nnx.Rngs(0), form="patches"), MACRO.network("patches", walk)
     x, params = pixels(network, 2), network.init(jax.random.key(0))
-    module = ArchitectureModule(alone.network, shared_by(params, alone.network), alone.arch)
+    module = ArchitectureModule(alone.network, networks.share(params, alone.network), alone.arch)
     logits = nnx.jit(lambda module, x: module(x))(module, x)
     np.testing.assert_allclose(logits, jax.jit(network.apply)(params, arch, x), rtol=1e-3, atol=1e-4)
 
@@ -288,18 +288,12 @@ def test_network_of_cells_is_its_stand_alone_module():
     np.testing.assert_allclose(logits, jax.jit(network.apply)(params, arch, x), rtol=1e-3, atol=1e-4)
 
 
-def shared_by(params, network):
-    """Those of `params` that `network` has."""
-    leaves = dict(nnx.to_flat_state(params))
-    return nnx.from_flat_state([(path, leaves[path]) for path, _ in nnx.to_flat_state(network.init(jax.random.key(0)))])
-
-
-def test_absent_modules_leave_outputs_and_ntk_alone():
+def test_absent_modules_leave_outputs_and_ntk_alone(networks):
     arch = MACRO.encode("64-1411-basic")
     network = MACRO.network("thin", "4", bn="frozen", image=(8, 8, 3))
-    exact = macro_network("thin", "4", tuple(plain_modules(arch, 1)), bn="frozen", image=(8, 8, 3))
+    exact = network.specialised(arch)
     x, params = pixels(network, 3), network.init(jax.random.key(0))
-    own = shared_by(params, exact)
+    own = networks.share(params, exact)
     module = ArchitectureModule(exact, own, arch)
     logits, ntk = logits_and_ntk(network)(params, arch, x)
     np.testing.assert_allclose(nnx.jit(lambda module, x: module(x))(module, x), logits, rtol=1e-3, atol=1e-4)

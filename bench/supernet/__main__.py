@@ -43,7 +43,7 @@ from jaxnas.supernet.batches import Images
 from jaxnas.supernet.guides import draw_landmarks, read_teacher, uniform
 from jaxnas.supernet.options import WARMUP
 from jaxnas.supernet.ranking import Ranking
-from jaxnas.supernet.training import Recipe, Trainer
+from jaxnas.supernet.training import SGD, Trainer
 from jaxnas.tables.archs import read_architectures
 from jaxnas.tables.measured import Target, read_measured
 
@@ -65,7 +65,7 @@ class Bench:
     """Comma-separated."""
     seeds: tuple[int, ...] = (0,)
     """Of weights, draws and landmarks."""
-    recipe: Recipe = field(default_factory=lambda: Recipe(epochs=120, batch=32, learning_rate=0.1))
+    recipe: SGD = field(default_factory=lambda: SGD(epochs=120, batch=32, learning_rate=0.1))
     channels: int = 8
     """Of the first stage."""
     cells: int = 1
@@ -176,7 +176,7 @@ def common(config: Bench) -> Ground:
     return Ground(archs, everything[SPACE.index(archs)], everything, landmarks)
 
 
-def arm(config: Bench, name: str, seed: int, ground: Ground) -> tuple[Arm, Recipe]:
+def arm(config: Bench, name: str, seed: int, ground: Ground) -> tuple[Arm, SGD]:
     """What the arm called `name` trains on, and how long."""
     epochs = config.recipe.epochs
     order = np.random.default_rng(seed).permutation(config.landmarks) if name == "shuffled" else slice(None)
@@ -188,7 +188,7 @@ def arm(config: Bench, name: str, seed: int, ground: Ground) -> tuple[Arm, Recip
     if name == "plain":
         return Plain(), config.recipe
     passes = sum(3 if ranked.strength(epoch) > 0 else 1 for epoch in range(epochs))
-    return Plain(), Recipe(**asdict(config.recipe) | {"epochs": passes})
+    return Plain(), SGD(**asdict(config.recipe) | {"epochs": passes})
 
 
 def train(

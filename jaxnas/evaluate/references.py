@@ -17,6 +17,7 @@ from jaxnas.digest import digest
 from jaxnas.errors import UserError
 from jaxnas.evaluate import devices
 from jaxnas.evaluate.evaluator import Evaluator, count, summarise
+from jaxnas.scorers.consensus import FAMILIES
 from jaxnas.scorers.protocol import AnyScore, Count, Scorer, options_of
 from jaxnas.scorers.reference import Reference
 from jaxnas.spaces import Space
@@ -77,7 +78,7 @@ def reference(
                     found[name] = rounded(values)
                     _keep(keys[name], found[name])
     counted = {n: count(space, s, space.as_listed(archs)).value[0] for n, s in scores.items() if isinstance(s, Count)}
-    return Reference({name: score.oriented((counted | found)[name]) for name, score in scores.items()})
+    return Reference({name: score.oriented((counted | found)[name]) for name, score in scores.items()}, FAMILIES)
 
 
 def rounded(values: np.ndarray) -> np.ndarray:

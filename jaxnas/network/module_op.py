@@ -101,13 +101,8 @@ class ModuleOp(Op):
 
     def module(self, params: Params) -> nnx.Module:
         """The module with these parameters, its other variables as it makes them, to train or export."""
-
-        @jax.jit  # compiles nothing that draws weights
-        def others() -> nnx.State:
-            return nnx.state(self.make(nnx.Rngs(0)), nnx.Not(nnx.Param))
-
         graphdef, *states = nnx.split(self._module(), nnx.Param, ...)
-        return nnx.merge(graphdef, _own(states[0], params), others())
+        return nnx.merge(graphdef, _own(states[0], params), _others(self.make)())
 
     def _abstract(self) -> Params:
         shapes = nnx.state(self._module(), nnx.Param)
@@ -148,6 +143,12 @@ class ModuleOp(Op):
 def _shapes_of(make: Factory) -> nnx.Module:
     """The module with shapes in place of arrays."""
     return nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+
+
+@functools.lru_cache(maxsize=1024)  # compiled once for equal modules
+def _others(make: Factory) -> Callable[[], nnx.State]:
+    """Makes the module's variables other than parameters; compiles nothing that draws weights."""
+    return jax.jit(lambda: nnx.state(make(nnx.Rngs(0)), nnx.Not(nnx.Param)))
 
 
 @functools.lru_cache(maxsize=1024)  # every launch of a program asks for them

@@ -117,6 +117,17 @@ class Network(ABC):
         assert isinstance(path[-1], int)
         return path[-1]
 
+    def chosen(self, path: Path, arch: np.ndarray) -> int:
+        """Which of the ops to choose from at `path` the architecture has."""
+        return int(arch[self.choice_index(path)])
+
+    def specialised(self, arch: np.ndarray) -> "Network":
+        """The network of the channels that one architecture uses, with parameters of its own; itself where it has all.
+
+        It takes that architecture only, and computes the same from the same weights.
+        """
+        return self
+
     def input_shares(self, arch: jax.Array) -> Mapping[Path, jax.Array]:
         """Which share of an op's inputs `arch` has, by path; the others are zeros. Ops not named have all."""
         return {}
@@ -168,14 +179,14 @@ class Network(ABC):
     ) -> "Observation":
         """What images `[B, H, W, C]` show on their way, of ops by `look` and of blocks by `look_at_block`.
 
-        Both return pytrees of arrays; feature maps are in the config's layout.
+        Both return pytrees of arrays; what they look at is in the config's layout.
         """
         module, layout = self.module(params), self.config.layout
         walk = ObservingWalk(self.ops(), layout, module.weights, arch, look, look_at_block)
         last = self.wire(walk, arch, from_nhwc(x, layout))[-1]
         walk(HEAD, last)
         blocks, present = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *walk.blocks)
-        return Observation(last, walk.total, blocks, present)
+        return Observation(to_nhwc(last, layout), walk.total, blocks, present)
 
     def block_cotangents(
         self, params: nnx.State, arch: jax.Array, x: jax.Array, begin: Sequence[jax.Array]
@@ -212,7 +223,7 @@ class Network(ABC):
         head, by = self.ops()[HEAD], moments(last, layout, self.config.bn)
         assert isinstance(head, Head)
         _, active = head.activations(module.weights(HEAD), last, by)
-        signs = [(tensor > 0) & used for tensor, used in walk.read.values()] + [active > 0]
+        signs = [(tensor > 0) & used for tensor, used in walk.read.values()] + [(active > 0) & head.relu]
         firsts = [jnp.where(used, _first(tensor, layout), 0) for tensor, used in walk.read.values()]
         finite = jnp.isfinite(jnp.concatenate([*firsts, _first(active, layout), *by])).all()
         return [jnp.moveaxis(s, layout.batch, -1).reshape(-1, x.shape[0]) for s in signs] + walk.signs, finite
@@ -302,7 +313,7 @@ class Observation(NamedTuple):
     """What a forward pass shows.
 
     Attributes:
-      last: the last feature map, which the head gets.
+      last: the last feature map `[B, H, W, C]`, which the head gets.
       total: the sum over all ops that run, the head included.
       blocks: of each block (stem, cells, residual units), in order `[L, ...]`.
       present: whether the architecture has that block `[L]`.

@@ -145,63 +145,79 @@ class ConvNorm(Op):
 
 @dataclass(frozen=True)
 class Head(Op):
-    """Batch normalisation, ReLU, global average pooling and a linear classifier: `[B, classes]` logits."""
+    """[Batch normalisation,] [ReLU,] global average pooling and a linear classifier: `[B, classes]` logits."""
 
     in_channels: int
     out_channels: int
     layout: Layout
     bn: BatchNormMode = "batch"
+    norm_first: bool = True
+    relu: bool = True
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         c = self.in_channels
-        return {"scale": (c,), "bias": (c,), "kernel": (c, self.out_channels), "offset": (self.out_channels,)}
+        norm: dict[str, tuple[int, ...]] = {"scale": (c,), "bias": (c,)} if self.norm_first else {}
+        return {**norm, "kernel": (c, self.out_channels), "offset": (self.out_channels,)}
 
     def flops(self, pixels: int) -> int:
         return self.in_channels * self.out_channels
 
     def activations(self, params: Params, x: jax.Array, by: Moments) -> tuple[jax.Array, jax.Array]:
-        """The normalised input and the ReLU's output."""
-        hat = normalise(x, by, self.layout)
-        scale, bias = self.layout.per_channel(params["scale"]), self.layout.per_channel(params["bias"])
-        return hat, jax.nn.relu(hat * scale + bias)
+        """The normalised input and what is pooled."""
+        hat, read = self._read(params, x, by)
+        return hat, jax.nn.relu(read) if self.relu else read
 
     def forward(self, params: Params, x: jax.Array, by: Moments | None = None) -> tuple[jax.Array, Saved]:
-        by = moments(x, self.layout, self.bn) if by is None else by
+        by = self._moments(x) if by is None or not self.norm_first else by
         _, active = self.activations(params, x, by)
         return self._pool(active) @ params["kernel"] + params["offset"][None], Saved(x, by)
 
     def observe(self, params: Params, x: jax.Array) -> Observed:
-        by = moments(x, self.layout)
+        _, read = self._read(params, x, self._moments(x))
+        seen = read if self.relu else jax.lax.slice_in_dim(x, 0, 0, axis=self.layout.channel)
+        return Observed(self.forward(params, x)[0], self.units(seen), jnp.zeros(()))
+
+    def _moments(self, x: jax.Array) -> Moments:
+        if not self.norm_first:
+            return Moments(*[jnp.zeros(self.in_channels, x.dtype)] * 2)
+        return moments(x, self.layout, self.bn)
+
+    def _read(self, params: Params, x: jax.Array, by: Moments) -> tuple[jax.Array, jax.Array]:
+        """The normalised input and what the ReLU reads, if there is one."""
+        if not self.norm_first:
+            return x, x
+        hat = normalise(x, by, self.layout)
         scale, bias = self.layout.per_channel(params["scale"]), self.layout.per_channel(params["bias"])
-        read = normalise(x, by, self.layout) * scale + bias
-        logits = self._pool(jax.nn.relu(read)) @ params["kernel"] + params["offset"][None]
-        return Observed(logits, self.units(read), jnp.zeros(()))
+        return hat, hat * scale + bias
 
     def backward(self, params: Params, x: jax.Array, saved: Saved, g: jax.Array) -> tuple[jax.Array, Params]:
         hat, active = self.activations(params, x, saved.moments)
         dz = self._unpool(params, active, g)
         axes = self.layout.all_but_channel
         grads = {"kernel": self._pool(active).T @ g, "offset": g.sum(0)}
+        if not self.norm_first:
+            return dz, grads
         grads |= {"scale": (dz * hat).sum(axes), "bias": dz.sum(axes)}
         return self._through_norm(params, saved, hat, dz), grads
 
     def backward_gram(self, params: Params, x: jax.Array, saved: Saved, g: jax.Array) -> tuple[jax.Array, jax.Array]:
         hat, active = self.activations(params, x, saved.moments)
-        dz = self._unpool(params, active, g)
-        total = gram(self._pool(active)) * gram(g) + scale_gram(dz, hat, self.layout)
-        return self._through_norm(params, saved, hat, dz), total
+        dz, total = self._unpool(params, active, g), gram(self._pool(active)) * gram(g)
+        if not self.norm_first:
+            return dz, total
+        return self._through_norm(params, saved, hat, dz), total + scale_gram(dz, hat, self.layout)
 
     def _pool(self, active: jax.Array) -> jax.Array:
         pooled = active.mean((self.layout.height, self.layout.width))
         return pooled if self.layout.batch == 0 else pooled.T
 
     def _unpool(self, params: Params, active: jax.Array, g: jax.Array) -> jax.Array:
-        """Pull the logits' cotangent `[B, classes]` back to the ReLU's input."""
+        """Pull the logits' cotangent `[B, classes]` back to the input of the ReLU or, without one, of the pooling."""
         pooled = g @ params["kernel"].T / (active.shape[self.layout.height] * active.shape[self.layout.width])
         shape = [1] * 4
         shape[self.layout.batch], shape[self.layout.channel] = g.shape[0], self.in_channels
         spread = (pooled if self.layout.batch == 0 else pooled.T).reshape(shape)
-        return jnp.where(active > 0, spread, 0.0)
+        return jnp.where(active > 0, spread, 0.0) if self.relu else jnp.broadcast_to(spread, active.shape)
 
     def _through_norm(self, params: Params, saved: Saved, hat: jax.Array, dz: jax.Array) -> jax.Array:
         gain = params["scale"] * jax.lax.rsqrt(saved.moments.variance + EPSILON)

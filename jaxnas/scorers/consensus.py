@@ -16,18 +16,18 @@ import numpy as np
 
 from jaxnas.errors import UserError
 from jaxnas.scorers.protocol import Combined, Described, Scorer
-from jaxnas.scorers.reference import MAX_FAILURES, MIN_SCORES, Reference
+from jaxnas.scorers.reference import MAX_FAILURES, MIN_FAMILIES, Reference
 from jaxnas.types import Finished, Status
 
-MEMBERS = ("live_flops", "live_layers", "jacov", "regression")
-COSTLY = ("regression",)  # members by default where networks can be thin
-THIN_CHANNELS = 8
-FAMILIES = (  # what a score measures; one of each is enough
-    {"params", "flops", "live_params", "live_flops"},
+MEMBERS = "live_flops,live_layers,jacov,regression"
+CHEAP_MEMBERS = "live_flops,live_layers,jacov,nwot"  # where networks cannot be thin
+FAMILIES = (  # scores that measure about the same
+    {"params", "flops", "live_params", "live_flops", "live_layers", "spectral_capacity"},
     {"nwot", "swap", "regions", "near"},
     {"synflow", "logsynflow"},
-    {"zico", "intrain", "snip", "grad_norm", "fisher", "plain", "l2_norm"},
-    {"ntk", "vkdnw", "te_nas"},
+    {"zico", "intrain", "intrain_health", "snip", "grad_norm", "fisher", "plain", "l2_norm"},
+    {"az_expressivity", "az_progressivity", "intrain_capacity"},
+    {"ntk", "vkdnw"},
 )
 
 
@@ -36,9 +36,9 @@ class Consensus(Combined):
     """Weighted sum of log-shares of several scores in a reference sample."""
 
     members: str | None = None
-    """Comma-separated scores, one of each family (#params and FLOPs are one); by default live_flops, live_layers, jacov
-    and regression, this one where networks of the space can be thin. Those that a space cannot have are left out there;
-    at least three must remain."""
+    """Comma-separated scores, of three families or more (#params and FLOPs are one family, whose scores count together
+    as one); by default live_flops, live_layers, jacov and regression or, where networks of the space cannot be thin,
+    nwot in its place. Those that a space cannot have are left out there."""
 
     name: ClassVar[str] = "consensus"
     sign: ClassVar[int] = 1
@@ -48,8 +48,7 @@ class Consensus(Combined):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        given = MEMBERS if self.members is None else self.members.split(",")
-        return tuple(dict.fromkeys(filter(None, (name.strip() for name in given))))
+        return tuple(dict.fromkeys(filter(None, (name.strip() for name in (self.members or MEMBERS).split(",")))))
 
     def on(self, space: Any, scores: Mapping[str, Any]) -> Self:
         """The consensus with those members that the space can have.
@@ -59,24 +58,19 @@ class Consensus(Combined):
           scores: all there are, by name.
 
         Raises:
-          UserError: fewer than three remain, or two measure the same.
+          UserError: fewer than three families remain.
         """
-        thin = space.shrunk(THIN_CHANNELS) is not None
+        given = self if self.members or space.shrunk(1) is not None else replace(self, members=CHEAP_MEMBERS)
 
         def fits(name: str) -> bool:
-            costly = self.members is None and name in COSTLY and not thin
-            score = scores.get(name)
-            return not costly and not (isinstance(score, Scorer) and score.recipe.form not in space.forms)
+            return not isinstance(score := scores.get(name), Scorer) or score.recipe.form in space.forms
 
-        kept = [name for name in self.needs if fits(name)]
-        for family in FAMILIES:
-            if len(same := [name for name in kept if name in family]) > 1:
-                raise UserError(f"consensus: {' and '.join(same)} measure the same; name one in --consensus.members")
-        if len(kept) < MIN_SCORES:
+        kept = [name for name in given.needs if fits(name)]
+        if len(Reference(dict.fromkeys(kept, np.arange(2)), FAMILIES).grouped) < MIN_FAMILIES:
             others = [n for n, s in scores.items() if isinstance(s, Scorer) and s.recipe.form in space.forms]
             raise UserError(
-                f"consensus needs {MIN_SCORES} members that {space.name} can have, of {', '.join(self.needs)} it has "
-                f"{', '.join(kept) or 'none'}; say --scorers {','.join(others)} or other --consensus.members"
+                f"consensus needs members of {MIN_FAMILIES} families; of {', '.join(given.needs)} {space.name} has "
+                f"{', '.join(kept) or 'none'}: say --scorers {','.join(others)} or other --consensus.members"
             )
         return replace(self, members=",".join(kept))
 
@@ -86,11 +80,11 @@ class Consensus(Combined):
         Raises:
           UserError: too few of them tell the architectures of the sample apart.
         """
-        if len(reference.usable) < MIN_SCORES:
+        if len(reference.grouped) < MIN_FAMILIES:
             raise UserError(
                 f"consensus: of {', '.join(reference.scores)} only {', '.join(reference.usable) or 'none'} tell the "
                 f"{reference.size} architectures of the reference apart without failing on more than "
-                f"{MAX_FAILURES:.0%} of them; {MIN_SCORES} must: name other --consensus.members"
+                f"{MAX_FAILURES:.0%} of them; those of {MIN_FAMILIES} families must: name other --consensus.members"
             )
         return Calibrated(self.members, scores=scores, reference=reference)
 

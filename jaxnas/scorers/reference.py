@@ -7,13 +7,14 @@ between them F is linear. Above, 1 - F(s) = (1 - F(v_m)) exp(-(s - v_m) / b), b 
 largest values exceeds the next one, K = max(8, N / 16). Below, F(s) = F(v_1) max(exp(-(v_1 - s) / b'), 1/4), b' from
 the K smallest.
 
-Weights come from the agreement of the scores in the sample: the first eigenvector of the correlations of their ranks,
-what is negative in it being 0. No label is seen, and a score that contradicts the others on a space has no say there.
+Scores of one family count as one, the mean of their log F. Weights come from the agreement of the families in the
+sample: the first eigenvector of the correlations of their ranks, what is negative in it being 0. No label is seen, and
+a family that contradicts the others on a space has no say there.
 """
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ import numpy as np
 from jaxnas.ranks import mean_ranks
 
 MAX_FAILURES = 0.05  # share of the sample beyond which a score is left out
-MIN_SCORES = 3
+MIN_FAMILIES = 3
 MIN_GAP = 0.1  # between the first two eigenvalues, below which the first vector means nothing
 MIN_SUM = 0.25  # of the entries of the vector, as a share of their absolute values
 FLOOR = 0.25  # of F below the sample, as a share of its lowest value
@@ -35,9 +36,11 @@ class Reference:
 
     Attributes:
       scores: values `[N]` by name, higher is better, NaN where a score failed.
+      families: scores that count as one; those that are not named are each a family of its own.
     """
 
     scores: Mapping[str, np.ndarray]
+    families: Sequence[Collection[str]] = ()
 
     @property
     def size(self) -> int:
@@ -55,10 +58,17 @@ class Reference:
         return [name for name, values in self.scores.items() if fits(values)]
 
     @functools.cached_property
+    def grouped(self) -> list[list[str]]:
+        """The usable scores of each family that has any."""
+        alone = [{name} for name in self.usable if not any(name in family for family in self.families)]
+        groups = [[name for name in self.usable if name in family] for family in (*self.families, *alone)]
+        return [group for group in groups if group]
+
+    @functools.cached_property
     def agreement(self) -> tuple[np.ndarray, bool]:
-        """The weights `[K]` of the `usable` scores, and whether these agree; if not, the weights are equal."""
-        ranks = [mean_ranks(np.nan_to_num(self.scores[name], nan=-np.inf)) for name in self.usable]
-        spectrum, vectors = np.linalg.eigh(np.corrcoef(ranks))
+        """The weights `[K]` of the families, and whether these agree; if not, the weights are equal."""
+        shares = [np.sum([self.log_share(name, self.scores[name]) for name in group], 0) for group in self.grouped]
+        spectrum, vectors = np.linalg.eigh(np.corrcoef([mean_ranks(share) for share in shares]))
         first = vectors[:, -1] * np.sign(vectors[:, -1].sum())
         if spectrum[-1] - spectrum[-2] < MIN_GAP or first.sum() < MIN_SUM * np.abs(first).sum():
             return np.full(len(first), 1 / len(first)), False
@@ -67,8 +77,9 @@ class Reference:
 
     @property
     def weights(self) -> dict[str, float]:
-        """The weights by name; they sum to 1."""
-        return dict(zip(self.usable, self.agreement[0].tolist(), strict=True))
+        """The weights by name, that of a family in equal parts; they sum to 1."""
+        pairs = zip(self.grouped, self.agreement[0].tolist(), strict=True)
+        return {name: weight / len(group) for group, weight in pairs for name in group}
 
     def to_json(self) -> dict[str, Any]:
         """The weights, whether the scores agree, and the scores of the sample, for JSON; of what failed None."""

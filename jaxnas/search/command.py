@@ -177,6 +177,7 @@ def _method(config: Search, by: Objectives) -> Method:
         prior=by.prior,
         pool=config.warm_start,
         by_cost=by.by_cost,
+        last=by.last,
     )
     return entry.make(task, *([getattr(config, config.method)] if entry.options else []))
 

@@ -9,8 +9,8 @@ A method holds options only and its functions are pure, so a stored round can be
 does not know what evaluates: training-free scores, a table of measurements, or the user's own function.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -98,6 +98,7 @@ class Task:
       pool: architectures of which the prior chooses the first ones; 0 to draw these alone.
       by_cost: the names of the scores that can be asked for: those that need no network, then those that do, the cheap
         ones first, those of about one cost together.
+      last: the signs of what decides among the last few architectures, where that is not the goal.
     """
 
     space: Space
@@ -108,6 +109,7 @@ class Task:
     prior: Prior | None = None
     pool: int = 0
     by_cost: tuple[tuple[str, ...], ...] = ((),)
+    last: Mapping[str, int] = field(default_factory=dict)
 
     def first(self, n: int) -> np.ndarray:
         """The architectures `[n, A]` to begin with: random ones, or the prior's best of `pool` random ones."""

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from jaxnas.cli.options import Options, own_files
 from jaxnas.data import Source
 from jaxnas.errors import UserError, check_least, unknown
+from jaxnas.scorers.consensus import Consensus
 from jaxnas.scorers.protocol import AnyScore, Combined, Count, Scorer, pass_of
 from jaxnas.scorers.registry import COUNTS, listed, load
 from jaxnas.scorers.te_nas import TeNas
@@ -64,6 +65,7 @@ class Objectives:
       function: that of the user, where it answers.
       table: that of measurements, where it answers.
       by_cost: the names of the scores, see `Task`.
+      last: what decides among the last few, see `Task`.
     """
 
     space: Space
@@ -75,6 +77,7 @@ class Objectives:
     function: Function | None = None
     table: Table | None = None
     by_cost: tuple[tuple[str, ...], ...] = ((),)
+    last: Mapping[str, int] = field(default_factory=dict)
 
 
 def objectives(options: ObjectiveOptions, space: Space, source: Source) -> Objectives:
@@ -118,14 +121,15 @@ def _by_scores(options: ObjectiveOptions, space: Space, source: Source) -> Objec
         if name not in {**COUNTS, **chosen}:
             raise unknown("score with a limit", name, {**COUNTS, **chosen})
     chosen |= {name: COUNTS[name] for name in goal.limited if name in COUNTS}
-    settings = {**options.settings(chosen, source), **_goal_settings(goal)}
+    settings, by_cost = {**options.settings(chosen, source), **_goal_settings(goal)}, _by_cost(chosen)
     return Objectives(
         space,
         goal,
         _batch(chosen),
         settings,
         lambda most: _scorers(options, space, chosen, source, most),
-        by_cost=_by_cost(chosen),
+        by_cost=by_cost,
+        last={name: chosen[name].sign for name in by_cost[-1]} if [*signs] == [Consensus.name] else {},
     )
 
 

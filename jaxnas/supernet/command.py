@@ -51,7 +51,7 @@ def supernet(config: Supernet) -> None:
     archs = _without(space, listed.archs, arm.archs if isinstance(arm, Landmarks) else None)
     images, parts = Images.of(data), dict(zip(PARTS, data.split(config.seed, config.shares), strict=True))
     ranking = Ranking(network, images, parts["ranking"], batch=config.rank_batch, batches=config.rank_batches)
-    trainer = Trainer(network, images, parts, arm, config.recipe, sample=uniform(space), seed=config.seed)
+    trainer = Trainer(network, images, parts, arm, config.sgd, sample=uniform(space), seed=config.seed)
     scorers = {name: {"sign": sign, "paper": PAPER, "cost": COST} for name, sign in SCORES.items()}
     manifest = {"settings": config.settings(arm, data), "part_size": 1, **provenance(data)}
     rows = {"archs": listed.counts() | {"landmarks": len(listed.archs) - len(archs)}} | _read(arm, known)
@@ -102,7 +102,7 @@ def _without(space: Space, archs: np.ndarray, landmarks: np.ndarray | None) -> n
 
 def _train(config: Supernet, trainer: Trainer, store: Store) -> tuple[State, Curves]:
     """Train from the newest checkpoint to the end."""
-    epochs = config.recipe.epochs
+    epochs = config.sgd.epochs
     with Checkpoints(store.path / "checkpoints") as saved:
         state, curves = saved.restore(trainer.init())
         if store.stranger:

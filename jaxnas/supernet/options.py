@@ -16,7 +16,7 @@ from jaxnas.network.network import Network
 from jaxnas.spaces import Space, name_of
 from jaxnas.supernet.arms import Arm, Landmarks, Plain, Teacher
 from jaxnas.supernet.guides import Scored, draw_landmarks, read_teacher
-from jaxnas.supernet.training import Recipe
+from jaxnas.supernet.training import SGD
 from jaxnas.tables.measured import Measurements, Target, read_measured
 
 WARMUP = 0.375  # of the epochs: 150 of 400
@@ -38,7 +38,7 @@ class Supernet:
     archs: str = "random:200"
     """What to rank: `all`, `random:N`, a table (.csv, .parquet, ...), or one architecture string.
     Landmarks are left out."""
-    recipe: OmitArgPrefixes[Recipe] = field(default_factory=Recipe)
+    sgd: OmitArgPrefixes[SGD] = field(default_factory=SGD)
     channels: int | None = None
     """Of the network's first stage; by default those of the benchmark's network, as are the cells."""
     cells: int | None = None
@@ -85,7 +85,7 @@ class Supernet:
 
     def check(self) -> None:
         """Raise a `UserError` if the options make no sense together."""
-        self.recipe.check()
+        self.sgd.check()
         least = {"channels": 1, "cells": 1, "strength": 0, "warmup": 0, "teacher_margin": 0, "save_every": 1}
         check_least(self, least)
         check_seed(self.seed)
@@ -120,8 +120,8 @@ class Supernet:
         if known is not None:
             number, seed = self.landmark_count, self.seed
             archs = draw_landmarks(space, known, number, seed, lower_is_better=self.lower_is_better)
-            warmup = round(WARMUP * self.recipe.epochs) if self.warmup is None else self.warmup
-            return Landmarks(archs, self.strength, self.schedule, self.recipe.epochs, warmup)
+            warmup = round(WARMUP * self.sgd.epochs) if self.warmup is None else self.warmup
+            return Landmarks(archs, self.strength, self.schedule, self.sgd.epochs, warmup)
         if self.teacher is not None:
             return Teacher(read_teacher(space, self.teacher), self.teacher_margin)
         return Plain()
@@ -132,7 +132,7 @@ class Supernet:
         return {
             "space": name_of(self.space),
             **{name: getattr(self, name) for name in names},
-            **asdict(self.recipe),
+            **asdict(self.sgd),
             "data": {"name": data.name, "fingerprint": data.fingerprint},
             **own_files(self.space),
             "arm": describe(arm) | ({"teacher": self.teacher} if self.teacher else {}),

@@ -20,7 +20,7 @@ MOMENTUM, CLIP, LEAST_RATE = 0.9, 5.0, 1e-3
 
 
 @dataclass(frozen=True)
-class Recipe:
+class SGD:
     """How weights are trained; the defaults are those of Yu et al. for NAS-Bench-201."""
 
     epochs: int = 400
@@ -78,7 +78,7 @@ class Trainer:
       images: on the device.
       parts: positions of the splits `train` and `hinge`.
       arm: what a step trains on.
-      recipe: how.
+      sgd: how.
       sample: draws architectures.
       seed: of weights and draws.
 
@@ -93,19 +93,17 @@ class Trainer:
         images: Images,
         parts: Mapping[str, np.ndarray],
         arm: Arm,
-        recipe: Recipe,
+        sgd: SGD,
         *,
         sample: Sample,
         seed: int,
     ):
-        self.network, self.images, self.parts, self.arm, self.recipe = network, images, parts, arm, recipe
+        self.network, self.images, self.parts, self.arm, self.sgd = network, images, parts, arm, sgd
         self.sample, self.seed = sample, seed
-        self.steps = len(parts["train"]) // recipe.batch
+        self.steps = len(parts["train"]) // sgd.batch
         if self.steps == 0:
-            raise UserError(
-                f"{len(parts['train'])} training images make no batch of {recipe.batch}; give a smaller one"
-            )
-        self.optimiser = recipe.optimiser(self.steps)
+            raise UserError(f"{len(parts['train'])} training images make no batch of {sgd.batch}; give a smaller one")
+        self.optimiser = sgd.optimiser(self.steps)
         self.compiled = jax.jit(self._epoch)
 
     def init(self) -> State:
@@ -142,7 +140,7 @@ class Trainer:
         """Draw what epoch `number` runs."""
         key = jax.random.fold_in(jax.random.key(self.seed), number + 1)
         rng = np.random.default_rng([self.seed, number])
-        pad, size = self.images.pad, (self.steps, self.recipe.batch)
+        pad, size = self.images.pad, (self.steps, self.sgd.batch)
         archs, sign = self.arm.draw(key, self.steps, self.sample)
         rows, crops = [shuffled(rng, self.parts["train"], *size)], [random_crops(rng, pad, *size)]
         if "hinge" in self.arm.splits:

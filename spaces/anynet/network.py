@@ -18,12 +18,10 @@ from flax import nnx
 
 from jaxnas.kernels.conv import grouped_conv2d
 from jaxnas.kernels.layout import NHWC, THIN
-from jaxnas.network.module_op import ModuleOp
 from jaxnas.network.network import HEAD, Config, Network, Ops, Path, Walk
 from jaxnas.network.op import Op, Params, Saved, normalise, through_norm
-from jaxnas.network.ops import ConvNorm
+from jaxnas.network.ops import ConvNorm, Head
 from jaxnas.spaces.anynet.blocks import CIFAR_STEM, FRAMES, Block, Frame, Stem
-from jaxnas.spaces.blocks.classifier import MakeClassifier
 
 TAPS, GENNAS_STEM_WIDTH = 3, 12
 
@@ -102,8 +100,7 @@ class AnyNetwork(Network):
                 own = self._block_ops(inputs, stage if depth == 0 else stage._replace(stride=1))
                 places |= {("stages", number, depth, name): op for name, op in own.items()}
                 inputs = stage.width
-        make = MakeClassifier(inputs, config.classes)
-        return {**places, HEAD: ModuleOp(make, inputs, config.classes, NHWC, bn=config.bn, own_init=False)}
+        return {**places, HEAD: Head(inputs, config.classes, NHWC, norm_first=False)}
 
     def wire(self, apply: Walk, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
         """The outputs of the last three stages before their last ReLU."""

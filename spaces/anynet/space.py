@@ -14,13 +14,11 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import numpy as np
-from flax import nnx
 
 from jaxnas.errors import UserError
 from jaxnas.spaces.anynet.blocks import BLOCKS, FRAMES, Block, Stage, capacity, count, layers
 from jaxnas.spaces.anynet.network import TAPS, AnyNetwork, StageSize, benchmark, with_taps
 from jaxnas.spaces.base import Space
-from jaxnas.spaces.blocks.architecture import ArchitectureModule
 from jaxnas.spaces.datasets import NDS
 from jaxnas.spaces.sampling import distinct, generator
 from jaxnas.spaces.strings import STRINGS
@@ -178,12 +176,6 @@ class AnyNet(Space):
         if form == "benchmark":
             network = benchmark(FRAMES[self.dataset], self.block, self.strides[0], int(stem[0]), sizes)
         return replace(network, config=replace(network.config, **changes))
-
-    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, form: str = "benchmark") -> ArchitectureModule:
-        """One architecture as an ordinary Flax NNX module, to train, export or inspect."""
-        arch = self.array(arch)
-        network = self.network(form, *self.groups(arch[None], form))
-        return ArchitectureModule(network, network.init(rngs.params()), arch)
 
     def params(self, archs: np.ndarray) -> np.ndarray:
         return self.counts(archs)[:, 0]

@@ -1,13 +1,17 @@
-"""Convolution and what follows it, as Flax NNX modules: what blocks are made of.
+"""Convolution and what stands around it, as Flax NNX modules: what blocks are made of.
 
-Networks draw the weights of `ConvNormReLU` (`ModuleOp.own_init` is false).
+Scorers run convolutions in loops and branches, where XLA's CPU compiler runs what automatic differentiation makes of
+`nnx.Conv` about ten times slower (jax 0.10.2), so these have a gradient of their own, a first one in reverse. With
+`plain`, which `Space.build` sets, they are operations of `lax`: they have all derivatives, and can be exported.
 """
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxnas.kernels.conv import conv2d
+from jaxnas.kernels.conv import conv2d, lax_conv2d
 from jaxnas.kernels.depthwise import depthwise
 from jaxnas.kernels.layout import NHWC
 from jaxnas.network.op import EPSILON
@@ -17,9 +21,6 @@ LECUN = nnx.initializers.lecun_normal()
 
 class Conv2d(nnx.Module):
     """Convolution without bias on `[B, H, W, C]`, with odd kernels; the padding keeps the image.
-
-    Outputs and first derivatives, in reverse, are those of `nnx.Conv`. In a loop or a branch, where scorers run it,
-    XLA's CPU compiler runs what automatic differentiation makes of `nnx.Conv` about ten times slower (jax 0.10.2).
 
     Args:
       inputs, outputs: channels.
@@ -38,11 +39,14 @@ class Conv2d(nnx.Module):
         kernel_init: nnx.Initializer = LECUN,
         rngs: nnx.Rngs,
     ):
-        self.strides = strides
+        self.strides, self.plain = strides, False
         self.kernel = nnx.Param(kernel_init(rngs.params(), (*size, inputs, outputs)))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return conv2d(*_alike(x, self.kernel[...]), self.strides, NHWC)
+        x, kernel = _alike(x, self.kernel[...])
+        if self.plain or kernel.shape[2] < x.shape[3]:  # or in groups
+            return lax_conv2d(x, kernel, self.strides)
+        return conv2d(x, kernel, self.strides, NHWC)
 
 
 class Depthwise(nnx.Module):
@@ -66,46 +70,36 @@ class Depthwise(nnx.Module):
         kernel_init: nnx.Initializer = LECUN,
         rngs: nnx.Rngs,
     ):
-        self.strides, self.dilation = strides, dilation
+        self.strides, self.dilation, self.plain = strides, dilation, False
         self.kernel = nnx.Param(kernel_init(rngs.params(), (*size, 1, channels)))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return depthwise(*_alike(x, self.kernel[...]), self.strides, self.dilation)
+        x, kernel = _alike(x, self.kernel[...])
+        return (lax_conv2d if self.plain else depthwise)(x, kernel, self.strides, self.dilation)
 
 
-class ConvNormReLU(nnx.Module):
-    """Convolution without bias, batch normalisation [, ReLU] on `[B, H, W, C]`; the padding keeps the image.
-
-    Args:
-      inputs, outputs: channels.
-      size: height and width of the kernel.
-      stride: of the convolution.
-      depthwise: with one filter per channel; there are as many outputs as inputs.
-      relu: at the end.
-    """
+class ConvBatchNorm(nnx.Module):
+    """[ReLU,] convolution [, batch normalisation] [, ReLU] on `[B, H, W, C]`."""
 
     def __init__(
         self,
-        inputs: int,
-        outputs: int,
-        size: int,
+        conv: Conv2d | Depthwise,
+        norm: nnx.BatchNorm | None,
         *,
-        stride: int = 1,
-        depthwise: bool = False,
-        relu: bool = True,
-        rngs: nnx.Rngs,
+        relu_before: bool = False,
+        relu_after: bool = False,
     ):
-        self.relu = relu
-        self.conv: Conv2d | Depthwise
-        if depthwise:
-            self.conv = Depthwise(inputs, (size, size), strides=(stride, stride), rngs=rngs)
-        else:
-            self.conv = Conv2d(inputs, outputs, (size, size), strides=(stride, stride), rngs=rngs)
-        self.norm = nnx.BatchNorm(outputs, momentum=0.9, epsilon=EPSILON, rngs=rngs)
+        self.conv, self.norm, self.relu_before, self.relu_after = conv, norm, relu_before, relu_after
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = self.norm(self.conv(x))
-        return jax.nn.relu(y) if self.relu else y
+        y = self.conv(jax.nn.relu(x) if self.relu_before else x)
+        y = y if self.norm is None else self.norm(y)
+        return jax.nn.relu(y) if self.relu_after else y
+
+
+def batch_norm(features: int, rngs: nnx.Rngs, **how: Any) -> nnx.BatchNorm:
+    """A batch normalisation as all networks here have it; `how` as for `nnx.BatchNorm`."""
+    return nnx.BatchNorm(features, momentum=0.9, epsilon=EPSILON, rngs=rngs, **how)
 
 
 def _alike(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -127,7 +127,7 @@ class Skip(Part):
 
 
 @dataclass(frozen=True)
-class Zero(Part):
+class Zeros(Part):
     """Zeros."""
 
     def count(self, inputs: Channels, outputs: Channels, image: Image, stride: int) -> tuple[Channels, Channels]:
@@ -159,7 +159,7 @@ FACTORIZED = Factorized()
 POINTWISE = Conv((1, 1), BOTH, relu=True, norm=True)  # brings a cell's input to the cell's channels
 
 OPS: Mapping[str, tuple[Part, ...]] = {
-    "none": (Zero(),),
+    "none": (Zeros(),),
     "skip_connect": (Skip(),),
     "avg_pool_3x3": (Pool("avg", 3),),
     "max_pool_3x3": (Pool("max", 3),),

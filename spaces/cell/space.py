@@ -10,13 +10,11 @@ from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
-from flax import nnx
 
 from jaxnas.errors import UserError, unknown
 from jaxnas.network.network import Config
 from jaxnas.pinned import under_pinned
 from jaxnas.spaces.base import LISTABLE
-from jaxnas.spaces.blocks.architecture import ArchitectureModule
 from jaxnas.spaces.cell.network import Cell, CellNetwork
 from jaxnas.spaces.graphs import GraphCode, ops_on_edges
 from jaxnas.spaces.product import RowSpace
@@ -189,15 +187,6 @@ class CellSpace(RowSpace):
         """The space's network for `form`, with `changes` to its `Config` such as `bn` or `init`."""
         self.check_form(form)
         return CellNetwork(self.cell, replace(self.configs[form], **changes))
-
-    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, form: str = "benchmark") -> ArchitectureModule:
-        """One architecture as an ordinary Flax NNX module, to train, export or inspect.
-
-        Its weights are those that the space's shared network draws from `rngs`.
-        """
-        arch = self.array(arch)
-        network = self.network(form)
-        return ArchitectureModule(network, network.init(rngs.params()), arch)
 
     def params(self, archs: np.ndarray) -> np.ndarray:
         """Return `[N]` the number of parameters of the benchmark's network."""

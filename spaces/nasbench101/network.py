@@ -11,16 +11,18 @@ gradient, so values, gradients and NTK are those of the smaller network, from we
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxnas.kernels.pool import max_pool2x2
 from jaxnas.network.network import HEAD, Config, Network, Ops, Path, Walk
 from jaxnas.network.op import Op
-from jaxnas.network.ops import ConvNorm, Zero
+from jaxnas.network.ops import ConvNorm, Head, Zero
 from jaxnas.spaces.nasbench101.dag import EDGES, INTERIOR, VERTICES
-from jaxnas.spaces.nasbench101.ops import MaxPool, PoolHead, Rectifier
+from jaxnas.spaces.nasbench101.ops import MaxPool, Rectifier
 
 CONVS = ("conv3x3-bn-relu", "conv1x1-bn-relu")
 OPS = (*CONVS, "maxpool3x3")
@@ -83,6 +85,9 @@ class NASBench101Network(Network):
         """The vertices between input and output."""
         return range(1, OUTPUT if self.feeders else 1)
 
+    def specialised(self, arch: np.ndarray) -> "OneCellNetwork":
+        return OneCellNetwork(self.feeders, self.config, tuple(map(int, arch)))
+
     def ops(self) -> dict[Path, Ops]:
         config, before = self.config, self.config.image[2]
         places: dict[Path, Ops] = {RELU: Rectifier(config.layout)}
@@ -92,12 +97,12 @@ class NASBench101Network(Network):
         for stack in range(config.stages):
             for cell in range(config.cells):
                 path, after = ("stacks", stack, cell), config.width(stack)
-                room = self._room(stack)
-                places |= {(*path, "projections", v - 1): self._projection(before, room) for v in self.vertices}
+                rooms = self.rooms(stack)
+                places |= {(*path, "projections", v - 1): self._projection(before, rooms[v - 1]) for v in self.vertices}
                 places[*path, "output", 0] = self._projection(before, after)
-                places |= {(*path, "vertices", v - 1): self._choices(room) for v in self.vertices}
+                places |= {(*path, "vertices", v - 1): self._choices(rooms[v - 1]) for v in self.vertices}
                 before = after
-        return {**places, HEAD: PoolHead(before, config.classes, config.layout)}
+        return {**places, HEAD: Head(before, config.classes, config.layout, norm_first=False)}  # the ReLU does nothing
 
     def choice_index(self, path: Path) -> int:
         *_, kind, index = path
@@ -108,7 +113,7 @@ class NASBench101Network(Network):
         config = self.config
         shares: dict[Path, jax.Array] = {}
         for stack in range(config.stages):
-            own = jnp.maximum(vertex_channels(arch, config.width(stack)), 1) / self._room(stack)
+            own = jnp.maximum(vertex_channels(arch, config.width(stack)), 1) / np.array(self.rooms(stack))
             for cell, v, op in itertools.product(range(config.cells), self.vertices, CONVS):
                 shares["stacks", stack, cell, "vertices", v - 1, op] = own[v - 1]
         return shares
@@ -133,21 +138,30 @@ class NASBench101Network(Network):
         if not self.feeders:
             return output
         values: list[jax.Array] = []
-        for v, channels in zip(self.vertices, vertex_channels(arch, width), strict=True):
+        for v in self.vertices:
+            channels = vertex_channels(arch, width)[v - 1]
             projected = apply((*path, "projections", v - 1), x, arch[edge(0, v)])
-            total = apply(RELU, self._first(projected, channels))
+            total = apply(RELU, self.first(projected, channels))
             for u, value in enumerate(values, start=1):
-                total += arch[edge(u, v)] * self._first(value, channels)
+                total += self.along(arch[edge(u, v)], value, channels)
             y = apply((*path, "vertices", v - 1), total, arch[len(EDGES) + v - 1] % (ABSENT + 1))
-            values.append(apply(RELU, self._first(y, channels)))
-        return output + self._concatenated(arch, values, width)
+            values.append(apply(RELU, self.first(y, channels)))
+        return output + self.concatenated(arch, values, width)
 
-    def _first(self, x: jax.Array, channels: jax.Array) -> jax.Array:
+    def rooms(self, stack: int) -> list[int]:
+        """The channels that each vertex has room for `[5]`."""
+        return [-(-self.config.width(stack) // max(self.feeders, 1))] * INTERIOR
+
+    def first(self, x: jax.Array, channels: jax.Array) -> jax.Array:
         """Return `x` with zeros in place of all but its first channels."""
         axis = self.config.layout.channel
         return x * self.config.layout.per_channel(jnp.arange(x.shape[axis]) < channels)
 
-    def _concatenated(self, arch: jax.Array, values: list[jax.Array], width: int) -> jax.Array:
+    def along(self, edge: jax.Array, value: jax.Array, channels: jax.Array) -> jax.Array:
+        """The first channels of a vertex's value at the end of an edge, zeros where there is none."""
+        return edge * self.first(value, channels)
+
+    def concatenated(self, arch: jax.Array, values: list[jax.Array], width: int) -> jax.Array:
         """The values of the vertices that feed the output side by side.
 
         Which vertex comes `i`-th is data; how many channels it has is not.
@@ -161,10 +175,6 @@ class NASBench101Network(Network):
             parts.append(jax.lax.slice_in_dim(chosen, 0, share, axis=axis))
         return jnp.concatenate(parts, axis)
 
-    def _room(self, stack: int) -> int:
-        """The channels that every vertex has room for."""
-        return -(-self.config.width(stack) // max(self.feeders, 1))
-
     def _conv(self, size: int, before: int, after: int) -> ConvNorm:
         return ConvNorm(before, after, size, self.config.layout, relu=False, bn=self.config.bn)
 
@@ -175,3 +185,38 @@ class NASBench101Network(Network):
         layout = self.config.layout
         ops = (self._conv(3, width, width), self._conv(1, width, width), MaxPool(width, layout), Zero(width, layout))
         return dict(zip((*OPS, "absent"), ops, strict=True))
+
+
+@dataclass(frozen=True)
+class OneCellNetwork(NASBench101Network):
+    """The network of one architecture: every vertex has its own channels, and no others.
+
+    Attributes:
+      arch: the architecture `[26]`.
+    """
+
+    arch: tuple[int, ...]
+
+    @property
+    def vertices(self) -> range:
+        return range(1, 1 + sum(op >= 0 for op in self.arch[len(EDGES) :]))
+
+    def input_shares(self, arch: jax.Array) -> Mapping[Path, jax.Array]:
+        return {}
+
+    def wire(self, apply: Walk, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
+        known: Any = np.array(self.arch)
+        return super().wire(apply, known, x)
+
+    def rooms(self, stack: int) -> list[int]:
+        return vertex_channels(np.array(self.arch), self.config.width(stack)).tolist()
+
+    def first(self, x: jax.Array, channels: jax.Array) -> jax.Array:
+        return jax.lax.slice_in_dim(x, 0, int(channels), axis=self.config.layout.channel)
+
+    def along(self, edge: jax.Array, value: jax.Array, channels: jax.Array) -> jax.Array:
+        return self.first(value, channels) if edge else jnp.zeros(())
+
+    def concatenated(self, arch: jax.Array, values: list[jax.Array], width: int) -> jax.Array:
+        feeding = [values[v - 1] for v in self.vertices if arch[edge(v, OUTPUT)]]
+        return jnp.concatenate(feeding, self.config.layout.channel)

@@ -6,11 +6,9 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxnas.kernels.gram import gram
 from jaxnas.kernels.layout import Layout
 from jaxnas.kernels.pool import max_pool3x3
-from jaxnas.network.op import Moments, Observed, Op, Params, Saved
-from jaxnas.network.ops import Head
+from jaxnas.network.op import Moments, Op, Params, Saved
 
 
 @dataclass(frozen=True)
@@ -43,33 +41,3 @@ class Rectifier(Op):
 
     def adjoint(self, x: jax.Array, g: jax.Array) -> jax.Array:
         return jnp.where(x > 0, g, 0.0)
-
-
-@dataclass(frozen=True)
-class PoolHead(Head):
-    """ReLU, global average pooling and a linear classifier.
-
-    On a cell's output, which is never negative, the ReLU does nothing.
-    """
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        return {"kernel": (self.in_channels, self.out_channels), "offset": (self.out_channels,)}
-
-    def activations(self, params: Params, x: jax.Array, by: Moments) -> tuple[jax.Array, jax.Array]:
-        return x, jax.nn.relu(x)
-
-    def forward(self, params: Params, x: jax.Array, by: Moments | None = None) -> tuple[jax.Array, Saved]:
-        zeros = jnp.zeros(self.in_channels, x.dtype)
-        logits = self._pool(jax.nn.relu(x)) @ params["kernel"] + params["offset"][None]
-        return logits, Saved(x, Moments(zeros, zeros))
-
-    def observe(self, params: Params, x: jax.Array) -> Observed:
-        return Observed(self.forward(params, x)[0], self.units(x), jnp.zeros(()))
-
-    def backward(self, params: Params, x: jax.Array, saved: Saved, g: jax.Array) -> tuple[jax.Array, Params]:
-        active = jax.nn.relu(x)
-        return self._unpool(params, active, g), {"kernel": self._pool(active).T @ g, "offset": g.sum(0)}
-
-    def backward_gram(self, params: Params, x: jax.Array, saved: Saved, g: jax.Array) -> tuple[jax.Array, jax.Array]:
-        active = jax.nn.relu(x)
-        return self._unpool(params, active, g), gram(self._pool(active)) * gram(g)

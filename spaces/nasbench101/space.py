@@ -18,21 +18,18 @@ from typing import Any, ClassVar
 
 import jax
 import numpy as np
-from flax import nnx
 
 from jaxnas.errors import UserError
 from jaxnas.kernels.capacity import log_determinant
 from jaxnas.network.network import Config
 from jaxnas.spaces import literals
 from jaxnas.spaces.base import Space
-from jaxnas.spaces.blocks.plain import StandAlone
 from jaxnas.spaces.datasets import CIFAR10, Dataset
 from jaxnas.spaces.graphs import GraphCode
 from jaxnas.spaces.nasbench101 import dag
 from jaxnas.spaces.nasbench101.code import graph_code
 from jaxnas.spaces.nasbench101.dag import EDGES, INTERIOR, VERTICES
 from jaxnas.spaces.nasbench101.hashes import module_hashes
-from jaxnas.spaces.nasbench101.module import stand_alone
 from jaxnas.spaces.nasbench101.network import OPS, NASBench101Network, edge, feeds_output, vertex_channels
 from jaxnas.spaces.nasbench101.table import COLUMNS, from_table, numbers_of
 from jaxnas.spaces.nasbench101.text import parse, together
@@ -179,6 +176,10 @@ class NASBench101(Space):
     def forms(self) -> Collection[str]:
         return NETWORKS
 
+    def shrunk(self, width: int) -> int:
+        """Four times the width: vertices that feed the output share its channels."""
+        return MAX_FEEDERS * width
+
     def shallow(self, cells: int) -> int:
         return min(cells, NETWORKS["taps"].cells)
 
@@ -194,15 +195,6 @@ class NASBench101(Space):
                 f"give 0 to {MAX_FEEDERS}"
             )
         return NASBench101Network(group, replace(NETWORKS[form], **changes))
-
-    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, form: str = "benchmark") -> StandAlone:
-        """One architecture as an ordinary Flax NNX module, to train, export or inspect.
-
-        Its weights are those that the shared network of its group draws from `rngs`.
-        """
-        arch = self.array(arch)
-        network = self.network(form, self.groups(arch[None], form)[0])
-        return stand_alone(network, network.init(rngs.params()), arch)
 
     def params(self, archs: np.ndarray) -> np.ndarray:
         """Return `[N]` the trainable parameters, with scale and shift of the normalisations, as in the table."""

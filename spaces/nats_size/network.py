@@ -9,7 +9,7 @@ would draw them itself (`rescale_to_fan_in`).
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +38,9 @@ class SizeNetwork(Network):
     @property
     def length(self) -> int:
         return LAYERS
+
+    def specialised(self, arch: np.ndarray) -> "SizeNetwork":
+        return replace(self, widths=tuple(int(choice + 1) * self.config.channels // CHOICES for choice in arch))
 
     def ops(self) -> dict[Path, Ops]:
         config, widths = self.config, self.widths or (self.config.channels,) * LAYERS

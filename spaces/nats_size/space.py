@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
-from flax import nnx
 
 from jaxnas.errors import UserError
 from jaxnas.kernels.layout import NHWC
@@ -20,7 +19,6 @@ from jaxnas.network.network import Config
 from jaxnas.network.op import Op
 from jaxnas.network.ops import ConvNorm, Head
 from jaxnas.spaces import literals
-from jaxnas.spaces.blocks.architecture import ArchitectureModule
 from jaxnas.spaces.datasets import NATS_BENCH, Dataset
 from jaxnas.spaces.graphs import GraphCode, chain
 from jaxnas.spaces.nats_size.network import CHOICES, LAYERS, SizeNetwork
@@ -85,7 +83,7 @@ class NATSSize(RowSpace):
         return NETWORKS
 
     def network(self, form: str = "benchmark", group: Hashable = None, **changes) -> SizeNetwork:
-        """The network of all architectures, with `changes` to its `Config`; `group` = widths: that of one."""
+        """The network of all architectures, with `changes` to its `Config`."""
         self.check_form(form)
         if form == "benchmark":
             data = self.datasets[self.dataset]
@@ -96,14 +94,7 @@ class NATSSize(RowSpace):
                 f"{self.name}: {config.channels} channels, {config.cells} cells per stage; give a multiple of {CHOICES}"
                 " channels, of which the widths are eighths, and one cell"
             )
-        return SizeNetwork(config, group if isinstance(group, tuple) else ())
-
-    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, form: str = "benchmark") -> ArchitectureModule:
-        """One architecture, no wider than it is, as an ordinary Flax NNX module."""
-        arch = self.array(arch)
-        channels = NETWORKS[form].channels if form in NETWORKS else 0
-        network = self.network(form, tuple(int(k + 1) * channels // CHOICES for k in arch))
-        return ArchitectureModule(network, network.init(rngs.params()), arch)
+        return SizeNetwork(config)
 
     def params(self, archs: np.ndarray) -> np.ndarray:
         return _total(_params_tables(self.datasets[self.dataset]), archs)

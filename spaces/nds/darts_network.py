@@ -1,5 +1,6 @@
 """The network of DARTS's supernet: every edge between the nodes of a cell, with several ops on each."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,8 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnas.network.network import Path, Walk
-from jaxnas.network.op import Op
+from jaxnas.network.network import Ops, Path, Walk
 from jaxnas.spaces.blocks.modules import cell_op
 from jaxnas.spaces.nds.network import INPUTS, CellShape, TwoCellNetwork, halved
 
@@ -27,7 +27,7 @@ class SupernetNetwork(TwoCellNetwork):
     def length(self) -> int:
         return 2 * len(self.edges)
 
-    def cell_places(self, shape: CellShape) -> dict[int, dict[str, Op]]:
+    def cell_places(self, shape: CellShape) -> Mapping[int, Ops]:
         first, rest = self._halving(shape.reduction)
         ops = [{name: cell_op(name, shape.channels, self.config, stride) for name in self.names} for stride in (1, 2)]
         return {**dict.fromkeys(first, ops[1]), **dict.fromkeys(rest, ops[0])}

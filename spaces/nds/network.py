@@ -3,6 +3,7 @@
 An op of a reduction cell halves the image if it is applied to one of the cell's inputs, and keeps it otherwise.
 """
 
+import itertools
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from jaxnas.kernels.layout import Layout
 from jaxnas.network.network import HEAD, Config, Init, Network, Ops, Path, Walk
 from jaxnas.network.op import Op
 from jaxnas.network.ops import ConvNorm, Head
-from jaxnas.spaces.blocks.modules import Classifier, cell_op, cropped_op, module_op
+from jaxnas.spaces.blocks.modules import cell_op, cropped_op, module_op
 from jaxnas.spaces.blocks.parts import FACTORIZED, table
 from jaxnas.spaces.blocks.stem import Frame, stem_ops
 from jaxnas.spaces.nds.counts import FRAMES, reductions
@@ -83,7 +84,7 @@ class TwoCellNetwork(Network):
       nodes: of a cell, without its inputs.
       frame: what is around the cells.
       reductions: whether each cell is a reduction cell.
-      norm_before_head: batch normalisation and ReLU stand before the classifier.
+      norm_before_head: batch normalisation and ReLU stand before the pooling.
       before_taps: cells before which a tap is; the last tap is the output of the last cell.
       config: sizes and modes; `channels` is the width, `cells` the depth.
     """
@@ -97,24 +98,25 @@ class TwoCellNetwork(Network):
     config: Config
 
     @property
-    def shapes(self) -> list[CellShape]:
-        """The cells from the first to the last, with room for all nodes in their outputs."""
-        return self.shapes_of((self.nodes, self.nodes))
+    def output_nodes(self) -> list[int]:
+        """How many nodes of the normal and of the reduction cell there is room for in its output."""
+        return [self.nodes, self.nodes]
 
-    def shapes_of(self, outputs: Sequence[int]) -> list[CellShape]:
-        """The same where so many nodes of the normal and of the reduction cell are output."""
+    @property
+    def shapes(self) -> list[CellShape]:
+        """The cells from the first to the last."""
         shapes, channels, (before, last) = [], self.config.channels, self._stem_outputs()
         for reduction in self.reductions:
             channels <<= reduction
             halve = before[1] < last[1]
             shapes.append(CellShape(reduction, channels, (Entry(before[0], halve), Entry(last[0], False))))
-            before, last = last, (outputs[reduction] * channels, last[1] + reduction)
+            before, last = last, (self.output_nodes[reduction] * channels, last[1] + reduction)
         return shapes
 
     @property
     def features_out(self) -> int:
         """Channels that the head gets."""
-        return self.nodes * self.shapes[-1].channels
+        return self.output_nodes[self.reductions[-1]] * self.shapes[-1].channels
 
     def ops(self) -> dict[Path, Ops]:
         places: dict[Path, Ops] = {("stem", i): op for i, op in enumerate(stem_ops(self.frame, self.config))}
@@ -125,9 +127,8 @@ class TwoCellNetwork(Network):
         for cell, shape in enumerate(shapes):
             for place, ops in self.cell_places(shape).items():
                 places["cells", cell, place] = ops
-        head = Head(self.features_out, self.config.classes, self.config.layout, self.config.bn)
-        plain = Classifier(self.features_out, self.config.classes, self.config.layout)
-        return {**places, HEAD: head if self.norm_before_head else plain}
+        config, norm = self.config, self.norm_before_head
+        return {**places, HEAD: Head(self.features_out, config.classes, config.layout, config.bn, norm, relu=norm)}
 
     def wire(self, apply: Walk, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
         before, last, tapped = x, x, []
@@ -142,7 +143,7 @@ class TwoCellNetwork(Network):
         return [*tapped, last]
 
     @abstractmethod
-    def cell_places(self, shape: CellShape) -> dict[int, dict[str, Op]]:
+    def cell_places(self, shape: CellShape) -> Mapping[int, Ops]:
         """What can stand at the places of a cell, those with the same ops one after another."""
 
     @abstractmethod
@@ -189,7 +190,10 @@ class GenotypeNetwork(TwoCellNetwork):
     def length(self) -> int:
         return 2 + (10 if self.loose_ends else 8) * self.nodes
 
-    def cell_places(self, shape: CellShape) -> dict[int, dict[str, Op]]:
+    def specialised(self, arch: np.ndarray) -> "OneGenotypeNetwork":
+        return OneGenotypeNetwork(**vars(self), genotype=tuple(map(int, arch)))
+
+    def cell_places(self, shape: CellShape) -> Mapping[int, Ops]:
         config, stride = self.config, 1 + shape.reduction
         ops = {name: cell_op(name, shape.channels, config, stride) for name in self.names}
         if shape.reduction:
@@ -198,7 +202,7 @@ class GenotypeNetwork(TwoCellNetwork):
 
     def cell(self, apply: Walk, cell: int, reduction: bool, arch: jax.Array, entries: list[jax.Array]) -> jax.Array:
         places, layout = 2 * self.nodes, self.config.layout
-        pairs = arch[2 : 2 + 4 * places].reshape(2, places, 2)[int(reduction)]
+        pairs = self._pairs(arch)[int(reduction)]
         blank = jnp.zeros((self.nodes, *entries[0].shape), entries[0].dtype)
         targets = INPUTS + jnp.arange(places) // 2
 
@@ -233,7 +237,11 @@ class GenotypeNetwork(TwoCellNetwork):
         of_stem = jnp.ones(self.tap_widths[0], bool)
         return [of_cells[cell - 1] if cell else of_stem for cell in (*self.before_taps, len(shapes))]
 
-    def _outputs(self, arch: jax.Array) -> jax.Array:
+    def _pairs(self, arch: Any) -> Any:
+        """The ops and their sources, of the normal and of the reduction cell `[2, 2 n, 2]`."""
+        return arch[2 : 2 + 8 * self.nodes].reshape(2, 2 * self.nodes, 2)
+
+    def _outputs(self, arch: Any) -> Any:
         """Which nodes are output, of the normal and of the reduction cell `[2, n]`."""
         return arch[2 + 8 * self.nodes :].reshape(2, self.nodes) > 0
 
@@ -241,6 +249,45 @@ class GenotypeNetwork(TwoCellNetwork):
         ops = np.asarray(archs)[:, 2 : 2 + 8 * self.nodes : 2].reshape(len(archs), 2, -1)
         normal, reduction = flops[ops].sum(-1).T
         return normal, reduction
+
+
+@dataclass(frozen=True)
+class OneGenotypeNetwork(GenotypeNetwork):
+    """The network of one genotype: no choices, nothing padded, and of a cell's nodes only those that are output.
+
+    Attributes:
+      genotype: the architecture `[A]`.
+    """
+
+    genotype: tuple[int, ...]
+
+    @property
+    def output_nodes(self) -> list[int]:
+        return self._are_output.sum(-1).tolist()
+
+    def cell_places(self, shape: CellShape) -> Mapping[int, Ops]:
+        pairs = self._pairs(np.array(self.genotype))[int(shape.reduction)].tolist()
+        strides = [1 + (shape.reduction and source < INPUTS) for _, source in pairs]
+        names = [self.names[op] for op, _ in pairs]
+        ops = (cell_op(name, shape.channels, self.config, stride) for name, stride in zip(names, strides, strict=True))
+        return dict(enumerate(ops))
+
+    def cell(self, apply: Walk, cell: int, reduction: bool, arch: jax.Array, entries: list[jax.Array]) -> jax.Array:
+        sources, nodes = self._pairs(np.array(self.genotype))[int(reduction), :, 1], list(entries)
+        for place in range(0, len(sources), 2):
+            one, other = (apply(("cells", cell, i), nodes[sources[i]]) for i in (place, place + 1))
+            nodes.append(one + other)
+        return self.concat(itertools.compress(nodes[INPUTS:], self._are_output[int(reduction)]))
+
+    def input_shares(self, arch: jax.Array) -> Mapping[Path, jax.Array]:
+        return {}
+
+    def tap_masks(self, arch: jax.Array) -> Sequence[jax.Array] | None:
+        return None
+
+    @property
+    def _are_output(self) -> np.ndarray:
+        return self._outputs(np.array(self.genotype)) if self.loose_ends else np.ones((2, self.nodes), bool)
 
 
 def common(names: tuple[str, ...], nodes: int, name: str, group: Group, **changes: Any) -> dict[str, Any]:

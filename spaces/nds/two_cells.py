@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from flax import nnx
 
 from jaxnas.errors import UserError, unknown
 from jaxnas.spaces.base import Space
@@ -28,7 +27,6 @@ from jaxnas.spaces.graphs import GraphCode
 from jaxnas.spaces.nds.code import graph_code
 from jaxnas.spaces.nds.counts import FRAMES, Cells, capacity, count, layers, reductions
 from jaxnas.spaces.nds.genotype import CELLS, COLUMNS, Genotype, Pair, parse, to_json
-from jaxnas.spaces.nds.module import TwoCellModule
 from jaxnas.spaces.nds.network import INPUTS, SETTINGS, THIN, GenotypeNetwork, Group, TwoCellNetwork, common
 from jaxnas.spaces.sampling import distinct, generator
 from jaxnas.spaces.strings import STRINGS
@@ -222,13 +220,6 @@ class TwoCells(Space):
             (group,) = self.groups(self.encode(self.example)[None], form)
         assert isinstance(group, Group)
         return GenotypeNetwork(**common(self.ops, self.nodes, setting, group, **changes), loose_ends=self.loose_ends)
-
-    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, form: str = "benchmark") -> TwoCellModule:
-        """One architecture as an ordinary Flax NNX module, with weights of its own drawn from `rngs`."""
-        arch = self.array(arch)
-        ops, sources, outputs = (part[0] for part in self.split(arch[None]))
-        network = self.network(form, self.groups(arch[None], form)[0])
-        return TwoCellModule(network, ops, sources, outputs, rngs=rngs)
 
     def params(self, archs: np.ndarray) -> np.ndarray:
         return self.counts(archs)[:, 0]

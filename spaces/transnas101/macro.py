@@ -13,12 +13,10 @@ from collections.abc import Collection, Hashable
 
 import jax
 import numpy as np
-from flax import nnx
 
 from jaxnas.errors import UserError
 from jaxnas.spaces import literals
 from jaxnas.spaces.base import Space
-from jaxnas.spaces.blocks.architecture import ArchitectureModule
 from jaxnas.spaces.datasets import TRANSNAS
 from jaxnas.spaces.sampling import check_number, generator
 from jaxnas.spaces.transnas101.counts import (
@@ -39,7 +37,6 @@ from jaxnas.spaces.transnas101.network import (
     doubles,
     halves,
     macro_network,
-    plain_modules,
 )
 
 MODULES = range(4, MOST_MODULES + 1)  # numbers of modules of a skeleton,
@@ -120,14 +117,6 @@ class MacroSpace(Space):
         if not isinstance(group, str) or not set(group) <= set("234" if MACRO[form].halving else "2"):
             raise UserError(f"{self.name} has a network for each change of shape; give one of `groups` as group")
         return macro_network(form, group, **classes_of(self, form) | changes)
-
-    def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, form: str = "benchmark") -> ArchitectureModule:
-        """One architecture as an ordinary Flax NNX module, with weights of its own drawn from `rngs`."""
-        (shape_changes,) = self.groups(self.array(arch)[None], form)
-        modules = MACRO[form].modules(self.array(arch))
-        slots = plain_modules(modules, len(str(shape_changes))).tolist()
-        network = macro_network(form, str(shape_changes), tuple(slots), **classes_of(self, form))
-        return ArchitectureModule(network, network.init(rngs.params()), modules)
 
     def params(self, archs: np.ndarray) -> np.ndarray:
         return self._counts(archs)[:, 0].astype(np.int64)

@@ -16,11 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnas.network.module_op import ModuleOp
 from jaxnas.network.network import HEAD, Config, Init, Network, Ops, Path, Walk
 from jaxnas.network.op import Op
 from jaxnas.network.ops import ConvNorm, Head, Identity, Zero
-from jaxnas.spaces.blocks.classifier import MakeClassifier
 from jaxnas.spaces.blocks.modules import module_op
 from jaxnas.spaces.blocks.parts import FACTORIZED
 from jaxnas.spaces.blocks.stem import Frame, stem_ops
@@ -132,7 +130,7 @@ class MicroNetwork(Network):
             entering = edge_ops(before, width, config, 1 + halves(module))
             for edge, (_, source) in enumerate(EDGES):
                 places["cells", cell, edge] = edge_ops(width, width, config) if source else entering
-        return {**places, HEAD: classifier(width, config, relu=False)}
+        return {**places, HEAD: Head(width, config.classes, config.layout, norm_first=False, relu=False)}
 
     def wire(self, apply: Walk, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
         """The last outputs of cells of each size, without that of the stem."""
@@ -200,6 +198,12 @@ class MacroNetwork(Network):
         _, name, conv = path
         return int(name) + sum(self.slots[: int(name)]) + int(conv) // PLAIN_CONVS
 
+    def chosen(self, path: Path, arch: np.ndarray) -> int:
+        return super().chosen(path, self.setting.modules(arch))
+
+    def specialised(self, arch: np.ndarray) -> "MacroNetwork":
+        return replace(self, slots=tuple(self._plain_modules(arch).tolist()))
+
     def ops(self) -> dict[Path, Ops]:
         config, width = self.config, self.config.channels
         places: dict[Path, Ops] = {("stem", i): op for i, op in enumerate(stem_ops(self.setting.frame, config))}
@@ -211,8 +215,7 @@ class MacroNetwork(Network):
                     places["changes", stage - 1, name] = op
             choice: dict[str, Op] = {"none": Zero(width, config.layout), "conv": self._conv(width, width)}
             places |= dict.fromkeys(self._plain_paths(stage), choice)
-        head = Head(width, config.classes, config.layout, config.bn)
-        return {**places, HEAD: head if self.setting.norm_before_head else classifier(width, config, relu=True)}
+        return {**places, HEAD: Head(width, config.classes, config.layout, config.bn, self.setting.norm_before_head)}
 
     def wire(self, apply: Walk, arch: jax.Array, x: jax.Array) -> list[jax.Array]:
         """The last three of the outputs of the stem and before each change of shape, and at the end."""
@@ -284,14 +287,12 @@ def micro_network(form: str, **changes: Any) -> MicroNetwork:
     return MicroNetwork(setting.frame, setting.config(**changes))
 
 
-def macro_network(form: str, shape_changes: str, slots: tuple[int, ...] | None = None, **changes: Any) -> MacroNetwork:
+def macro_network(form: str, shape_changes: str, **changes: Any) -> MacroNetwork:
     """The network for `form` of the skeletons that are `shape_changes` without their plain modules.
 
-    Args:
-      slots: room for plain modules; without it for as many as a skeleton of the space can have, everywhere.
-      changes: to its `Config`.
+    It has room for as many of these as a skeleton can have, everywhere. `changes` are to its `Config`.
     """
-    slots = (MOST_MODULES - len(shape_changes),) * (len(shape_changes) + 1) if slots is None else slots
+    slots = (MOST_MODULES - len(shape_changes),) * (len(shape_changes) + 1)
     return MacroNetwork(shape_changes, slots, MACRO[form], MACRO[form].config(**changes))
 
 
@@ -301,9 +302,3 @@ def plain_modules(archs: Any, changes: int) -> Any:
     """
     stage = (archs > 1).cumsum(-1)[..., None] == np.arange(changes + 1).reshape((1,) * archs.ndim + (-1,))
     return (stage & (archs == 1)[..., None]).sum(-2)
-
-
-def classifier(channels: int, config: Config, *, relu: bool) -> ModuleOp:
-    """Return [ReLU,] global average pooling and a linear classifier."""
-    make = MakeClassifier(channels, config.classes, relu)
-    return ModuleOp(make, channels, config.classes, config.layout, bn=config.bn, own_init=False)

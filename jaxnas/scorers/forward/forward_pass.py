@@ -4,6 +4,7 @@ Every network here divides by batch statistics, so the scale of a convolution th
 sign and no normalised feature: one draw of weights, N(0, 1) before normalisations, serves all of these scores.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -15,12 +16,12 @@ from jaxnas.data import Source
 from jaxnas.errors import UserError
 from jaxnas.kernels.patterns import agreement
 from jaxnas.kernels.spectrum import channel_covariance, participation, spectral_entropy
-from jaxnas.network.network import Network
+from jaxnas.network.network import Network, Observation
 from jaxnas.network.op import Observed
 from jaxnas.network.recipe import Recipe
 from jaxnas.scorers.protocol import Pass, Scorer
 
-NOISE = 0.01
+NOISE = 0.01  # deviation
 Preset = Literal["fast", "shared", "paper"]
 
 
@@ -31,25 +32,62 @@ class Sizes(NamedTuple):
     images: int
 
 
-class Seen(NamedTuple):
-    """What a forward pass gives.
+class Seen:
+    """What a forward pass gives; traced when a score first reads it.
 
-    Attributes:
-      agreement: on how many units of all ReLUs two images have the same sign `[B, B]`.
-      log_sigma: the sum over batch normalisations of log sqrt(mean over channels of the variance) `[]`.
-      difference: what noise of deviation `NOISE` on the images changes in the last feature map: the sum of absolute
-        values of an image, mean over images `[]`.
-      entropy: of the spectrum of each block's channel covariance `[L]`.
-      participation: participation ratio of that covariance `[L]`.
-      present: whether the architecture has that block `[L]`.
+    Args:
+      network: with weights `params`.
+      arch: the architecture `[A]`.
+      images: `[B, H, W, C]`.
+      key: of the noise.
     """
 
-    agreement: jax.Array
-    log_sigma: jax.Array
-    difference: jax.Array
-    entropy: jax.Array
-    participation: jax.Array
-    present: jax.Array
+    def __init__(self, network: Network, params: Any, arch: jax.Array, images: jax.Array, key: jax.Array):
+        self._network, self._images, self._key = network, images, key
+        self._params, self._arch = network.rescale_to_fan_in(params, arch), arch
+
+    @property
+    def agreement(self) -> jax.Array:
+        """On how many units of all ReLUs two images have the same sign `[B, B]`."""
+        return self._seen.total[0]
+
+    @property
+    def log_sigma(self) -> jax.Array:
+        """The sum over batch normalisations of log sqrt(mean over channels of the batch's variance) `[]`."""
+        return self._seen.total[1]
+
+    @property
+    def entropy(self) -> jax.Array:
+        """Of the spectrum of each block's channel covariance `[L]`."""
+        return self._seen.blocks[0]
+
+    @property
+    def participation(self) -> jax.Array:
+        """The participation ratio of each block's channel covariance `[L]`."""
+        return self._seen.blocks[1]
+
+    @property
+    def present(self) -> jax.Array:
+        """Whether the architecture has that block `[L]`."""
+        return self._seen.present
+
+    @functools.cached_property
+    def moved(self) -> jax.Array:
+        """How far noise on the images moves the last feature map: the sum of absolute values, mean over images `[]`."""
+        noisy = self._images + NOISE * jax.random.normal(self._key, self._images.shape)
+        features, _ = self._network.taps(self._params, self._arch, noisy)
+        return jnp.abs(features[-1] - self._seen.last).sum() / len(noisy)
+
+    @functools.cached_property
+    def _seen(self) -> Observation:
+        def op(observed: Observed) -> tuple[jax.Array, jax.Array]:
+            return agreement(observed.read), observed.log_sigma
+
+        def block(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+            covariance = channel_covariance(x, self._network.config.layout)
+            return spectral_entropy(jnp.linalg.eigvalsh(covariance)), participation(covariance)
+
+        return self._network.observe(self._params, self._arch, self._images, op, block)
 
 
 @dataclass(frozen=True)
@@ -75,28 +113,12 @@ class ForwardPass(Pass):
         return source.images(rng, self.images)
 
     def measure(self, network: Network, params: Any, arch: jax.Array, inputs: jax.Array, key: jax.Array) -> Seen:
-        """What the scores read of one architecture; XLA leaves out what none of them does."""
-        params = network.rescale_to_fan_in(params, arch)
-
-        def block(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-            covariance = channel_covariance(x, network.config.layout)
-            return spectral_entropy(jnp.linalg.eigvalsh(covariance)), participation(covariance)
-
-        found = network.observe(params, arch, inputs, _of_op, block)
-        noisy = inputs + NOISE * jax.random.normal(key, inputs.shape)
-        other = network.observe(params, arch, noisy, lambda _: (), lambda _: ())
-        difference = jnp.abs(found.last - other.last).sum() / len(inputs)
-        agree, sigma = found.total
-        entropy, dimensions = found.blocks
-        return Seen(agree, sigma, difference, entropy, dimensions, found.present)
+        """What the scores read of one architecture."""
+        return Seen(network, params, arch, inputs, key)
 
     def floats(self, network: Network) -> int:
         """About how many floats the measurement of one architecture holds at once."""
         return network.activations(self.images)
-
-
-def _of_op(observed: Observed) -> tuple[jax.Array, jax.Array]:
-    return agreement(observed.read), observed.log_sigma
 
 
 @dataclass(frozen=True)

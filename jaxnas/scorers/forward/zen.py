@@ -26,4 +26,4 @@ class Zen(ForwardScore):
 
     def read(self, seen: Seen) -> jax.Array:
         """The raw score of one architecture."""
-        return jnp.log(seen.difference) + seen.log_sigma
+        return jnp.log(seen.moved) + seen.log_sigma

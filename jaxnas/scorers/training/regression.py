@@ -46,7 +46,7 @@ class Sizes(NamedTuple):
     steps: int
 
 
-FAST = Sizes(8, 3, 30)
+FAST = Sizes(4, 3, 50)
 TRAIN_WEIGHTS: dict[Version, tuple[float, ...]] = {"initial": (1.0, 1.0, 1.0), "head": SCORE_WEIGHTS}
 
 Taps = Callable[[Any, jax.Array, Any], tuple[Sequence[jax.Array], Any]]

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxnas.errors import UserError
-from jaxnas.scorers.consensus import Consensus
 from jaxnas.search.goal import Found, Scores
 from jaxnas.search.method import Method, Task
 from jaxnas.search.methods import pruning
@@ -133,17 +132,18 @@ class Prune:
 
 def make(task: Task, options: PruneOptions) -> Method:
     """Return the method for `task`, or raise a `UserError` if it cannot be done by pruning."""
-    unmeasured = [name for name in task.goal.signs if name in task.by_cost[0] or name == Consensus.name]
+    if task.space.supernet is None:
+        raise UserError(
+            f"--method prune needs a space of ops on the edges of a cell, and {task.space.name} is none: "
+            "say --method evolve or --method random"
+        )
+    measured = {name for names in task.by_cost[1:] for name in names}
+    unmeasured = [name for name in task.goal.signs if name not in measured]
     if unmeasured or task.goal.limited:
         named = [*unmeasured, *(f"a limit on {name}" for name in sorted(task.goal.limited))]
         raise UserError(
             f"--method prune goes by scores that are measured on a supernet, not by {', '.join(named)}: "
             "say --scorers ntk,regions, --method sift or --method evolve"
-        )
-    if task.space.supernet is None:
-        raise UserError(
-            f"--method prune needs a space of ops on the edges of a cell, and {task.space.name} is none: "
-            "say --method evolve or --method random"
         )
     task.space.supernet.preset(options.preset)
     names = sorted(task.goal.signs, key=lambda name: name != TE_NAS[0])  # TE-NAS's first score decides where sums tie

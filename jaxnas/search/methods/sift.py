@@ -3,7 +3,8 @@
 What needs no network (the counts) is computed for the whole space, or for a large sample. The best `budget` of these
 are measured by the cheapest scores, one in `keep` of them by the next dearer ones as well, and so on; the last few are
 measured several times, with new weights and inputs. In each stage what the search goes by decides, as far as it is
-known by then: a consensus is the sum over those of its members that were measured.
+known by then: a consensus is the sum over those of its members that were measured. Among the last few its dearest
+members alone decide: a sum of logarithms says which architectures are bad in nothing, not which of these is best.
 
 Of a space that is larger than the sample, the first stage looks further: after a quarter of its budget, it goes on with
 mutations of the best.
@@ -129,7 +130,7 @@ class Sift:
         return state.stage == len(self.plan)
 
     def result(self, state: Sieve) -> Found:
-        return self.task.goal.best(state.archs, state.before, more="--budget")
+        return self._goal(state.before, last=True).best(state.archs, state.before, more="--budget")
 
     def report(self, state: Sieve) -> list[dict[str, Any]]:
         return [*state.history]
@@ -141,7 +142,7 @@ class Sift:
     def _next(self, state: Sieve) -> Sieve:
         """The state at the beginning of the next stage, with the best of this one."""
         plan, known = self.plan, _together(state.before, state.scores)
-        goal = self._goal(known)
+        goal = self._goal(known, last=state.stage + 1 == len(plan))
         following = plan[state.stage + 1] if state.stage + 1 < len(plan) else plan[state.stage]
         count = min(len(state.archs), following.size)
         if state.stage + 1 == self._first and self._generations:
@@ -177,10 +178,11 @@ class Sift:
             found = np.concatenate([found, born[new]])
         return found[:count] if len(found) else None
 
-    def _goal(self, known: Scores) -> Goal:
+    def _goal(self, known: Scores, *, last: bool = False) -> Goal:
         """The goal by what is known of its scores; if nothing is, whoever comes first is best."""
-        goal = self.task.goal
-        return replace(goal, signs={n: sign for n, sign in goal.signs.items() if np.isfinite(known[n].value).any()})
+        signs = (last and self.task.last) or self.task.goal.signs
+        known_signs = {name: sign for name, sign in signs.items() if np.isfinite(known[name].value).any()}
+        return replace(self.task.goal, signs=known_signs)
 
     def _at_once(self, stage: Stage) -> int:
         """Architectures of a round: what needs no network is counted at once."""
