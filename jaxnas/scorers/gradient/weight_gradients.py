@@ -14,7 +14,7 @@ architecture does not have, are in none of them.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -102,8 +102,6 @@ def zico(apply: Apply, params: Any, x: jax.Array, labels: jax.Array) -> Score:
 class WeightGradients(Pass):
     """The pass that all these scores read."""
 
-    bn: Literal["batch", "frozen"]
-    init: Literal["kaiming", "pytorch"]
     width: int | None
     images: int
     name: ClassVar[str] = "weight_gradients"
@@ -111,10 +109,10 @@ class WeightGradients(Pass):
 
     @property
     def recipe(self) -> Recipe:
-        return Recipe("taps", channels=self.width, bn=self.bn, init=self.init)
+        return Recipe("taps", channels=self.width, bn="batch", init="kaiming")
 
     def check_data(self, source: Source) -> None:
-        source.check(images=BATCHES * self.images, option="--zico.images (two batches)")
+        source.check(images=BATCHES * self.images, option="two batches of --zico.images")
 
     def draw(self, source: Source, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """One repeat's images `[2, B, H, W, C]` and labels `[2, B]`."""
@@ -134,11 +132,6 @@ class WeightGradients(Pass):
 class WeightGradientScore(Scorer):
     """A score that reads `WeightGradients`."""
 
-    bn: Literal["batch", "frozen"] = "batch"
-    """Derivative of batch normalisation: `batch` goes through the batch statistics, as published, `frozen` holds them
-    constant."""
-    init: Literal["kaiming", "pytorch"] = "kaiming"
-    """Initial weights: Kaiming-normal, or the defaults of PyTorch."""
     width: int | None = 4
     """Channels of the first stage (published: 16), or as few as networks of the space can have; of nats_size 8, of
     AnyNets as many as the architecture says."""
@@ -160,7 +153,7 @@ class WeightGradientScore(Scorer):
 
     @property
     def reads(self) -> WeightGradients:
-        return WeightGradients(self.bn, self.init, self.width, self.images)
+        return WeightGradients(self.width, self.images)
 
     def read(self, seen: Statistics) -> jax.Array:
         """The score of one architecture."""
