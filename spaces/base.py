@@ -223,8 +223,7 @@ class Space(ABC):
     def build(self, arch: np.ndarray | str, *, rngs: nnx.Rngs, form: str = "benchmark") -> nnx.Module:
         """One architecture as an ordinary Flax NNX module, to train, export or inspect: `ArchitectureModule`.
 
-        It has the channels that the architecture uses. The weights are those that `Network.specialised` draws from
-        `rngs`.
+        It has the channels that the architecture uses, and the weights that `Network.specialised` draws from `rngs`.
         """
         arch = self.array(arch)
         (group,) = self.groups(arch[None], form)

@@ -122,9 +122,9 @@ class Network(ABC):
         return int(arch[self.choice_index(path)])
 
     def specialised(self, arch: np.ndarray) -> "Network":
-        """The network of the channels that one architecture uses, with parameters of its own; itself where it has all.
+        """The network of one architecture, of the channels that it uses; this network where all use the same channels.
 
-        It takes that architecture only, and computes the same from the same weights.
+        Its parameters are its own; from the same weights it computes the same.
         """
         return self
 
