@@ -27,9 +27,7 @@ SEPARATORS = "\t;,"
 WHOLE_LINE = "\x1f"  # a separator that does not occur
 LONGEST = 2**31 - 1  # characters of a cell, as many as `csv` takes everywhere
 LIST = "arch"  # the column of a file that is a list of architectures
-NO_HEADER = re.compile(
-    r"[{\[(|]|[\d:_-]+$|.*\b(Genotype|Structure)\("
-)  # how architectures begin, and no name of a column
+NO_HEADER = re.compile(r"[{\[(|]|[\d:_-]+$|.*\b(Genotype|Structure)\(")  # an architecture, no name of a column
 
 
 class Rows(NamedTuple):
