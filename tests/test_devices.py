@@ -94,6 +94,7 @@ def test_devices_that_jax_cannot_use_are_one_line(tmp_path, command, platforms):
     done = python(*command, "--out", tmp_path / "out", JAX_PLATFORMS=platforms)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
     assert f"JAX cannot use the devices of JAX_PLATFORMS={platforms}: " in done.stderr
+    assert done.stderr.count("[") == done.stderr.count("]")  # a list that JAX prints is whole
     assert not (tmp_path / "out").exists()
 
 

@@ -407,6 +407,7 @@ def test_more_shards_than_parts(toys, score, capsys, tmp_path):
         (("--data", "missing.npz"), "missing.npz does not exist"),
         (("--archs", "everything"), "'everything' is none of all, random:N"),
         (("--archs", ""), "none of all, random:N"),
+        (("--space", "darts", "--archs", "AmoebaNet"), "normal has 10 entries; darts has 8"),
         (("--archs", "random:many"), "'many' is not a number"),
         (("--archs", "random:²"), "'²' is not a number"),
         (("--archs", f"random:{'9' * 5000}"), "is not a number"),

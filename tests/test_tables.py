@@ -114,7 +114,11 @@ def test_a_cell_in_two_wordings_has_the_mean_of_its_rows(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("space", "columns", "says"),
     [
-        ("nats_size", {"net": ["8:8:8:8:8"], "x": [1]}, "or 'architecture'; the columns are net, x"),
+        (
+            "nats_size",
+            {"net": ["8:8:8:8:8"], "x": [1]},
+            "the columns are net, x; call the one of architectures 'arch', or try --key",
+        ),
         ("nats_size", {"arch": ["8:8:8:8:8", "8:8"]}, "row 1: '8:8': 2 widths instead of 5"),
         ("nats_size", {"arch": ["8:8:8:8:8", None]}, "row 1: '': 1 widths"),
         ("nats_size", {"arch": [8.0]}, "the column 'arch' holds Float64; give"),

@@ -81,7 +81,7 @@ def trouble() -> str | None:
     try:
         jax.local_devices()
     except (RuntimeError, AssertionError) as error:
-        said = re.sub(r"\W*\(set JAX_PLATFORMS.*\)", "", str(error)) or "there is none of that kind"
+        said = re.sub(r"[.\s]*\(set JAX_PLATFORMS.*\)", "", str(error)) or "there is none of that kind"
         wanted = os.environ.get("JAX_PLATFORMS") or jax.config.values["jax_platforms"]
         return f"JAX cannot use the devices of JAX_PLATFORMS={wanted}: {said}; unset it, or set it to cpu"
     return None

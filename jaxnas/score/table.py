@@ -106,7 +106,7 @@ def _named(space: Space, spec: str, seed: int) -> np.ndarray:
     except UserError as error:
         if spec and (not spec.isalpha() or "did you mean" in str(error)):
             raise
-        raise UserError(f"--archs {spec!r} is none of {ARCHS} such as {space.example}") from None
+        raise UserError(f"--archs {spec!r} is none of {ARCHS}: {error}") from None
 
 
 def is_number(text: str) -> bool:

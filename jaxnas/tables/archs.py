@@ -12,7 +12,7 @@ import polars as pl
 from jaxnas.errors import UserError, unknown
 from jaxnas.spaces import Space
 from jaxnas.spaces.strings import RowError
-from jaxnas.tables.read import Rows, read_rows
+from jaxnas.tables.read import LIST, Rows, read_rows
 from jaxnas.tables.read import is_table as is_table
 
 MISSING = ("", "nan", "na", "n/a", "#n/a", "<na>", "null", "none", "-")  # in any case; what else is no number is text
@@ -76,8 +76,11 @@ def read_architectures(path: Path, space: Space, key: str | None = None) -> Tabl
         where = f"row {error.row}" if rows.lines is None else f"line {rows.lines[error.row]}"
         raise UserError(f"{path}: {where}: {error.problem}") from None
     except UserError as error:
-        index = named(table.columns, ("arch_id",)) if found is None else None
-        raise UserError(f"{path}: {error}" + f"; try --key {index}" * (index is not None)) from None
+        hint = ""
+        if found is None and len(table):
+            index = named(table.columns, ("arch_id",))
+            hint = f"; try --key {index}" if index else f"; call the one of architectures {LIST!r}, or try --key"
+        raise UserError(f"{path}: {error}{hint}") from None
 
 
 def named(columns: Iterable[str], wanted: Iterable[str]) -> str | None:

@@ -27,6 +27,7 @@ SEPARATORS = "\t;,"
 WHOLE_LINE = "\x1f"  # a separator that does not occur
 LONGEST = 2**31 - 1  # characters of a cell, as many as `csv` takes everywhere
 LIST = "arch"  # the column of a file that is a list of architectures
+NO_HEADER = re.compile(r"[{\[(|]|[\d:_-]+$|.*\b(Genotype|Structure)\(")  # an architecture, no name of a column
 
 
 class Rows(NamedTuple):
@@ -54,7 +55,8 @@ def read_rows(path: Path, is_architecture: Callable[[str], bool]) -> Rows:
 
     Args:
       path: its suffix says what it is; a file without one is Parquet, Arrow or text by its first bytes.
-      is_architecture: whether a text is an architecture; a text file that begins with one is a list of them.
+      is_architecture: whether a text is an architecture; a text file that begins with one, or
+        with a malformed one, is a list of them.
 
     Raises:
       UserError: the file is missing, of no known kind or unreadable; the message says in which line.
@@ -121,7 +123,7 @@ def _text_rows(text: str, is_architecture: Callable[[str], bool]) -> Rows:
     filled = [line for line in lines if line.strip()]
     if not filled:
         raise UserError("cannot be read: the file is empty")
-    if is_architecture(filled[0].strip()):
+    if is_architecture(first := filled[0].strip()) or NO_HEADER.match(first):
         numbers = [number for number, line in enumerate(lines, 1) if line.strip()]
         return Rows(pl.DataFrame({LIST: [line.strip() for line in filled]}), numbers)
     with _long_cells():
