@@ -1,16 +1,19 @@
 """The consensus: which members a space has, its reference, and that it is a function of one architecture."""
 
 import json
+from importlib import resources
 
 import numpy as np
 import polars as pl
 import pytest
 
 from jaxnas import scorers, spaces
+from jaxnas.cli.options import Options
 from jaxnas.errors import UserError
 from jaxnas.evaluate import references
-from jaxnas.evaluate.references import FEW_ARCHS, STORED_ARCHS, reference, sample
+from jaxnas.evaluate.references import FEW_ARCHS, LEAST_ARCHS, STORED_ARCHS, reference, sample
 from jaxnas.score.command import main as score
+from jaxnas.scorers.protocol import options_of
 from jaxnas.scorers.reference import Reference
 from jaxnas.search.command import main as search
 from jaxnas.types import Finished, Status
@@ -156,3 +159,19 @@ def test_sift_finds_the_best_of_the_space_and_resumes(toy, tmp_path, capsys):
     assert search(words) == 0
     again = json.loads(capsys.readouterr().out)
     assert (again["arch"], again["scores"], again["rounds"]) == (found["arch"], found["scores"], found["rounds"])
+
+
+STORED = sorted(path.name for path in resources.files("jaxnas.scorers").joinpath("references").iterdir())
+
+
+@pytest.mark.parametrize("file", STORED)
+def test_a_stored_reference_is_that_of_the_default_members(file):
+    """If not: `python -m bench.ranking.references SPACE`."""
+    name = file.removesuffix(".json")
+    kept = json.loads(resources.files("jaxnas.scorers").joinpath("references", file).read_text())
+    given, space = Options(space=name), spaces.get(name)
+    chosen = given.select(space)
+    assert kept["settings"] == json.loads(json.dumps(given.shared_settings(chosen, given.source())))
+    measured = {n: s for n, s in chosen.items() if isinstance(s, scorers.Scorer)}
+    assert {n: kept["scores"][n]["options"] for n in measured} == {n: options_of(s) for n, s in measured.items()}
+    assert all(LEAST_ARCHS <= len(score["values"]) <= STORED_ARCHS for score in kept["scores"].values())
