@@ -1,6 +1,6 @@
 """The scores of the end-to-end commit, before any tuning of the kernels: `tests/golden/scores.json`.
 
-Recipe: `Evaluator(space, scorer, data.load("synthetic"), seed=0, repeats=1)` on NAS-Bench-201, on the first ones
+Recipe: `Evaluator(space, scorer, data.load("synthetic:pink"), seed=0, repeats=1)` on NAS-Bench-201, on the first ones
 of the file's `archs`, with the scorers
 
 * `ntk`: NTK() on 64;
@@ -29,7 +29,7 @@ GOLDEN = json.loads((Path(__file__).parent / "golden" / "scores.json").read_text
 def measured_and_golden(name, scorer, number):
     """The first `number` values, measured and golden; their statuses are equal."""
     archs = np.stack([SPACE.encode(arch) for arch in GOLDEN["archs"][:number]])
-    found = Evaluator(SPACE, scorer, data.load("synthetic"), seed=0, repeats=1)(archs)
+    found = Evaluator(SPACE, scorer, data.load("synthetic:pink"), seed=0, repeats=1)(archs)
     golden = {key: GOLDEN["scores"][name][key][:number] for key in ("value", "status")}
     assert found.status[0].tolist() == golden["status"]
     return found.value[0], np.array(golden["value"], float)

@@ -26,13 +26,8 @@ class OwnNodes(GenotypeNetwork):
     kept: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
 
     @property
-    def shapes(self):
-        return self.shapes_of([len(nodes) for nodes in self.kept])
-
-    @property
-    def features_out(self):
-        last = self.shapes[-1]
-        return len(self.kept[last.reduction]) * last.channels
+    def output_nodes(self):
+        return [len(nodes) for nodes in self.kept]
 
     def input_shares(self, arch):
         return {}

@@ -172,7 +172,7 @@ def test_manifest(toys, table, tmp_path):
     assert settings["scorers"]["ntk"] == {"bn": "batch", "preset": "paper", "images": 72}
     assert settings["scorers"]["regions"]["samples"] == 1000
     assert settings["archs"]["number"] == 6 and len(settings["archs"]["fingerprint"]) == 16
-    assert settings["data"]["name"] == "synthetic:pink" and settings["data"]["fingerprint"]
+    assert settings["data"]["name"] == "synthetic:leaves" and settings["data"]["fingerprint"]
     assert {name: entry["sign"] for name, entry in manifest["scorers"].items()} == {
         "ntk": -1,
         "regions": 1,
@@ -392,7 +392,7 @@ def test_more_shards_than_parts(toys, score, capsys, tmp_path):
     [
         (("--space", "nasbench210"), "unknown space 'nasbench210'; did you mean 'nasbench201'?"),
         (("--scorers", "ntk,region"), "unknown scorer 'region'; did you mean 'regions'?"),
-        (("--scorers", ""), "choose from: consensus, flops"),
+        (("--scorers", ""), "choose from: az_expressivity"),
         (("--repeats", "0"), "--repeats is 0; it must be at least 1"),
         (("--batch-size", "0"), "--batch-size is 0; it must be at least 1"),
         (("--devices", "0"), "--devices is 0; it must be at least 1"),
@@ -532,7 +532,7 @@ def test_directory_without_permission(bad, tmp_path):
         (["--seed", "1"], "seed=0, this command says seed=1"),
         (["--repeats", "2"], "repeats=1, this command says repeats=2"),
         (["--ntk.bn", "batch"], 'scorers.ntk.bn="frozen", this command says scorers.ntk.bn="batch"'),
-        (["--data", "synthetic:gaussian"], 'data.name="synthetic:pink"'),
+        (["--data", "synthetic:gaussian"], 'data.name="synthetic:leaves"'),
         (["--archs", LOST], "archs.fingerprint="),
         (["--scorers", "ntk,regions"], "scorers.regions.samples=1000"),
     ],

@@ -204,7 +204,10 @@ class Cells:
         return getattr(MICRO, name)
 
     def network(self, form, group=None, **changes):
-        return replace(MICRO.network(form, group, channels=8, **changes), skeleton="41")
+        return replace(MICRO.network(form, group, **{"channels": 8, **changes}), skeleton="41")
+
+    def network_for(self, recipe, group=None):
+        return self.network(recipe.form, group, **recipe.changes())
 
 
 def pixels(network, count):
