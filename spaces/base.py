@@ -180,6 +180,10 @@ class Space(ABC):
         """
         return width
 
+    def stage_width(self, width: int) -> int | None:
+        """The channels of a first stage whose narrowest convolution has at least `width`; None as for `shrunk`."""
+        return self.shrunk(width)
+
     def shallow(self, cells: int) -> int | None:
         """The number of cells per stage, at most `cells`, of networks that repeat a cell; None for all others."""
         return None

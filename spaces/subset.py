@@ -99,6 +99,9 @@ class Subspace(Space):
     def shrunk(self, width: int) -> int | None:
         return self.space.shrunk(width)
 
+    def stage_width(self, width: int) -> int | None:
+        return self.space.stage_width(width)
+
     def shallow(self, cells: int) -> int | None:
         return self.space.shallow(cells)
 

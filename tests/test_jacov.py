@@ -97,4 +97,4 @@ def test_networks_are_as_thin_as_the_space_has_them(name):
     params = jax.eval_shape(network.init, jax.random.key(0))
     x = jax.ShapeDtypeStruct((4, *network.config.image), jnp.float32)
     assert jax.eval_shape(lambda params, x: scorer.measure(network, params, arch, x, None), params, x).shape == (4, 4)
-    assert scorer.width == {"resnet": None, "nats_size": 8, "nasbench101": 16}.get(name, 4)
+    assert scorer.width == {"resnet": None, "nats_size": 8}.get(name, 4)

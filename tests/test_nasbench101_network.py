@@ -183,7 +183,7 @@ class Small(NASBench101):
 
     def network(self, form="benchmark", group=None, **changes):
         size = {"thin": {"stages": 1}, "taps": {"channels": 8, "cells": 1}}.get(form, {})
-        return super().network(form, group, **size, **changes)
+        return super().network(form, group, **{**changes, **size})
 
 
 @pytest.mark.parametrize(

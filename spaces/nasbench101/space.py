@@ -176,7 +176,7 @@ class NASBench101(Space):
     def forms(self) -> Collection[str]:
         return NETWORKS
 
-    def shrunk(self, width: int) -> int:
+    def stage_width(self, width: int) -> int:
         """Four times the width: vertices that feed the output share its channels."""
         return MAX_FEEDERS * width
 

@@ -258,7 +258,7 @@ class Regression(Scorer):
         """The score with GenNAS's task for the space, if it names none, and sizes that its networks can have."""
         width, cells = self.width, self.cells
         if self.fidelity == "fast" and TAPS in space.forms:
-            width = space.shrunk(FAST.width) if width is None else width
+            width = space.stage_width(FAST.width) if width is None else width
             cells = space.shallow(FAST.cells) if cells is None else cells
         task = self.task or task_for(space.name)
         return replace(self, task=task, width=width, cells=cells, steps=self.updates)
