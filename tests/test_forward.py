@@ -187,7 +187,7 @@ def test_a_mask_with_one_op_on_every_edge_is_the_architecture(measured):
     np.testing.assert_array_equal(jax.jit(look)(params, mask, x).total, raws[0]["nwot"])
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand
 @pytest.mark.parametrize(("name", "column", "least"), [("nwot", "c10_nwot", 0.95), ("zen", "c10_zen", 0.9)])
 def test_ranks_are_those_of_published_scores(shared_data, name, column, least):
     """Those of NASLib's code: other weights, 16 channels, real images."""
