@@ -1,9 +1,11 @@
 """The records that travel between the layers of jaxnas."""
 
 import enum
+import math
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -34,6 +36,18 @@ class Score(NamedTuple):
     value: jax.Array
     status: jax.Array
     info: dict[str, Any]
+
+
+def if_finite(value: jax.Array, info: dict[str, Any] | None = None) -> Score:
+    """The score with this value `[]`, or the status `nonfinite` and none."""
+    finite = jnp.isfinite(value)
+    status = jnp.where(finite, Status.ok, Status.nonfinite).astype(jnp.int32)
+    return Score(jnp.where(finite, value, jnp.nan), status, info or {})
+
+
+def nullable(values: np.ndarray) -> list[float | None]:
+    """The values `[N]` for JSON: of what is not finite None."""
+    return [value if math.isfinite(value) else None for value in np.asarray(values, np.float64).tolist()]
 
 
 class Finished(NamedTuple):

@@ -6,6 +6,7 @@ An architecture is an int array `[A]` whose meaning its space knows; a list of t
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Hashable, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import jax
@@ -195,12 +196,8 @@ class Space(ABC):
 
     def network_for(self, recipe: Recipe, group: Hashable = None) -> Network:
         """The network of a group that comes nearest to what `recipe` asks for."""
-        changes = recipe.changes()
-        if recipe.channels is not None:
-            width = self.shrunk(recipe.channels)
-            changes = {name: value for name, value in changes.items() if name != "channels"}
-            changes |= {} if width is None else {"channels": width}
-        return self.network(recipe.form, group, **changes)
+        width = None if recipe.channels is None else self.shrunk(recipe.channels)
+        return self.network(recipe.form, group, **replace(recipe, channels=width).changes())
 
     def by_group(self, archs: np.ndarray, form: str) -> list[tuple[Hashable, np.ndarray]]:
         """The groups of `archs` `[N, A]` in the order in which they occur, each with its rows."""

@@ -20,6 +20,7 @@ from jaxnas.cli.progress import Progress
 from jaxnas.evaluate import devices, references
 from jaxnas.scorers import Consensus, Scorer
 from jaxnas.scorers.protocol import options_of
+from jaxnas.types import nullable
 
 HERE = Path(__file__).parents[2] / "jaxnas" / "scorers" / "references"
 
@@ -56,7 +57,7 @@ def measure(config: Measure) -> None:
         scores = {
             member: {
                 "options": options_of(score),
-                "values": references.plain_values(references.rounded(values[member])),
+                "values": nullable(references.rounded(values[member])),
             }
             for member, score in chosen.items()
             if isinstance(score, Scorer)

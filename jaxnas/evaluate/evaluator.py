@@ -15,7 +15,7 @@ from jaxnas.evaluate.input_cache import InputCache
 from jaxnas.network.network import Network
 from jaxnas.pinned import under_pinned
 from jaxnas.scorers import DEFAULTS
-from jaxnas.scorers.protocol import Count, Pass, Scorer, pass_of
+from jaxnas.scorers.protocol import Count, Pass, Scorer, pass_of, that_fit
 from jaxnas.spaces import Space
 from jaxnas.types import Finished, Status
 
@@ -74,7 +74,7 @@ class Evaluator:
         form = self.reads.recipe.form
         if form not in self.space.forms:
             why = f": {self.space.refusals[form]}" if form in self.space.refusals else ""
-            fits = [n for n, s in DEFAULTS.items() if isinstance(s, Scorer) and s.recipe.form in self.space.forms]
+            fits = that_fit(DEFAULTS, self.space)
             names = ",".join(one.name for one in self.scorers)
             hint = f"; say --scorers {','.join(fits)}" if fits else ""
             raise UserError(f"{self.space.name} has no {names}{why}{hint}")

@@ -21,6 +21,7 @@ from jaxnas.scorers.consensus import FAMILIES
 from jaxnas.scorers.protocol import AnyScore, Count, Scorer, options_of
 from jaxnas.scorers.reference import Reference
 from jaxnas.spaces import Space
+from jaxnas.types import nullable
 from jaxnas.user_cache import user_cache
 
 SEED = 0
@@ -69,7 +70,7 @@ def reference(
     found = _stored(space, {name: scores[name] for name in needed}, settings)
     if len(found) < len(needed):
         archs = archs[:FEW_ARCHS]
-        keys = {name: _key(space, name, scores[name], settings) for name in needed}
+        keys = {name: _key(archs, name, scores[name], settings) for name in needed}
         found = {name: values for name, key in keys.items() if (values := _kept(key)) is not None}
         for evaluator in evaluators:
             missing = [one.name for one in evaluator.scorers if one.name in needed and one.name not in found]
@@ -116,9 +117,9 @@ def _stored(space: Space, scores: Mapping[str, AnyScore], settings: Mapping[str,
     }
 
 
-def _key(space: Space, name: str, score: AnyScore, settings: Mapping[str, Any]) -> str:
+def _key(archs: np.ndarray, name: str, score: AnyScore, settings: Mapping[str, Any]) -> str:
     about = {**settings, "score": name, "options": options_of(score), "arithmetic": devices.arithmetic()}
-    return digest(json.dumps(_plain(about), sort_keys=True), sample(space)[:FEW_ARCHS].astype(np.int32))
+    return digest(json.dumps(_plain(about), sort_keys=True), archs.astype(np.int32))
 
 
 def _file(key: str) -> Path | None:
@@ -137,13 +138,8 @@ def _keep(key: str, values: np.ndarray) -> None:
     if (path := _file(key)) is not None:
         with contextlib.suppress(OSError):
             part = path.with_suffix(f".{digest(str(path), values)}.tmp")
-            part.write_text(json.dumps(plain_values(values)))
+            part.write_text(json.dumps(nullable(values)))
             part.replace(path)
-
-
-def plain_values(values: np.ndarray) -> list[float | None]:
-    """The values for JSON; of what failed None."""
-    return [float(value) if np.isfinite(value) else None for value in values]
 
 
 def _array(values: Sequence[float | None]) -> np.ndarray:

@@ -15,8 +15,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from jaxnas.errors import UserError
-from jaxnas.scorers.protocol import Combined, Described, Scorer
-from jaxnas.scorers.reference import MAX_FAILURES, MIN_FAMILIES, Reference
+from jaxnas.scorers.protocol import Combined, Described, Scorer, that_fit
+from jaxnas.scorers.reference import MAX_FAILURES, MIN_FAMILIES, Reference, grouped
 from jaxnas.types import Finished, Status
 
 MEMBERS = "live_flops,live_layers,jacov,regression"
@@ -62,12 +62,9 @@ class Consensus(Combined):
         """
         given = self if self.members or space.shrunk(1) is not None else replace(self, members=CHEAP_MEMBERS)
 
-        def fits(name: str) -> bool:
-            return not isinstance(score := scores.get(name), Scorer) or score.recipe.form in space.forms
-
-        kept = [name for name in given.needs if fits(name)]
-        if len(Reference(dict.fromkeys(kept, np.arange(2)), FAMILIES).grouped) < MIN_FAMILIES:
-            others = [n for n, s in scores.items() if isinstance(s, Scorer) and s.recipe.form in space.forms]
+        others = that_fit(scores, space)
+        kept = [name for name in given.needs if name in others or not isinstance(scores.get(name), Scorer)]
+        if len(grouped(kept, FAMILIES)) < MIN_FAMILIES:
             raise UserError(
                 f"consensus needs members of {MIN_FAMILIES} families; of {', '.join(given.needs)} {space.name} has "
                 f"{', '.join(kept) or 'none'}: say --scorers {','.join(others)} or other --consensus.members"

@@ -209,6 +209,11 @@ def pass_of(scorer: Scorer) -> Pass:
     return scorer if scorer.reads is None else scorer.reads
 
 
+def that_fit(scores: Mapping[str, AnyScore], space: Any) -> list[str]:
+    """The names of the measured scores for which a `Space` has the form of network."""
+    return [name for name, one in scores.items() if isinstance(one, Scorer) and one.recipe.form in space.forms]
+
+
 def options_of(score: AnyScore) -> dict[str, Any]:
     """The options of a score and their values, for records: its fields, if its class is a dataclass."""
     return asdict(score) if is_dataclass(score) else {}

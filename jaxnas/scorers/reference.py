@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from jaxnas.ranks import mean_ranks
+from jaxnas.types import nullable
 
 MAX_FAILURES = 0.05  # share of the sample beyond which a score is left out
 MIN_FAMILIES = 3
@@ -60,9 +61,7 @@ class Reference:
     @functools.cached_property
     def grouped(self) -> list[list[str]]:
         """The usable scores of each family that has any."""
-        alone = [{name} for name in self.usable if not any(name in family for family in self.families)]
-        groups = [[name for name in self.usable if name in family] for family in (*self.families, *alone)]
-        return [group for group in groups if group]
+        return grouped(self.usable, self.families)
 
     @functools.cached_property
     def agreement(self) -> tuple[np.ndarray, bool]:
@@ -83,7 +82,7 @@ class Reference:
 
     def to_json(self) -> dict[str, Any]:
         """The weights, whether the scores agree, and the scores of the sample, for JSON; of what failed None."""
-        values = {n: [v if math.isfinite(v) else None for v in vs.tolist()] for n, vs in self.scores.items()}
+        values = {name: nullable(found) for name, found in self.scores.items()}
         return {"size": self.size, "weights": self.weights, "agree": self.agreement[1], "scores": values}
 
     def log_share(self, name: str, values: np.ndarray) -> np.ndarray:
@@ -103,6 +102,13 @@ class Reference:
 
     def _distribution(self, name: str) -> "Distribution":
         return _distribution(self.scores[name][np.isfinite(self.scores[name])].tobytes(), self.size)
+
+
+def grouped(names: Collection[str], families: Sequence[Collection[str]]) -> list[list[str]]:
+    """The names of each family that has any; those that are in no family are each one of its own."""
+    alone = [{name} for name in names if not any(name in family for family in families)]
+    groups = [[name for name in names if name in family] for family in (*families, *alone)]
+    return [group for group in groups if group]
 
 
 @dataclass(frozen=True, eq=False)

@@ -82,8 +82,8 @@ def select(names: str, options: Iterable[AnyScore] = (), space: Any = None) -> d
             score = score.on(space, available | chosen)
         if (score.name in chosen and chosen[score.name] is not score) or (".py:" in name and score.name in DEFAULTS):
             raise UserError(f"--scorers {name}: another score is called {score.name!r}; give it another name")
+        single = {n: other for n, other in (available | chosen).items() if not isinstance(other, Combined)}
         for needed in score.needs if isinstance(score, Combined) else ():
-            single = {n: other for n, other in (available | chosen).items() if not isinstance(other, Combined)}
             if needed not in single:
                 raise unknown(f"score that {score.name} needs", needed, single)
             chosen.setdefault(needed, single[needed])

@@ -11,7 +11,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxnas.scorers.forward.forward_pass import ForwardScore, Seen, Sizes
+from jaxnas.scorers.forward.forward_pass import ForwardScore, Seen
 
 PAPER = "AZ-NAS (Lee and Ham, CVPR 2024)"
 
@@ -22,8 +22,6 @@ class AZExpressivity(ForwardScore):
 
     name: ClassVar[str] = "az_expressivity"
     paper: ClassVar[str] = PAPER
-    cost: ClassVar[str] = "one forward pass of a thin network of full depth"
-    published: ClassVar[Sizes] = Sizes(None, 64)
 
     def read(self, seen: Seen) -> jax.Array:
         """The raw score of one architecture."""
@@ -36,12 +34,8 @@ class AZProgressivity(ForwardScore):
 
     name: ClassVar[str] = "az_progressivity"
     paper: ClassVar[str] = PAPER
-    cost: ClassVar[str] = "one forward pass of a thin network of full depth"
-    published: ClassVar[Sizes] = Sizes(None, 64)
 
     def read(self, seen: Seen) -> jax.Array:
         """The raw score of one architecture."""
-        steps = (
-            seen.entropy[1:] - seen.entropy[:-1]
-        )  # of blocks that follow each other: one that is absent adds nothing
+        steps = jnp.diff(seen.entropy)  # of blocks that follow each other: one that is absent adds nothing
         return jnp.where(seen.present[1:], steps, jnp.inf).min()

@@ -139,7 +139,8 @@ class ForwardScore(Scorer):
     """Images in the batch in place of the preset's."""
 
     sign: ClassVar[int] = 1
-    published: ClassVar[Sizes]
+    cost: ClassVar[str] = "one forward pass of a thin network of full depth"
+    published: ClassVar[Sizes] = Sizes(None, 64)
 
     @property
     def sizes(self) -> Sizes:

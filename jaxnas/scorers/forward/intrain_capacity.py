@@ -10,7 +10,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxnas.scorers.forward.forward_pass import ForwardScore, Seen, Sizes
+from jaxnas.scorers.forward.forward_pass import ForwardScore, Seen
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,6 @@ class InTrainCapacity(ForwardScore):
 
     name: ClassVar[str] = "intrain_capacity"
     paper: ClassVar[str] = "InTrain (CVPR 2026)"
-    cost: ClassVar[str] = "one forward pass of a thin network of full depth"
-    published: ClassVar[Sizes] = Sizes(None, 64)
 
     def read(self, seen: Seen) -> jax.Array:
         """The raw score of one architecture."""

@@ -50,7 +50,6 @@ class Nwot(ForwardScore):
 
     name: ClassVar[str] = "nwot"
     paper: ClassVar[str] = "NASWOT (Mellor et al., ICML 2021)"
-    cost: ClassVar[str] = "one forward pass of a thin network of full depth"
     published: ClassVar[Sizes] = Sizes(None, 128)
 
     def read(self, seen: Seen) -> jax.Array:

@@ -12,7 +12,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxnas.scorers.forward.forward_pass import ForwardScore, Seen, Sizes
+from jaxnas.scorers.forward.forward_pass import ForwardScore, Seen
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,6 @@ class Zen(ForwardScore):
     name: ClassVar[str] = "zen"
     paper: ClassVar[str] = "Zen-NAS (Lin et al., ICCV 2021)"
     cost: ClassVar[str] = "two forward passes of a thin network of full depth"
-    published: ClassVar[Sizes] = Sizes(None, 64)
 
     def read(self, seen: Seen) -> jax.Array:
         """The raw score of one architecture."""

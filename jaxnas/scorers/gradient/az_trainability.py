@@ -8,18 +8,15 @@ for s = 1; the score is the mean over the blocks but the first. A block that cha
 Where a cell reads the outputs of two cells before it, what arrives at an output comes from both cells that read it.
 """
 
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jaxnas.data import Source
-from jaxnas.errors import UserError
 from jaxnas.network.network import Network
 from jaxnas.network.recipe import Recipe
-from jaxnas.scorers.protocol import Scorer
+from jaxnas.scorers.thin import ImageScorer
 
 EPSILON = 1e-6
 
@@ -35,41 +32,19 @@ def largest_singular_value(q: jax.Array, r: jax.Array) -> jax.Array:
 
 
 @dataclass(frozen=True)
-class AZTrainability(Scorer):
+class AZTrainability(ImageScorer):
     """Trainability of AZ-NAS."""
-
-    width: int | None = 4
-    """Channels of the first stage (published: 16), or as few as networks of the space can have; of nats_size 8, of
-    AnyNets as many as the architecture says."""
-    images: int = 64
-    """Images in the batch."""
 
     name: ClassVar[str] = "az_trainability"
     sign: ClassVar[int] = 1
+    least_images: ClassVar[int] = 1
     paper: ClassVar[str] = "AZ-NAS (Lee and Ham, CVPR 2024)"
     cost: ClassVar[str] = "one backward pass, block by block, of a thin network of full depth"
     archs_per_call: ClassVar[int] = 32
 
-    def check(self) -> None:
-        """Raise a `UserError` if the options make no sense together."""
-        if self.images < 1 or (self.width is not None and self.width < 1):
-            raise UserError(f"{self.name}: {self.images} images, width {self.width}; give at least 1 image, width 1")
-
-    def check_data(self, source: Source) -> None:
-        """Raise a `UserError` if `source` has too few images."""
-        source.check(images=self.images, option=f"--{self.name}.images")
-
-    def on(self, space: Any) -> Self:
-        """The score with a width that networks of the space can have."""
-        return replace(self, width=None if self.width is None else space.shrunk(self.width))
-
     @property
     def recipe(self) -> Recipe:
         return Recipe("taps", channels=self.width, bn="batch", init="kaiming")
-
-    def draw(self, source: Source, rng: np.random.Generator) -> np.ndarray:
-        """One repeat's images `[B, H, W, C]`."""
-        return source.images(rng, self.images)
 
     def measure(self, network: Network, params: Any, arch: jax.Array, inputs: jax.Array, key: jax.Array) -> jax.Array:
         """The score of one architecture."""

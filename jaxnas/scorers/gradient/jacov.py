@@ -8,21 +8,19 @@ With batch normalisation in training mode the gradient of the summed logits vani
 normalisation: a constant cotangent passes through no batch statistics. So they are held constant by default.
 """
 
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnas.data import Source
-from jaxnas.errors import UserError
 from jaxnas.kernels.spectrum import eigenvalues, eigenvalues_on_host
 from jaxnas.network.network import Network
 from jaxnas.network.recipe import Recipe
 from jaxnas.scorers.gradient.ntk import Apply
-from jaxnas.scorers.protocol import Scorer
-from jaxnas.types import Finished, Score, Status
+from jaxnas.scorers.thin import ImageScorer
+from jaxnas.types import Finished, Score, if_finite
 
 K = 1e-5
 VANISHED = 1e-6  # deviation of an image's gradient, as a share of the largest one, below which it is noise
@@ -52,12 +50,11 @@ def jacov(apply: Apply, params: Any, x: jax.Array) -> Score:
       x: inputs `[B, ...]`.
     """
     spectrum = jnp.maximum(eigenvalues(input_correlation(apply, params, x)), 0) + K
-    value = -(jnp.log(spectrum) + 1 / spectrum).sum(-1)
-    return Score(value, jnp.where(jnp.isfinite(value), Status.ok, Status.nonfinite).astype(jnp.int32), {})
+    return if_finite(-(jnp.log(spectrum) + 1 / spectrum).sum(-1))
 
 
 @dataclass(frozen=True)
-class Jacov(Scorer):
+class Jacov(ImageScorer):
     """Covariance of the input's Jacobian."""
 
     bn: Literal["frozen", "batch"] = "frozen"
@@ -65,11 +62,6 @@ class Jacov(Scorer):
     published; where no ReLU follows the last normalisation, the score is then rounding noise."""
     init: Literal["kaiming", "pytorch"] = "kaiming"
     """Initial weights: Kaiming-normal, or the defaults of PyTorch, as published."""
-    width: int | None = 4
-    """Channels of the first stage (published: 16), or as few as networks of the space can have; of nats_size 8, of
-    AnyNets as many as the architecture says."""
-    images: int = 64
-    """Images in the batch."""
 
     name: ClassVar[str] = "jacov"
     sign: ClassVar[int] = 1
@@ -77,35 +69,14 @@ class Jacov(Scorer):
     cost: ClassVar[str] = "one backward pass to the input, of a thin network of full depth"
     archs_per_call: ClassVar[int] = 64
 
-    def check(self) -> None:
-        """Raise a `UserError` if the options make no sense together."""
-        if self.images < 2 or (self.width is not None and self.width < 1):
-            raise UserError(f"jacov: {self.images} images, width {self.width}; give at least 2 images and width 1")
-
-    def check_data(self, source: Source) -> None:
-        """Raise a `UserError` if `source` has too few images."""
-        source.check(images=self.images, option="--jacov.images")
-
-    def on(self, space: Any) -> Self:
-        """The score with a width that networks of the space can have."""
-        return replace(self, width=None if self.width is None else space.shrunk(self.width))
-
     @property
     def recipe(self) -> Recipe:
         return Recipe("taps", channels=self.width, bn=self.bn, init=self.init)
-
-    def draw(self, source: Source, rng: np.random.Generator) -> np.ndarray:
-        """One repeat's images `[B, H, W, C]`."""
-        return source.images(rng, self.images)
 
     def measure(self, network: Network, params: Any, arch: jax.Array, inputs: jax.Array, key: jax.Array) -> jax.Array:
         """The correlation `[B, B]` of one architecture."""
         params = network.rescale_to_fan_in(params, arch)
         return input_correlation(lambda params, x: network.apply(params, arch, x), params, inputs)
-
-    def floats(self, network: Network) -> int:
-        """About how many floats the measurement of one architecture holds at once."""
-        return network.activations(self.images)
 
     def finish(self, correlations: np.ndarray) -> Finished:
         """Turn the correlations `[N, B, B]` of a batch into values and statuses `[N]`, in float64 on the host."""

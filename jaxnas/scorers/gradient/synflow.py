@@ -10,21 +10,21 @@ No image, no label. Without normalisation values grow with the depth, beyond flo
 float64, and a network that overflows even there has the status `nonfinite`.
 """
 
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxnas.data import Source
-from jaxnas.errors import UserError
 from jaxnas.network.network import Init, Network
 from jaxnas.network.op import is_weight
 from jaxnas.network.recipe import Recipe
 from jaxnas.scorers.gradient.ntk import Apply
-from jaxnas.scorers.protocol import Pass, Scorer
-from jaxnas.types import Score, Status
+from jaxnas.scorers.protocol import Pass
+from jaxnas.scorers.thin import ThinScorer
+from jaxnas.types import Score, if_finite
 
 
 class Flows(NamedTuple):
@@ -61,12 +61,12 @@ def synflow(apply: Apply, params: Any, x: jax.Array) -> Score:
       params: any pytree; its leaves of more than one axis are weights.
       x: one input of ones `[1, ...]`.
     """
-    return _score(flows(apply, params, x).synflow)
+    return if_finite(flows(apply, params, x).synflow)
 
 
 def logsynflow(apply: Apply, params: Any, x: jax.Array) -> Score:
     """The logarithm of the synaptic flow by weight, of any model; arguments as of `synflow`."""
-    return _score(flows(apply, params, x).logsynflow)
+    return if_finite(flows(apply, params, x).logsynflow)
 
 
 @dataclass(frozen=True)
@@ -95,29 +95,17 @@ class SynapticFlow(Pass):
 
 
 @dataclass(frozen=True)
-class Synflow(Scorer):
+class Synflow(ThinScorer):
     """Synaptic flow, as its logarithm."""
 
     init: Init = "kaiming"
     """Initial weights: `kaiming` and `kaiming_fan_out` (logsynflow as published), normal, or those of PyTorch (synflow
     as published)."""
-    width: int | None = 4
-    """Channels of the first stage (published: 16), or as few as networks of the space can have; of nats_size 8, of
-    AnyNets as many as the architecture says."""
 
     name: ClassVar[str] = "synflow"
     sign: ClassVar[int] = 1
     paper: ClassVar[str] = "Tanaka et al. (NeurIPS 2020); Abdelfattah et al. (ICLR 2021)"
     cost: ClassVar[str] = "one backward pass of one image, of a thin network of full depth"
-
-    def check(self) -> None:
-        """Raise a `UserError` if the options make no sense together."""
-        if self.width is not None and self.width < 1:
-            raise UserError(f"{self.name}: width {self.width}; give at least 1")
-
-    def on(self, space: Any) -> Self:
-        """The score with a width that networks of the space can have."""
-        return replace(self, width=None if self.width is None else space.shrunk(self.width))
 
     @property
     def reads(self) -> SynapticFlow:
@@ -142,9 +130,3 @@ def _positive(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
     if leaf.ndim > 1:
         return jnp.abs(leaf)
     return jnp.ones_like(leaf) if is_weight(path) else jnp.zeros_like(leaf)
-
-
-def _score(value: jax.Array) -> Score:
-    finite = jnp.isfinite(value)
-    status = jnp.where(finite, Status.ok, Status.nonfinite).astype(jnp.int32)
-    return Score(jnp.where(finite, value, jnp.nan), status, {})

@@ -7,20 +7,18 @@ of the nine deciles of F's eigenvalues, as shares of their sum. It is at most lo
 paper adds it to the number of tensors.
 """
 
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxnas.data import Source
-from jaxnas.errors import UserError
 from jaxnas.kernels.spectrum import eigenvalues_on_host
 from jaxnas.network.network import Network
 from jaxnas.network.recipe import Recipe
-from jaxnas.scorers.protocol import Scorer
+from jaxnas.scorers.thin import ImageScorer
 from jaxnas.types import Finished
 
 TENSORS = 128
@@ -52,42 +50,20 @@ def fisher(jacobian: jax.Array, logits: jax.Array) -> Fisher:
 
 
 @dataclass(frozen=True)
-class VKDNW(Scorer):
+class VKDNW(ImageScorer):
     """Entropy of the Fisher information's spectrum."""
-
-    width: int | None = 4
-    """Channels of the first stage (published: 16), or as few as networks of the space can have; of nats_size 8, of
-    AnyNets as many as the architecture says."""
-    images: int = 64
-    """Images in the batch."""
 
     name: ClassVar[str] = "vkdnw"
     sign: ClassVar[int] = 1
+    least_images: ClassVar[int] = 1
     paper: ClassVar[str] = "VKDNW (Tybl and Neumann, CVPR 2025)"
     cost: ClassVar[str] = "one backward pass per class, of a thin network of full depth"
     float64: ClassVar[bool] = True
     archs_per_call: ClassVar[int] = 8
 
-    def check(self) -> None:
-        """Raise a `UserError` if the options make no sense together."""
-        if self.images < 1 or (self.width is not None and self.width < 1):
-            raise UserError(f"{self.name}: {self.images} images, width {self.width}; give at least 1 image, width 1")
-
-    def check_data(self, source: Source) -> None:
-        """Raise a `UserError` if `source` has too few images."""
-        source.check(images=self.images, option=f"--{self.name}.images")
-
-    def on(self, space: Any) -> Self:
-        """The score with a width that networks of the space can have."""
-        return replace(self, width=None if self.width is None else space.shrunk(self.width))
-
     @property
     def recipe(self) -> Recipe:
         return Recipe("taps", channels=self.width, bn="identity", init="kaiming")
-
-    def draw(self, source: Source, rng: np.random.Generator) -> np.ndarray:
-        """One repeat's images `[B, H, W, C]`."""
-        return source.images(rng, self.images)
 
     def measure(self, network: Network, params: Any, arch: jax.Array, inputs: jax.Array, key: jax.Array) -> Fisher:
         """The Fisher information of one architecture."""

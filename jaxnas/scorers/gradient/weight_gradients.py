@@ -13,20 +13,20 @@ All but `zico` are means over both batches. Weights that get no gradient, those 
 architecture does not have, are in none of them.
 """
 
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxnas.data import Source
-from jaxnas.errors import UserError
 from jaxnas.network.network import Network
 from jaxnas.network.recipe import Recipe
 from jaxnas.scorers.gradient.ntk import Apply
-from jaxnas.scorers.protocol import Pass, Scorer
-from jaxnas.types import Score, Status
+from jaxnas.scorers.protocol import Pass
+from jaxnas.scorers.thin import ImageScorer
+from jaxnas.types import Score, if_finite
 
 BATCHES = 2
 
@@ -93,9 +93,7 @@ def zico(apply: Apply, params: Any, x: jax.Array, labels: jax.Array) -> Score:
     Pure; works under `jit` and `vmap`. Arguments as of `statistics`.
     """
     found = statistics(apply, params, x, labels)
-    finite = jnp.isfinite(found.zico)
-    status = jnp.where(finite, Status.ok, Status.nonfinite).astype(jnp.int32)
-    return Score(jnp.where(finite, found.zico, jnp.nan), status, found._asdict())
+    return if_finite(found.zico, found._asdict())
 
 
 @dataclass(frozen=True)
@@ -129,27 +127,15 @@ class WeightGradients(Pass):
 
 
 @dataclass(frozen=True)
-class WeightGradientScore(Scorer):
+class WeightGradientScore(ImageScorer):
     """A score that reads `WeightGradients`."""
 
-    width: int | None = 4
-    """Channels of the first stage (published: 16), or as few as networks of the space can have; of nats_size 8, of
-    AnyNets as many as the architecture says."""
     images: int = 64
     """Images in each of two batches."""
 
     sign: ClassVar[int] = 1
     paper: ClassVar[str] = "Abdelfattah et al. (ICLR 2021)"
     cost: ClassVar[str] = "two backward passes, of a thin network of full depth"
-
-    def check(self) -> None:
-        """Raise a `UserError` if the options make no sense together."""
-        if self.images < 2 or (self.width is not None and self.width < 1):
-            raise UserError(f"{self.name}: {self.images} images, width {self.width}; give at least 2 images, width 1")
-
-    def on(self, space: Any) -> Self:
-        """The score with a width that networks of the space can have."""
-        return replace(self, width=None if self.width is None else space.shrunk(self.width))
 
     @property
     def reads(self) -> WeightGradients:

@@ -28,7 +28,7 @@ from jaxnas.network.op import Moments, Params, moments, normalise
 from jaxnas.network.recipe import Form, Recipe
 from jaxnas.scorers.protocol import Scorer
 from jaxnas.scorers.training.targets import TASK, Task, load_task, noise, targets, task_for
-from jaxnas.types import Score, Status
+from jaxnas.types import Score, if_finite
 
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.1, 0.9, 4e-5
 RUNNING = 0.1  # share of a new batch in the running moments
@@ -166,8 +166,7 @@ def regression(
     value = fit(
         taps, params, heads, Problem(x, target, _noise(task, noise_key, x.shape)), steps=steps, version="initial"
     )
-    status = jnp.where(jnp.isfinite(value), Status.ok, Status.nonfinite).astype(jnp.int32)
-    return Score(jnp.where(status == Status.ok, value, jnp.nan), status, {})
+    return if_finite(value)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxnas.types import nullable
+
 SIGNIFICANT = 3  # figures of the sort key
 Judged = tuple[np.ndarray, np.ndarray, np.ndarray]  # the first three fields of a `Round`
 TE_NAS = (-1, 1)  # signs of its scores: a lower condition number is better, and more linear regions
@@ -176,7 +178,7 @@ def to_json(state: State) -> dict[str, Any]:
 def _round_json(record: Round) -> dict[str, Any]:
     return {
         "candidates": record.candidates.tolist(),
-        "deltas": [_nullable(delta) for delta in record.deltas],
+        "deltas": [nullable(delta) for delta in record.deltas],
         "ranks": record.ranks.tolist(),
         "pruned": record.pruned.tolist(),
         "mask": record.mask.astype(int).tolist(),
@@ -198,10 +200,6 @@ def _without(state: State, judged: Judged, pruned: np.ndarray) -> State:
     mask = state.mask.copy()
     mask[pruned[:, 0], pruned[:, 1]] = False
     return State(mask, (*state.history, Round(*judged, pruned, mask)))
-
-
-def _nullable(values: np.ndarray) -> list[float | None]:
-    return [v if math.isfinite(v) else None for v in values.tolist()]
 
 
 def _priority(deltas: np.ndarray, signs: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
