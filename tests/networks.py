@@ -323,3 +323,16 @@ class TwoCellsCell(nnx.Module):
         for (target, source), edge in zip(self.wiring, self.edges, strict=True):
             nodes[target] = nodes[target] + edge(nodes[source])
         return jnp.concatenate([nodes[node] for node in self.outputs], -1)
+
+
+def small(space, stages=1):
+    """The space with networks that compile fast: of one cell per stage."""
+
+    class Small(type(space)):
+        def __init__(self):
+            vars(self).update(vars(space))
+
+        def network(self, form="benchmark", group=None, **changes):
+            return super().network(form, group, **changes | {"cells": 1, "stages": stages})
+
+    return Small()

@@ -35,16 +35,6 @@ def test_the_formula(stride):
     np.testing.assert_allclose(found, formula(q, r)[1], rtol=1e-5)
 
 
-class Small(type(SPACE)):
-    """The space with networks that compile fast."""
-
-    def __init__(self):
-        vars(self).update(vars(SPACE))
-
-    def network(self, form="benchmark", group=None, **changes):
-        return super().network(form, group, **changes | {"cells": 1, "stages": 2})
-
-
 @nnx.jit
 def pulled(block, x, r):
     """The cotangent at a block's input."""
@@ -67,7 +57,7 @@ def by_hand(module, x, begin):
 
 def test_scores_are_those_of_the_modules_wired_by_hand(networks, compiles):
     """Batch-mates change nothing, and a second batch compiles nothing; the cell of the last one is the identity."""
-    measure = Evaluator(Small(), scorers.AZTrainability(images=IMAGES), SOURCE, batch=2)
+    measure = Evaluator(networks.small(SPACE, stages=2), scorers.AZTrainability(images=IMAGES), SOURCE, batch=2)
     found = measure(ARCHS)
     assert (found.status == Status.ok).all() and (found.value < 0).all()
     with compiles(0):

@@ -34,21 +34,11 @@ def log_det(signs):
     return value if sign > 0 else np.nan
 
 
-class Small(type(SPACE)):
-    """The space with networks that compile fast."""
-
-    def __init__(self):
-        vars(self).update(vars(SPACE))
-
-    def network(self, form="benchmark", group=None, **changes):
-        return super().network(form, group, **changes | {"cells": 1, "stages": 2})
-
-
 @pytest.fixture(scope="module")
-def measured():
+def measured(networks):
     """Every raw score of architectures of the small space by name, with its weights and images."""
     reads = ForwardPass(4, IMAGES)
-    network = Small().network_for(reads.recipe)
+    network = networks.small(SPACE, stages=2).network_for(reads.recipe)
     params, x = network.init(jax.random.key(0)), jnp.asarray(SOURCE.images(np.random.default_rng(0), IMAGES))
 
     @jax.jit
@@ -140,9 +130,9 @@ def test_nwot_of_any_model():
         scorers.nwot(lambda params, x: x @ params, params[0], x)
 
 
-def test_scores_of_one_preset_share_a_program_and_batch_mates_change_nothing(compiles):
+def test_scores_of_one_preset_share_a_program_and_batch_mates_change_nothing(networks, compiles):
     first, *others = [replace(score, images=IMAGES) for score in SCORES]
-    measure = Evaluator(Small(), first, SOURCE, together=others, batch=2)
+    measure = Evaluator(networks.small(SPACE, stages=2), first, SOURCE, together=others, batch=2)
 
     def run(archs):
         return {name: wait() for name, wait in measure.launch_each(archs).items()}

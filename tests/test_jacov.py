@@ -63,18 +63,8 @@ def test_scores_are_those_of_the_modules_wired_by_hand(networks, bn):
         np.testing.assert_allclose(raw, np.corrcoef(np.asarray(gradient, np.float64)), atol=1e-3)
 
 
-class Small(type(SPACE)):
-    """The space with networks that compile fast."""
-
-    def __init__(self):
-        vars(self).update(vars(SPACE))
-
-    def network(self, form="benchmark", group=None, **changes):
-        return super().network(form, group, **changes | {"cells": 1, "stages": 1})
-
-
-def test_batch_mates_change_nothing_and_a_second_batch_compiles_nothing(compiles):
-    measure = Evaluator(Small(), scorers.Jacov(images=4), SOURCE, batch=2)
+def test_batch_mates_change_nothing_and_a_second_batch_compiles_nothing(networks, compiles):
+    measure = Evaluator(networks.small(SPACE), scorers.Jacov(images=4), SOURCE, batch=2)
     found = measure(ARCHS)
     assert (found.status == Status.ok).all() and len(np.unique(found.value)) == 3
     with compiles(0):

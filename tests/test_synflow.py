@@ -73,19 +73,9 @@ def by_hand(module, x):
     return np.log(sum((w * dw).sum() for w, dw in pairs)), sum((w * np.log1p(dw)).sum() for w, dw in pairs)
 
 
-class Small(type(SPACE)):
-    """The space with networks that compile fast."""
-
-    def __init__(self):
-        vars(self).update(vars(SPACE))
-
-    def network(self, form="benchmark", group=None, **changes):
-        return super().network(form, group, **changes | {"cells": 1, "stages": 1})
-
-
 def test_scores_are_those_of_the_modules_wired_by_hand(networks, compiles):
     """Both from one program; batch-mates change nothing, and a second batch compiles nothing."""
-    measure = Evaluator(Small(), scorers.Synflow(), SOURCE, together=[scorers.LogSynflow()], batch=2)
+    measure = Evaluator(networks.small(SPACE), scorers.Synflow(), SOURCE, together=[scorers.LogSynflow()], batch=2)
     found = {name: wait().value[0] for name, wait in measure.launch_each(ARCHS).items()}
     with compiles(0):
         np.testing.assert_array_equal(measure(ARCHS[::-1]).value[0, ::-1], found["synflow"])

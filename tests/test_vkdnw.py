@@ -43,16 +43,6 @@ def test_the_formula():
     np.testing.assert_allclose(finished.value, entropy(found.information))
 
 
-class Small(type(SPACE)):
-    """The space with networks that compile fast."""
-
-    def __init__(self):
-        vars(self).update(vars(SPACE))
-
-    def network(self, form="benchmark", group=None, **changes):
-        return super().network(form, group, **changes | {"cells": 1, "stages": 1})
-
-
 def by_hand(module, x):
     """The score of a module without its normalisations; the order of tensors does not matter to it."""
     for _, node in nnx.iter_graph(module):
@@ -67,7 +57,7 @@ def by_hand(module, x):
 
 def test_scores_are_those_of_the_modules_wired_by_hand(networks, compiles):
     """Batch-mates change nothing, and a second batch compiles nothing."""
-    measure = Evaluator(Small(), scorers.VKDNW(images=5), SOURCE, batch=2)
+    measure = Evaluator(networks.small(SPACE), scorers.VKDNW(images=5), SOURCE, batch=2)
     found = measure(ARCHS)
     assert (found.status == Status.ok).all() and (found.value < np.log(9)).all()
     with compiles(0):

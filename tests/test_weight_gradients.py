@@ -53,20 +53,10 @@ def test_the_formulas():
     assert found.value == found.info["zico"] and found.status == Status.ok
 
 
-class Small(type(SPACE)):
-    """The space with networks that compile fast."""
-
-    def __init__(self):
-        vars(self).update(vars(SPACE))
-
-    def network(self, form="benchmark", group=None, **changes):
-        return super().network(form, group, **changes | {"cells": 1, "stages": 1})
-
-
 def test_scores_are_those_of_the_modules_wired_by_hand(networks, compiles):
     """All from one program; batch-mates change nothing, and a second batch compiles nothing."""
     first, *others = [type(scorer)(images=4) for scorer in SCORERS]
-    measure = Evaluator(Small(), first, SOURCE, together=others, batch=2)
+    measure = Evaluator(networks.small(SPACE), first, SOURCE, together=others, batch=2)
     found = {name: wait() for name, wait in measure.launch_each(ARCHS).items()}
     assert all((scores.status == Status.ok).all() for scores in found.values())
     with compiles(0):
