@@ -13,6 +13,7 @@ from typing import TypeVar
 import tyro
 
 from jaxnas.cli import process
+from jaxnas.cli.help_text import documented
 from jaxnas.errors import UserError
 from jaxnas.evaluate import devices
 from jaxnas.pinned import pinned
@@ -89,15 +90,15 @@ def _parse(config_class: type[Config], argv: Sequence[str], prog: str) -> Config
     """The options; a refusal by tyro, which it prints in a box, becomes one line."""
     words = list(_local(argv))
 
-    def options() -> Config:
-        return tyro.cli(config_class, prog=prog, args=words, config=(tyro.conf.FlagCreatePairsOff,))
+    def options(of: type[Config]) -> Config:
+        return tyro.cli(of, prog=prog, args=words, config=(tyro.conf.FlagCreatePairsOff,))
 
     try:
         with _printed() as printed:
-            return options()
+            return options(config_class)
     except SystemExit as stop:
         if not stop.code:
-            return options()  # --help once more, for the terminal
+            return options(documented(config_class))  # --help once more, for the terminal
         raise UserError(f"{_in_one_line(printed.getvalue())} see {prog} --help") from None
 
 

@@ -1,7 +1,5 @@
 """What the commands that score share: options for the space, the scorers and the images, and the record of a run."""
 
-import importlib.metadata
-import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
@@ -11,6 +9,7 @@ import jax
 import tyro
 
 from jaxnas import data, scorers
+from jaxnas.cli import versions
 from jaxnas.cli.progress import Progress
 from jaxnas.data import Source
 from jaxnas.data.labelled import Labelled
@@ -23,8 +22,6 @@ from jaxnas.scorers.protocol import AnyScore, Pass, Scorer, options_of, pass_of
 from jaxnas.scorers.registry import ALWAYS, DEFAULTS, listed
 from jaxnas.spaces import Space, name_of
 from jaxnas.user_file import fingerprint
-
-PACKAGES = ("jaxnas", "jax", "jaxlib", "flax", "optax", "numpy")  # whose versions a run records
 
 
 def option_groups(title: str, options: Mapping[str, type[Any]]) -> type[Any]:
@@ -145,19 +142,12 @@ def own_files(*names: str) -> dict[str, Any]:
     return {"files": found} if found else {}
 
 
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
-
-
 def provenance(source: Source | Labelled) -> dict[str, Any]:
     """Return where, when and with what a run was made; `versions` and `arithmetic` are compared when it goes on."""
     return {
         "data": source.description,
         "device": f"{len(devices.shared(jax.devices()))} x {jax.devices()[0].device_kind} ({jax.default_backend()})",
         "arithmetic": devices.arithmetic(),
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "versions": versions.recorded(),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }

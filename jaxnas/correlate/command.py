@@ -20,7 +20,7 @@ File = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]
 
 @dataclass(frozen=True)
 class Correlate:
-    """Compare scores with measured accuracies: rank correlations with 95 % bootstrap intervals.
+    """Compare scores with measured accuracies: rank correlations, with intervals.
 
     One space: DIR TABLE --target COLUMN. Several spaces side by side: --pairs FILE.
     """

@@ -94,8 +94,9 @@ def select(names: str, options: Iterable[AnyScore] = (), space: Any = None) -> d
 
 
 def listed(names: str) -> list[str]:
-    """The names of a comma-separated list, each once."""
-    return list(dict.fromkeys(filter(None, (part.strip() for part in names.split(",")))))
+    """The names of a comma-separated list, each once; `te-nas` is `te_nas`, for all names are identifiers."""
+    parts = filter(None, (part.strip() for part in names.split(",")))
+    return list(dict.fromkeys(part if ".py:" in part else part.replace("-", "_") for part in parts))
 
 
 def load(spec: str) -> AnyScore:
