@@ -39,7 +39,7 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "search": "cli data errors evaluate learn ranks report scorers spaces tables types user_file",
     "search_signals": "cli data digest errors evaluate ranks scorers search spaces tables types",
     "supernet": "cli data digest errors evaluate network report score scorers spaces tables types",
-    "commands": "cli errors report score scorers search spaces tables types",
+    "commands": "cli errors report score scorers search spaces tables types user_cache",
     "__main__": "cli",
     "__init__": "data errors evaluate scorers spaces types",
 }

@@ -23,6 +23,9 @@ COMMANDS = {
     "predict": Command("predict.command", "learn from measured architectures, predict others"),
     "supernet": Command("supernet.command", "train one network for a space and rank its architectures"),
     "search-signals": Command("search_signals.command", "evolve the signals of the regression score"),
+    "status": Command("commands.status", "say what of a directory of scores is there and what is missing"),
+    "merge": Command("commands.merge", "join the directories of shards that ran apart"),
+    "cache": Command("commands.cache", "show or clear what is kept between runs"),
     "spaces": Command("commands.spaces", "list the search spaces, or describe one"),
     "scorers": Command("commands.scorers", "list the scores, or describe one"),
 }

@@ -51,6 +51,8 @@ def score(config: Score) -> None:
     manifest = {
         "settings": config.settings(chosen, source) | work.settings(),
         "part_size": work.part_size,
+        "parts": work.parts(work.part_size),
+        "shards": shards,
         "rows": listed.counts(),
         "scorers": table.describe(chosen),
         "counted": space.counted,
@@ -60,7 +62,7 @@ def score(config: Score) -> None:
     store = Store.open(config.out, manifest, mixed=config.mixed)
     chosen = config.calibrated(space, chosen, evaluators, source)
     table.put_reference(store, chosen)
-    everything = range(-(-len(work.representatives) // store.part_size))
+    everything = range(work.parts(store.part_size))
     mine, present = everything[shard::shards], store.parts()
     todo = [part for part in mine if part not in present]
     per_part = np.bincount(work.owner // store.part_size)
@@ -88,7 +90,10 @@ def _shard(text: str) -> tuple[int, int]:
 
 def _report(store: Store, chosen: dict[str, scorers.AnyScore], complete: bool, seconds: float) -> None:
     if not complete:
-        print("other shards are still missing; scores that rank the whole set come when all are there")
+        print(
+            "other shards are still missing; scores that rank the whole set come when all are there: see jaxnas status "
+            f"{store.path}"
+        )
     if not store.parts():
         return
     frame = store.read()

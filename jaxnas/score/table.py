@@ -11,11 +11,13 @@ import numpy as np
 import polars as pl
 
 from jaxnas.cli import process
+from jaxnas.cli.options import own_files
 from jaxnas.digest import digest
 from jaxnas.errors import UserError
 from jaxnas.evaluate.evaluator import Evaluator, count, one_repeat, summarise
 from jaxnas.scorers.consensus import Calibrated, Consensus
 from jaxnas.scorers.protocol import AnyScore, Combined, Count
+from jaxnas.scorers.registry import DEFAULTS, load
 from jaxnas.spaces import Space
 from jaxnas.tables.archs import is_table, read_architectures
 from jaxnas.tables.joins import different, distinct
@@ -69,6 +71,10 @@ class Work:
             at_once = max(1, PROGRAMS * len(order) // (1 + numbers.max()))
             size = min(size, evaluator.step(groups), at_once)
         return cls(archs, canonical[first[order]], np.argsort(order)[owner], size)
+
+    def parts(self, size: int) -> int:
+        """Into how many parts of `size` representatives it falls."""
+        return -(-len(self.representatives) // size)
 
     def settings(self) -> dict[str, Any]:
         """What tells this work from another: a run resumes only under the same."""
@@ -139,6 +145,21 @@ def derive(frame: pl.DataFrame, scorers: dict[str, AnyScore], *, relative: bool)
         if isinstance(scorer, Combined) and scorer.relative == relative:
             frame = frame.with_columns(**columns(name, one_repeat(scorer.combine(_finished(frame, scorer.needs)))))
     return frame
+
+
+def relative(settings: Mapping[str, Any]) -> dict[str, AnyScore]:
+    """The scores of a run that compare the whole set, from its settings.
+
+    Raises:
+      UserError: a score of the user's is not there, or has changed since.
+    """
+    own = settings.get("own_scores", [])
+    changed = [path for path, known in own_files(*own).get("files", {}).items() if settings["files"].get(path) != known]
+    if changed:
+        raise UserError(f"{changed[0]} has changed since the run; give back the file that it was made with")
+    known = DEFAULTS | {score.name: score for score in map(load, own)}
+    found = {name: known[name] for name in settings["scorers"]}
+    return {name: one for name, one in found.items() if isinstance(one, Combined) and one.relative}
 
 
 def put_reference(store: Store, scorers: Mapping[str, AnyScore]) -> None:
