@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -52,10 +53,10 @@ COUNTS = columns("params", "flops", "live_flops")
 def score(capsys, tmp_path):
     """Run the command in this process; return exit code, output, errors and, if there is one, the table."""
 
-    def run(*args, out="out"):
+    def run(*args, out="out", reads=True):
         code = main(["--out", str(tmp_path / out), *map(str, args)])
         captured = capsys.readouterr()
-        table = read_scores(tmp_path / out)[0] if code == 0 else None
+        table = read_scores(tmp_path / out)[0] if code == 0 and reads else None
         return code, captured.out, captured.err, table
 
     return run
@@ -303,6 +304,25 @@ def test_report(toys, score, tmp_path):
     assert (code, errors) == (0, "")
     assert f"20 architectures are in {tmp_path / 'a folder [/b]'}" in output
     assert "params: " in output and "(20 ok)" in output
+
+
+def test_a_dry_run_says_what_would_be_done(toys, score, tmp_path):
+    args = ("--archs", "random:200", "--scorers", "te_nas", "--batch-size", 16)
+    code, output, errors, _ = score(*args, "--dry-run", out="dry", reads=False)
+    assert (code, errors) == (0, "")
+    assert not (tmp_path / "dry").exists()
+    classes = len(np.unique(SPACE.canonical(SPACE.sample(jax.random.key(0), 200)), axis=0))
+    assert f"architectures: 200, in {classes} classes that are scored once\n" in output
+    assert "programs to compile, or to find in the cache: ntk 1, regions 1\n" in output
+    assert output.endswith("nothing was scored or written\n")
+    score(*args, "--shard", "0/2", reads=False)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    whole, half = (score(*args, "--dry-run", "--shard", of, reads=False)[1] for of in ("0/1", "0/2"))
+    assert ", of which 0 are to do here, with 0 classes" in half
+    assert int(re.search(r"of which (\d+) are to do", whole)[1]) == len(before) - 1  # files: parts and the manifest
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    code, _, errors, _ = score(*args, "--dry-run", "--seed", 1, reads=False)
+    assert (code, errors.count("\n")) == (2, 1) and "seed=0, this command says seed=1" in errors
 
 
 # Resuming

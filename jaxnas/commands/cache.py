@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -30,7 +30,7 @@ class Cache:
 def cache(config: Cache) -> None:
     """Run the command."""
     root = user_cache.root()
-    records = [
+    records: list[dict[str, Any]] = [
         {"kind": kind, "what": what, "files": len(sizes := _sizes(root / kind)), "bytes": sum(sizes)}
         for kind, what in user_cache.KINDS.items()
     ]
@@ -39,9 +39,10 @@ def cache(config: Cache) -> None:
         notes.append(f"compiled programs are in {os.environ[ELSEWHERE]} instead, as {ELSEWHERE} says; not counted here")
     if config.action == "clear":
         _clear(root)
-    shown = [{**record, "files": f"{record['files']:,}", "MB": f"{record['bytes'] / 1e6:,.1f}"} for record in records]
-    for row in shown:
-        del row["bytes"]
+    shown = [
+        {"kind": r["kind"], "what": r["what"], "files": f"{r['files']:,}", "MB": f"{r['bytes'] / 1e6:,.1f}"}
+        for r in records
+    ]
     Sheet(shown, records, ["files", "MB"], notes=notes, json={"directory": str(root), "kinds": records}).print(
         config.format
     )

@@ -61,7 +61,7 @@ class Store:
             versions or arithmetic.
         """
         path = Path(path)
-        wanted = json.loads(json.dumps({"format": FORMAT, **manifest}, default=str))
+        wanted = _as_stored(manifest)
         with _readable_errors(path, "open"):
             path.mkdir(parents=True, exist_ok=True)
             if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
@@ -70,6 +70,23 @@ class Store:
             _remove_leftovers(path)
             if not (path / MANIFEST).exists():
                 _write(path / MANIFEST, _encode(wanted), publish=_link)
+        return cls._agreed(path, wanted, mixed=mixed)
+
+    @classmethod
+    def peek(cls, path: str | Path, manifest: dict[str, Any], *, mixed: bool = False) -> "Store | None":
+        """What `open` would resume, if there is anything; nothing is written. The errors are those of `open`."""
+        path = Path(path)
+        if not path.exists():
+            return None
+        with _readable_errors(path, "open"):
+            _refuse_foreign(path)
+            if not (path / MANIFEST).exists():
+                return None
+        return cls._agreed(path, _as_stored(manifest), mixed=mixed)
+
+    @classmethod
+    def _agreed(cls, path: Path, wanted: dict[str, Any], *, mixed: bool) -> "Store":
+        """The run directory that is there, if it was made as is `wanted`; else `UserError`."""
         stored = _read_manifest(path)
         _compare(path, stored["settings"], wanted["settings"])
         if not mixed:
@@ -249,6 +266,12 @@ def _parsed(line: bytes) -> Any:
         return json.loads(line)
     except ValueError:
         return None
+
+
+def _as_stored(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest as it is read again."""
+    stored: dict[str, Any] = json.loads(json.dumps({"format": FORMAT, **manifest}, default=str))
+    return stored
 
 
 def _encode(manifest: dict[str, Any]) -> bytes:
