@@ -96,17 +96,23 @@ def print_one(comparison: Comparison, *, bootstrap: int, seed: int) -> None:
     )
     pair = comparison.measured.pair
     title = f"Agreement with {pair.target}" + f" ({LOWER})" * pair.lower_is_better
-    table = Table(title=escape(title), caption=caption, box=box.SIMPLE_HEAD)
+    table = Table(title=escape(title), caption=caption, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    console = Console()
     table.add_column(COLUMNS[0])
+    narrow = console.is_terminal and console.width < PIPED_WIDTH
     for column in COLUMNS[1:]:
-        table.add_column(escape(column), justify="right")
+        table.add_column(escape(_split(column, narrow)), justify="right", no_wrap=narrow and "[" in column)
     digits = decimals(comparison.measured.target)
     for row in comparison.agreements.values():
-        table.add_row(*(escape(cell) for cell in _cells(row, digits)))
-    console = Console()
+        table.add_row(*(escape(_split(cell, narrow)) for cell in _cells(row, digits)))
     (console if console.is_terminal else Console(width=PIPED_WIDTH)).print(table)
     for line in left_out(comparison):
         console.print(escape(line), highlight=False, soft_wrap=not console.is_terminal)
+
+
+def _split(text: str, narrow: bool) -> str:
+    """The text, in a narrow column with its interval in a line of its own."""
+    return text.replace(" [", "\n[") if narrow else text
 
 
 def left_out(comparison: Comparison) -> list[str]:
