@@ -46,7 +46,11 @@ def columns(*names):
     return [column for name in names for column in (name, f"{name}_std", f"{name}_status")]
 
 
-COUNTS = columns("params", "flops", "live_flops")
+def plain(*names):
+    return [column for name in names for column in (name, f"{name}_status")]
+
+
+COUNTS = plain("params", "flops", "live_flops")
 
 
 @pytest.fixture
@@ -123,16 +127,18 @@ def parts(folder):
 
 def test_columns(toys, table):
     found = table("--archs", "random:60", "--seed", 1, "--scorers", "te_nas", "--batch-size", 16)
-    assert set(found.columns) == {*TABLE, *columns("ntk", "regions", "te_nas"), "ntk_spectrum", *COUNTS}
+    assert set(found.columns) == {*TABLE, *columns("ntk", "regions"), *plain("te_nas"), "ntk_spectrum", *COUNTS}
     assert found["row"].to_list() == list(range(60))
     expected = SPACE.sample(jax.random.key(1), 60)
     assert found["arch"].to_list() == [SPACE.decode(arch) for arch in expected]
     assert found["params"].to_list() == SPACE.params(expected).tolist()
     for name in ("ntk", "regions", "te_nas", "params", "flops"):
-        assert found[name].dtype == found[f"{name}_std"].dtype == pl.Float64
+        assert found[name].dtype == (pl.Int64 if name in ("params", "flops") else pl.Float64)
         assert (found[name].is_null() == ~found[f"{name}_status"].is_in(["ok", "saturated"])).all()
-        assert not found[name].is_nan().any()
-        assert found[f"{name}_std"].is_null().all()
+        assert name in COUNTS or not found[name].is_nan().any()
+    for name in ("ntk_std", "regions_std"):
+        assert found[name].dtype == pl.Float64 and found[name].is_null().all()
+    assert found["ntk_spectrum"].dtype == pl.List(pl.List(pl.Float32))
     lost = SPACE.is_disconnected(expected)
     assert lost.any()
     assert (found["ntk_status"] == "disconnected").to_list() == lost.tolist()
@@ -162,7 +168,11 @@ def test_repeats_give_a_deviation(toys, table):
     assert (ok["ntk_std"] > 0).all()
     first = one.filter(pl.col("row").is_in(ok["row"].to_list()))["ntk"]
     np.testing.assert_allclose(first, values[:, 0], rtol=1e-5)
-    assert four["params_std"].is_null().all()
+    assert four.columns.count("ntk_repeats") == 1 and "ntk_repeats" not in one.columns
+    every = np.array(ok["ntk_repeats"].to_list())
+    assert every.shape == (len(ok), 4)
+    np.testing.assert_array_equal(every.mean(1), ok["ntk"])
+    assert four["ntk_repeats"].is_null().to_list() == (four["ntk_status"] == "disconnected").to_list()
 
 
 def test_manifest(toys, table, tmp_path):
@@ -269,7 +279,7 @@ def test_only_disconnected_architectures(toys, table, tmp_path):
     for repeats in (1, 2):
         found = table(*args, "--repeats", repeats, out=str(repeats))
         for name in ("ntk", "regions", "te_nas"):
-            assert found[name].null_count() == found[f"{name}_std"].null_count() == 2
+            assert found[name].null_count() == 2
             assert found[f"{name}_status"].to_list() == ["disconnected"] * 2
         assert found["params_status"].to_list() == ["ok"] * 2
 

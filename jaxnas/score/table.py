@@ -14,7 +14,7 @@ from jaxnas.cli import process
 from jaxnas.cli.options import own_files
 from jaxnas.digest import digest
 from jaxnas.errors import UserError
-from jaxnas.evaluate.evaluator import Evaluator, count, one_repeat, summarise
+from jaxnas.evaluate.evaluator import Evaluator, one_repeat, summarise
 from jaxnas.scorers.consensus import Calibrated, Consensus
 from jaxnas.scorers.protocol import AnyScore, Combined, Count
 from jaxnas.scorers.registry import DEFAULTS, load
@@ -121,9 +121,10 @@ def is_number(text: str) -> bool:
 
 
 def columns(name: str, scores: Finished) -> dict[str, pl.Series]:
-    """The columns `name`, `name_std`, `name_status` and one for each piece of information `[N, R, ...]`.
+    """The columns of a measured score.
 
-    What was not run has no information (null).
+    They are `name`, `name_std`, `name_status`, of several repeats `name_repeats` with the value of each, and one for
+    each piece of information `[N, R, ...]`. What was not run has neither information nor repeats (null).
     """
     value, deviation, status = summarise(scores)
     out = {
@@ -131,19 +132,40 @@ def columns(name: str, scores: Finished) -> dict[str, pl.Series]:
         f"{name}_std": pl.Series(deviation).fill_nan(None),
         f"{name}_status": pl.Series([Status(s).name for s in status], dtype=pl.String),
     }
-    for key, found in scores.info.items():
-        rows = np.moveaxis(found, 0, 1).astype(np.float32).tolist()
-        out[f"{name}_{key}"] = pl.Series(
-            [None if s == Status.disconnected else row for s, row in zip(status, rows, strict=True)]
-        )
-    return out
+    ran = status != Status.disconnected
+    if len(scores.value) > 1:
+        out[f"{name}_repeats"] = _lists(scores.value.T, ran, pl.Float64).list.eval(pl.element().fill_nan(None))
+    return out | {
+        f"{name}_{key}": _lists(np.moveaxis(found, 0, 1).astype(np.float32), ran, pl.Float32)
+        for key, found in scores.info.items()
+    }
+
+
+def unrepeated(name: str, scores: Finished) -> dict[str, pl.Series]:
+    """The columns of a score `[N]` that is not measured: those of one that is, without a deviation."""
+    return {column: of for column, of in columns(name, one_repeat(scores)).items() if column != f"{name}_std"}
+
+
+def counted(name: str, scorer: Count, space: Space, archs: np.ndarray) -> dict[str, pl.Series]:
+    """The columns of a count; whole numbers where the space counts in such."""
+    counts = scorer.of(space, archs)
+    found = unrepeated(name, scorer.finish(counts))
+    whole = np.issubdtype(counts.dtype, np.integer)
+    return found | ({name: found[name].cast(pl.Int64)} if whole else {})
+
+
+def _lists(rows: np.ndarray, ran: np.ndarray, dtype: pl.DataType | type[pl.DataType]) -> pl.Series:
+    """A column of lists from `rows` `[N, ...]`, null where `ran` `[N]` is false."""
+    for _ in rows.shape[1:]:
+        dtype = pl.List(dtype)
+    return pl.Series([row if some else None for row, some in zip(rows.tolist(), ran, strict=True)], dtype=dtype)
 
 
 def derive(frame: pl.DataFrame, scorers: dict[str, AnyScore], *, relative: bool) -> pl.DataFrame:
     """Add the scores that are made of others: those that compare the whole set, or those that do not."""
     for name, scorer in scorers.items():
         if isinstance(scorer, Combined) and scorer.relative == relative:
-            frame = frame.with_columns(**columns(name, one_repeat(scorer.combine(_finished(frame, scorer.needs)))))
+            frame = frame.with_columns(**unrepeated(name, scorer.combine(_finished(frame, scorer.needs))))
     return frame
 
 
@@ -219,7 +241,7 @@ def _start_part(
         }
         for name, scorer in scorers.items():
             if isinstance(scorer, Count):
-                frame |= columns(name, count(space, scorer, space.as_listed(archs)))
+                frame |= counted(name, scorer, space, space.as_listed(archs))
             elif name in waiting:
                 scores = waiting[name]()
                 info = {key: found[:, source] for key, found in scores.info.items()}

@@ -104,6 +104,6 @@ def load(spec: str) -> AnyScore:
     found: AnyScore = load_variable(spec, "--scorers", "score", lambda value: isinstance(value, AnyScore))
     if not isinstance(getattr(found, "name", None), str) or not found.name.isidentifier():
         raise UserError(f"--scorers {spec}: the score needs a `name`: letters, digits and _")
-    if found.name in RESERVED or found.name.endswith(("_std", "_status")):
+    if found.name in RESERVED or found.name.endswith(("_std", "_status", "_repeats")):
         raise UserError(f"--scorers {spec}: {found.name!r} is a column of every table; give the score another name")
     return found
