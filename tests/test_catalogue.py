@@ -100,3 +100,11 @@ def test_hyphens_are_underscores():
     assert [*select("te-nas")][:3] == ["ntk", "regions", "te_nas"]
     with pytest.raises(UserError, match="unknown space"):
         spaces.get("nats size")
+
+
+@pytest.mark.parametrize("words", [["--ntk.preset", "as-shipped"], ["--ntk.preset=as-shipped"]])
+def test_hyphens_in_a_choice(capsys, tmp_path, words):
+    given = ["score", "--archs", "random:3", "--scorers", "ntk", "--out", str(tmp_path / "out"), "--dry-run", *words]
+    assert main(given) == 0
+    assert main([word.replace("shipped", "sold") for word in given]) == 2
+    assert "invalid choice 'as-sold' for argument '--ntk.preset'" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The options of a command as its `--help` shows them: text that fills the lines, and no `None` that says nothing."""
+"""What the options of a command say of themselves: text that fills the lines of `--help`, and what they may be."""
 
 import dataclasses
 import types
@@ -20,6 +20,19 @@ def documented(config_class: type[Any]) -> type[Any]:
     shown = dataclasses.make_dataclass(config_class.__name__, options, frozen=True, kw_only=True)
     shown.__doc__ = config_class.__doc__
     return shown
+
+
+def choices(config_class: type[Any], prefix: str = "--") -> dict[str, tuple[str, ...]]:
+    """What an option may be, by its name, of those that are one of a few words."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, hint in typing.get_type_hints(config_class).items():
+        option = prefix + name.replace("_", "-")
+        if dataclasses.is_dataclass(hint):
+            found |= choices(typing.cast(type[Any], hint), f"{option}.")
+        for one in (hint, *typing.get_args(hint)):
+            if typing.get_origin(one) is typing.Literal:
+                found[option] = tuple(word for word in typing.get_args(one) if isinstance(word, str))
+    return found
 
 
 def texts(config_class: type[Any]) -> dict[str, str]:

@@ -19,7 +19,10 @@ ELSEWHERE = "JAX_COMPILATION_CACHE_DIR"  # JAX's own
 
 @dataclass(frozen=True)
 class Cache:
-    """Show or clear what is kept between runs; JAXNAS_CACHE names another folder for it."""
+    """Show or clear what is kept between runs.
+
+    The environment variable JAXNAS_CACHE names another folder for it.
+    """
 
     action: tyro.conf.Positional[Annotated[Literal["info", "clear"], tyro.conf.arg(metavar="[info|clear]")]] = "info"
     """`info` says where it is and how large; `clear` deletes it: what is needed again is made again."""

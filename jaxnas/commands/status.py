@@ -18,7 +18,10 @@ MANY = 12  # parts or shards that are named
 
 @dataclass(frozen=True)
 class Status:
-    """Say what of a directory of scores is there and what is missing; exit code 3 if it is not finished."""
+    """Say what of a directory of scores is there and what is missing.
+
+    The exit code is 3 while it is not finished.
+    """
 
     scores: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="DIR")]]
     """Directory that `jaxnas score` writes, or has written."""
