@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from jaxnas.report.sheet import Sheet
+from jaxnas.report.sheet import Sheet, card
 
 ROWS = [{"name": "a|b_1", "ms": "1.5"}, {"name": "[red]", "ms": ""}]
 SHEET = Sheet(ROWS, [{"name": "a|b_1", "ms": 1.5}, {"name": "[red]", "ms": None}], right=["ms"], notes=["2 [rows]"])
@@ -29,6 +29,11 @@ def test_for_people(capsys):
     SHEET.print("table")
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert lines[1].split() == ["name", "ms"] and "a|b_1  1.5" in lines[3] and lines[-1] == "2 [rows]"
+
+
+def test_lists_in_cells(capsys):
+    card("it", {"sizes": "1, 2"}, {"sizes": [1, 2], "by": {"a": 1}}).print("csv")
+    assert capsys.readouterr().out == 'sizes,by\n"1, 2","{""a"": 1}"\n'
 
 
 def test_json_of_ones_own(capsys):

@@ -10,7 +10,7 @@ import tyro
 from jaxnas.cli import frame
 from jaxnas.cli.help_text import texts
 from jaxnas.errors import UserError, unknown
-from jaxnas.report.sheet import Format, Sheet
+from jaxnas.report.sheet import Format, Sheet, card
 from jaxnas.scorers.consensus import Consensus
 from jaxnas.scorers.protocol import AnyScore, Combined, Scorer, options_of
 from jaxnas.scorers.registry import DEFAULTS, listed, load
@@ -30,17 +30,16 @@ class Scorers:
 def show(config: Scorers) -> None:
     """Run the command."""
     if config.scorer is None:
-        records = [_record(score) for score in DEFAULTS.values()]
-        Sheet(records, records).print(config.format)
+        records = [*map(_record, DEFAULTS.values())]
+        sheet = Sheet(records, records)
     else:
-        record = _record(score := _named(config.scorer)) | _details(score)
-        lines = {
-            name: ", ".join(of) if isinstance(of, list) else of for name, of in record.items() if name != "options"
-        }
+        score = _named(config.scorer)
+        record = _record(score) | _details(score)
+        lines = {name: record[name] for name in ("what", "better", "cost", "paper")}
+        lines |= {"spaces": ", ".join(record["spaces"])}
         lines |= {f"--{option}": text for option, text in record["options"].items()}
-        Sheet([{"": name, score.name: text} for name, text in lines.items()][1:], [record], json=record).print(
-            config.format
-        )
+        sheet = card(score.name, lines, record)
+    sheet.print(config.format)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,7 +9,7 @@ import tyro
 
 from jaxnas import spaces
 from jaxnas.cli import frame
-from jaxnas.report.sheet import Format, Sheet
+from jaxnas.report.sheet import Format, Sheet, card
 from jaxnas.scorers.protocol import Scorer, that_fit
 from jaxnas.scorers.registry import DEFAULTS
 from jaxnas.spaces import SPACES, Space
@@ -30,15 +30,14 @@ class Spaces:
 def show(config: Spaces) -> None:
     """Run the command."""
     if config.space is None:
-        everything = list(SPACES.values())
-        Sheet([_shown(one) for one in everything], [_record(one) for one in everything], ["architectures"]).print(
-            config.format
-        )
+        everything = SPACES.values()
+        sheet = Sheet([*map(_shown, everything)], [*map(_record, everything)], right=["architectures"])
     else:
         space = spaces.get(config.space)
         record = _record(space) | _details(space)
-        rows = [{"": name.replace("_", " "), space.name: _text(value)} for name, value in record.items()]
-        Sheet(rows[1:], [record], json=record).print(config.format)
+        lines = {name.replace("_", " "): _text(value) for name, value in record.items() if name != "space"}
+        sheet = card(space.name, lines, record)
+    sheet.print(config.format)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

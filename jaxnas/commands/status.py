@@ -10,7 +10,7 @@ import tyro
 
 from jaxnas.cli import frame
 from jaxnas.errors import UserError
-from jaxnas.report.sheet import Format, Sheet
+from jaxnas.report.sheet import Format, card
 from jaxnas.tables.store import Store
 
 MANY = 12  # parts or shards that are named
@@ -32,9 +32,7 @@ class Status:
 def status(config: Status) -> str | None:
     """Run the command; return what is missing."""
     record = recorded(scored(config.scores))
-    lines = _lines(record)
-    shown = [{"": name, str(config.scores): text} for name, text in lines.items()]
-    Sheet(shown, [record], json=record).print(config.format)
+    card(str(config.scores), _lines(record), record).print(config.format)
     return lacking(record)
 
 

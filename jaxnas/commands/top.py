@@ -124,6 +124,8 @@ def _shown(row: Mapping[str, Any], by: str, *, with_ids: bool) -> dict[str, str]
 
 
 def _number(value: float | None) -> str:
+    if isinstance(value, int):
+        return f"{value:,}"
     return "-" if value is None else f"{value:.5g}"
 
 

@@ -80,6 +80,11 @@ class Sheet:
         return [{**row, self.cut: _shortened(row[self.cut], room)} for row in self.shown]
 
 
+def card(title: str, lines: Mapping[str, str], record: Mapping[str, Any]) -> Sheet:
+    """The table of one thing: for people a line for each of its sides, for programs one record."""
+    return Sheet([{"": name, title: text} for name, text in lines.items()], [record], json=record)
+
+
 def _shortened(text: str, room: int) -> str:
     return text if len(text) <= room else f"{text[: room - 1]}…"
 
@@ -90,8 +95,14 @@ def _csv(sheet: Sheet) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, sheet.records[0], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(sheet.records)
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in sheet.records)
     return text.getvalue().rstrip("\n")
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return json.dumps(value) if isinstance(value, dict) else value
 
 
 def _json(sheet: Sheet) -> str:
