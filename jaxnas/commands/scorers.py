@@ -67,7 +67,8 @@ def _details(score: AnyScore) -> dict[str, Any]:
         "what": " ".join((inspect.getdoc(type(score)) or "").split("\n\n")[0].replace("`", "").split()),
         "spaces": [name for name, space in SPACES.items() if _fits(score, space)],
         "options": {
-            f"{score.name}.{name}".replace("_", "-"): f"{said.get(name, '')} (default: {value})".strip()
+            f"{score.name}.{name}".replace("_", "-"): said.get(name, "")
+            + (f" (default: {value})" if value is not None else "")
             for name, value in options_of(score).items()
         },
     }

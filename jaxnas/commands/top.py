@@ -123,7 +123,7 @@ def _shown(row: Mapping[str, Any], by: str, *, with_ids: bool) -> dict[str, str]
     return {"#": str(row["place"]), **numbers, **sizes, **ids, "architecture": row["arch"]}
 
 
-def _number(value: float | None) -> str:
+def _number(value: float | int | None) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return "-" if value is None else f"{value:.5g}"
