@@ -34,7 +34,7 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "report": "errors ranks",
     "cli": "data errors evaluate pinned scorers spaces user_file",  # and the programs, by name
     "score": "cli digest errors evaluate scorers spaces tables types",
-    "correlate": "cli errors ranks report spaces tables user_file",
+    "correlate": "cli errors ranks report scorers spaces tables user_file",
     "tables.verbs": "correlate errors ranks score scorers spaces tables types",
     "tables.command": "cli correlate errors tables tables.verbs",
     "tables.__main__": "cli",

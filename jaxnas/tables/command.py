@@ -186,7 +186,7 @@ def _correlations(path: Path, config: Build) -> str:
     from jaxnas.tables.verbs import card
 
     assert config.table is not None and config.target is not None
-    pair = Pair(path, config.table, config.target, lower_is_better=config.lower_is_better)
+    pair = Pair((str(path),), config.table, config.target, lower_is_better=config.lower_is_better)
     agreements = read(pair).agreements(resamples=1000, seed=0)
     return card.correlations(agreements, config.target, config.table.name)
 
