@@ -301,5 +301,5 @@ def test_converted_accuracies_are_an_oracle_by_name(tmp_path, capsys):
     capsys.readouterr()
     assert main(["search", *words, "--budget", "3", "--out", str(tmp_path / "run"), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert result["arch"] == ARCHS[2]
+    assert result["arch"] == ARCHS[2] and result["settings"]["oracle"]["name"] == "table:nasbench201-accuracies"
     assert result["scores"]["cifar10_ori-test_200"] == pytest.approx(92 + (0.777 + 0.888) / 2)

@@ -229,7 +229,7 @@ def _common(space: Space, rows: Sequence[_Rows]) -> list[np.ndarray]:
     if not others:
         return [np.arange(len(first.archs))]
     start, _ = distinct(space, first.archs)
-    places = [start, *(match(space, first.archs[start], other.archs).rows for other in others)]
+    places = [start, *(match(space, first.archs[start], other.archs, once=True).rows for other in others)]
     there = np.logical_and.reduce([place >= 0 for place in places])
     if not there.any():
         raise UserError(f"no architecture is in all of {', '.join(dict.fromkeys(part.spec for part in rows))}")
