@@ -20,8 +20,9 @@ Column = Annotated[str | None, tyro.conf.arg(metavar="COLUMN")]
 class Build:
     """Make one table of finished runs of `jaxnas score`, with a card and SHA256SUMS."""
 
-    runs: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR...")]]
-    """Directories of `jaxnas score`: other seeds add rows, other scores columns."""
+    runs: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME|DIR...")]]
+    """Directories of `jaxnas score`: other seeds add rows, other scores columns. NAME scores all of that table again,
+    as its manifest says, in runs/table-NAME, and resumes there."""
     name: str | None = None
     """Name of the table, read as `table:NAME`; by default that of the space."""
     scores: str | None = None
@@ -45,7 +46,7 @@ class List:
 class Fetch:
     """Bring a released table into the cache."""
 
-    name: tyro.conf.Positional[str]
+    name: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="NAME")]]
     """Name of the table, as `jaxnas tables list` has it."""
 
 
@@ -65,10 +66,10 @@ class Verify:
 class Convert:
     """Make a table of a benchmark's own file of measured values, without its code."""
 
-    space: tyro.conf.Positional[str]
-    """Space: nasbench201, nats_size, nasbench101, transnas101_micro or transnas101_macro."""
-    file: tyro.conf.Positional[Path]
-    """The benchmark's file."""
+    space: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="SPACE")]]
+    """Space of the benchmark: nasbench201, nats_size, nasbench101, transnas101_micro or transnas101_macro."""
+    file: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="FILE")]]
+    """The benchmark's file, such as NATS-tss-v1_0-3ffb9.pickle.pbz2 or nasbench_only108.tfrecord."""
     out: Path | None = None
     """File for the table (.parquet); by default in the cache, where it is `table:SPACE-accuracies`."""
 
@@ -82,8 +83,13 @@ def build(config: Build) -> None:
         raise UserError("missing: DIR; give one or several directories of jaxnas score")
     if (config.table is None) != (config.target is None):
         raise UserError("--table and --target go together: a file, and its column of measured values")
+    runs = [_path(run) for run in config.runs]
+    if is_named(runs[0]):
+        from jaxnas.tables.verbs.again import score_whole
+
+        runs = score_whole(runs[0], Path("runs") / f"table-{str(runs[0]).removeprefix(PREFIX)}")
     scores = None if config.scores is None else [name.strip() for name in config.scores.split(",")]
-    table, manifest = building.combined(config.runs, scores, config.name)
+    table, manifest = building.combined(runs, scores, config.name)
     path = _place(manifest["name"], config.out)
     text = card.card(table, manifest)
     release.write(path, table, manifest)
@@ -117,10 +123,9 @@ def verify(config: Verify) -> str | None:
 
     if not 0 <= config.share <= 1:
         raise UserError(f"--share {config.share}: give a share from 0 to 1")
-    names = {table.name for table in available()}
-    path = Path(PREFIX + config.table if config.table in names else config.table)
+    path = _path(config.table)
     if not is_named(path) and not path.exists():
-        raise unknown("table", config.table, names)
+        raise unknown("table", config.table, [table.name for table in available()])
     checked = verifying.check_bytes(path)
     print(f"{path}: " + ("its SHA-256 is as published" if checked else f"no {release.SUMS} says what its bytes were"))
     differences = verifying.check_scores(path, config.share, config.seed) if config.share else []
@@ -170,6 +175,11 @@ def usage() -> str:
     width = max(map(len, VERBS))
     lines = [f"  {name:<{width}}  {(options.__doc__ or '').partition('. ')[0]}" for name, (options, _) in VERBS.items()]
     return "\n".join(["usage: jaxnas tables VERB ...", "", *lines, "", "jaxnas tables VERB --help lists its options."])
+
+
+def _path(text: str) -> Path:
+    """`table:NAME` for the name of a table, with or without `table:`; else a path."""
+    return Path(PREFIX + text if text in {table.name for table in available()} else text)
 
 
 def _place(name: str, folder: Path | None) -> Path:

@@ -13,27 +13,50 @@ from jaxnas.errors import UserError
 from jaxnas.score.command import Score, score
 from jaxnas.scorers.protocol import Combined
 from jaxnas.scorers.registry import DEFAULTS
-from jaxnas.tables.store import read_scores
+from jaxnas.tables import release
+from jaxnas.tables.named import located
 
 
-def score_again(manifest: Mapping[str, Any], archs: Sequence[str], seed: int, folder: Path) -> pl.DataFrame:
-    """The rows of a run of `jaxnas score` with a table's settings.
+def score_again(path: Path, archs: pl.Series, seed: int, folder: Path, scores: Sequence[str]) -> Path:
+    """Run `jaxnas score` with a table's settings, and return the directory of the run.
 
     Args:
-      manifest: of the table.
+      path: of the table.
       archs: strings.
       seed: of weights and inputs.
-      folder: for the run, and for the list of its architectures.
+      folder: for the run, which resumes there, and for the list of its architectures.
+      scores: of the table.
 
     Raises:
-      UserError: a score of the table is a user's, or one that only the whole table has.
+      UserError: a score is a user's.
     """
+    _, manifest = release.read(located(path))
+    if foreign := [name for name in scores if name not in DEFAULTS]:
+        raise UserError(f"{path}: {foreign[0]} is a score of a user, whose file is not here; score its networks there")
     listed = folder / "archs.parquet"
-    pl.DataFrame({"arch": archs}, schema={"arch": pl.String}).write_parquet(listed)
-    config = Score(archs=str(listed), out=str(folder / f"seed{seed}"), seed=seed, **_options(manifest["settings"]))
+    folder.mkdir(parents=True, exist_ok=True)
+    pl.DataFrame({"arch": archs}).write_parquet(listed)
+    settings = manifest["settings"]
+    config = Score(
+        archs=str(listed),
+        out=str(folder / f"seed{seed}"),
+        seed=seed,
+        space=settings["space"],
+        scorers=",".join(scores),
+        repeats=settings["repeats"],
+        data=settings["data"]["name"],
+        **_options(settings["scorers"], scores),
+    )
     with contextlib.redirect_stdout(io.StringIO()):
         score(config)
-    return read_scores(config.out)[0]
+    return Path(config.out)
+
+
+def score_whole(path: Path, folder: Path) -> list[Path]:
+    """Score all of a table again, and return the directories of the runs, one for each seed."""
+    table, manifest = release.read(located(path))
+    archs = table["arch"].unique(maintain_order=True)
+    return [score_again(path, archs, seed, folder, list(manifest["scorers"])) for seed in manifest["seeds"]]
 
 
 def comparable(scores: Sequence[str]) -> list[str]:
@@ -41,16 +64,7 @@ def comparable(scores: Sequence[str]) -> list[str]:
     return [name for name in scores if not (isinstance(known := DEFAULTS.get(name), Combined) and known.relative)]
 
 
-def _options(settings: Mapping[str, Any]) -> dict[str, Any]:
-    names = comparable(list(settings["scorers"]))
-    if foreign := [name for name in names if name not in DEFAULTS]:
-        raise UserError(f"{foreign[0]} is a score of a user, whose file is not here; score its architectures there")
-    own = {field.name for field in fields(Score)} & set(names)
-    options = {name: replace(DEFAULTS[name], **settings["scorers"][name]) for name in sorted(own)}  # type: ignore[type-var]
-    data = settings["data"]["name"]
-    return {
-        "space": settings["space"],
-        "scorers": ",".join(names),
-        "repeats": settings["repeats"],
-        "data": data,
-    } | options
+def _options(settings: Mapping[str, Any], scores: Sequence[str]) -> dict[str, Any]:
+    """The options of those of the scores that have any."""
+    own = {field.name for field in fields(Score)}.intersection(scores)
+    return {name: replace(DEFAULTS[name], **settings[name]) for name in sorted(own)}  # type: ignore[type-var]

@@ -10,6 +10,7 @@ import polars as pl
 from jaxnas.errors import UserError
 from jaxnas.tables import release
 from jaxnas.tables.named import PACKAGED, is_named, known_checksums, located
+from jaxnas.tables.store import read_scores
 from jaxnas.tables.verbs.again import comparable, score_again
 
 TOLERANCE = 1e-3  # relative difference that rounding makes on another kind of processor, or with other versions
@@ -66,13 +67,14 @@ def check_scores(path: Path, share: float, seed: int) -> list[Difference]:
     table, manifest = release.read(located(path))
     archs = table["arch"].unique(maintain_order=True)
     drawn = archs.sample(max(1, round(share * len(archs))), seed=seed)
+    scores = comparable(list(manifest["scorers"]))
     pairs = []
     for own, rows in release.by_seed(table.filter(pl.col("arch").is_in(drawn.to_list()))).items():
         with tempfile.TemporaryDirectory() as folder:
-            again = score_again(manifest, rows["arch"].to_list(), own, Path(folder))
+            again, _ = read_scores(score_again(path, rows["arch"], own, Path(folder), scores))
         pairs.append(rows.join(again, on="arch", suffix="_again", maintain_order="left"))
     both = pl.concat(pairs, how="diagonal_relaxed")
-    return [_difference(both, score) for score in comparable(list(manifest["scorers"]))]
+    return [_difference(both, score) for score in scores]
 
 
 def _difference(both: pl.DataFrame, score: str) -> Difference:
