@@ -17,6 +17,7 @@ import jaxnas
 from jaxnas.cli.main import main
 from jaxnas.errors import UserError
 from jaxnas.score.command import main as score
+from jaxnas.supernet.guides import read_teacher
 from jaxnas.tables import named, release
 from jaxnas.tables.archs import read_architectures
 from jaxnas.tables.store import Store, read_scores
@@ -159,6 +160,15 @@ def test_the_package_data_is_in_the_wheel():
     files = {path.name for path in named.PACKAGED.parent.glob(pattern)}
     assert files == {"nasbench201.parquet", "nasbench201.md", release.SUMS}
     assert (named.PACKAGED / "nasbench201.parquet").stat().st_size < 1e6
+
+
+def test_a_table_by_name_is_architectures_and_a_teacher(tmp_path, capsys):
+    words = ["--space", "nasbench201", "--scorers", "params", "--out", str(tmp_path / "run")]
+    main(["tables", "build", made(tmp_path / "a"), "--name", "mine"])
+    assert score([*words, "--archs", "table:mine"]) == 0
+    assert read_scores(tmp_path / "run")[0]["arch"].to_list() == jaxnas.tables.load("mine")["arch"].to_list()
+    teacher = read_teacher(SPACE, "table:nasbench201:regions")
+    assert (teacher.rows, teacher.empty) == (SPACE.size, 341)
 
 
 def test_list_says_what_is_where(tmp_path, capsys, monkeypatch):

@@ -37,10 +37,8 @@ class Named(NamedTuple):
 def available() -> list[Named]:
     """The tables that have a name, sorted: those at hand, and those that `jaxnas tables fetch` brings."""
     found = {name: Named(name, "to fetch", None) for name in map(_name, known_checksums())}
-    cache = user_cache(CACHE)
-    for where, folder in (("cache", cache), ("package", PACKAGED)):
-        files = sorted(folder.glob(f"*{release.SUFFIX}")) if folder else []
-        found |= {_name(path.name): Named(_name(path.name), where, path) for path in files}
+    for where, folder in (("cache", user_cache(CACHE)), ("package", PACKAGED)):
+        found |= {name: Named(name, where, path) for name, path in _files(folder).items()}
     return [found[name] for name in sorted(found)]
 
 
@@ -79,6 +77,8 @@ def located(path: str | Path) -> Path:
     if not is_named(path):
         return Path(path)
     name = str(path).removeprefix(PREFIX)
+    if name in (packaged := _files(PACKAGED)):
+        return packaged[name]
     tables = {table.name: table for table in available()}
     if name not in tables:
         raise unknown("table", name, tables)
@@ -103,6 +103,11 @@ def cached(name: str) -> Path:
     if folder is None:
         raise UserError(f"there is no cache for the table {name}; say --out FILE, or name a folder by XDG_CACHE_HOME")
     return folder / f"{name}{release.SUFFIX}"
+
+
+def _files(folder: Path | None) -> dict[str, Path]:
+    """The tables of a folder by name."""
+    return {_name(path.name): path for path in folder.glob(f"*{release.SUFFIX}")} if folder else {}
 
 
 def _name(file: str) -> str:

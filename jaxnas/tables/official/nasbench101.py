@@ -3,58 +3,70 @@
 import base64
 import binascii
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from jaxnas.errors import UserError
+from jaxnas.spaces.nasbench101.dag import VERTICES
+from jaxnas.spaces.nasbench101.network import OPS
+from jaxnas.spaces.nasbench101.space import NASBENCH101
+from jaxnas.spaces.nasbench101.table import COLUMNS
 from jaxnas.tables.official.protobuf import fields
 from jaxnas.tables.official.tfrecord import read_records
+from jaxnas.tables.release import SEED
 
 FILE = "nasbench_only108.tfrecord or nasbench_full.tfrecord"
 EVALUATIONS, PARAMETERS = 1, 2  # fields of ModelMetrics
+SPLITS = ("valid", "test", "train", "seconds")
 EVALUATION = {1: "epoch", 2: "seconds", 3: "train", 4: "valid", 5: "test"}  # fields of EvaluationData
 
 
 def read(path: Path) -> pl.DataFrame:
     """A row for each architecture and repeat of its training, with columns such as `test_108`: split, epochs.
 
-    The records have no seeds: `seed` numbers the trainings of an architecture with the same number of epochs.
+    Architectures are in the columns of numbers that the space reads. The records have no seeds: `seed` numbers the
+    trainings of an architecture with the same number of epochs.
 
     Raises:
       UserError: the file is another one, or damaged.
     """
     rows: dict[tuple[str, int], dict[str, Any]] = {}
     repeats: dict[tuple[str, int], int] = {}
-    strings: dict[str, str] = {}
     for number, record in enumerate(read_records(path)):
         try:
             name, epochs, matrix, ops, metrics = json.loads(record)
-            if name not in strings:
-                strings[name] = _architecture(matrix, ops)
             evaluation, params = _metrics(base64.b64decode(metrics))
-            epochs = int(epochs)
+            seed = repeats.get((name, epochs), 0)
+            if (name, seed) not in rows:
+                beside = {SEED: seed, "module_hash": name, "trainable_parameters": params}
+                rows[name, seed] = dict(zip(COLUMNS, _architecture(matrix, ops), strict=True)) | beside
+            measured = {f"{split}_{int(epochs)}": evaluation.get(split) for split in SPLITS}
         except (ValueError, TypeError, binascii.Error) as error:
             raise UserError(f"{path}: record {number} is no training of a cell ({error}); give {FILE}") from None
-        seed = repeats[name, epochs] = repeats.get((name, epochs), -1) + 1
-        start = {"arch": strings[name], "seed": seed, "module_hash": name, "trainable_parameters": params}
-        row = rows.setdefault((name, seed), start)
-        row |= {f"{split}_{epochs}": evaluation.get(split, math.nan) for split in ("valid", "test", "train", "seconds")}
+        repeats[name, epochs] = seed + 1
+        rows[name, seed] |= measured
     if not rows:
         raise UserError(f"{path} has no records; give {FILE}")
-    return pl.DataFrame([rows[key] for key in sorted(rows)], infer_schema_length=None)
+    table = pl.DataFrame([rows[key] for key in sorted(rows)], infer_schema_length=None)
+    complete = table["module_hash"].n_unique() == NASBENCH101.size
+    ids = pl.col("module_hash").rank("dense").cast(pl.Int64) - 1
+    return table.with_columns(arch_id=ids) if complete else table
 
 
-def _architecture(matrix: str, ops: str) -> str:
-    """The string of a cell, from its matrix in one row of digits and its operations, separated by commas."""
+def _architecture(matrix: str, ops: str) -> list[int]:
+    """The numbers of a cell, from its matrix in one row of digits and its operations, separated by commas."""
     names = ops.split(",")
     size = len(names)
     if len(matrix) != size**2:
         raise ValueError(f"{len(matrix)} digits for {size} vertices")
-    rows = [[int(digit) for digit in matrix[row * size : (row + 1) * size]] for row in range(size)]
-    return json.dumps({"matrix": rows, "ops": names}, separators=(",", ":"))
+    edges = [divmod(place, size) for place, digit in enumerate(matrix) if digit != "0"]
+    if any(x >= y for x, y in edges) or size > VERTICES:
+        raise ValueError("edges that lead back, or too many vertices")
+    inside = [OPS.index(name) for name in names[1:-1]]
+    bits = sum(1 << (x + y * (y - 1) // 2) for x, y in edges)
+    return [size, bits, *inside, *[-1] * (VERTICES - 2 - len(inside))]
 
 
 def _metrics(message: bytes) -> tuple[dict[str, float], int | None]:

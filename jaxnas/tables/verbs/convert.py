@@ -9,6 +9,7 @@ import polars as pl
 from jaxnas import spaces
 from jaxnas.errors import UserError, unknown
 from jaxnas.spaces import Space
+from jaxnas.spaces.nasbench101.table import COLUMNS
 from jaxnas.tables import release
 from jaxnas.tables.official import nasbench101, nats, transnas101
 
@@ -19,7 +20,8 @@ READERS: dict[str, Callable[[Space, Path], pl.DataFrame]] = {
     "transnas101_micro": transnas101.read,
     "transnas101_macro": transnas101.read,
 }
-BESIDE = ("arch_id", "arch", release.SEED)  # columns that were not measured
+ARCH = "arch"
+IDENTITY = (ARCH, *COLUMNS)  # columns by which the readers say which architecture it is
 
 
 def converted(name: str, path: Path) -> tuple[pl.DataFrame, dict[str, Any]]:
@@ -38,19 +40,22 @@ def converted(name: str, path: Path) -> tuple[pl.DataFrame, dict[str, Any]]:
         raise UserError(f"{path}: no such file; give the file of the benchmark {name}")
     space = spaces.get(name)
     read = READERS[name](space, path)
-    different = read.select("arch").unique(maintain_order=True)
+    written = [column for column in read.columns if column in IDENTITY]
+    different = read.select(written).unique(maintain_order=True)
     try:
-        archs = space.from_table({space.string_columns[0]: different["arch"]})
+        archs = space.from_table({column: different[column] for column in written})
     except UserError as error:
         raise UserError(f"{path}: {error}; is it a file of {name}?") from None
-    ids = space.arch_ids(archs)
-    own = different.with_columns(
-        pl.Series("arch_id", ids, pl.Int64) if ids is not None else pl.lit(None, pl.Int64).alias("arch_id"),
-        pl.Series("own", [space.decode(arch) for arch in archs], pl.String),
-    )
-    table = read.join(own, on="arch", maintain_order="left").with_columns(arch="own")
-    measured = [column for column in read.columns if column not in BESIDE]
-    table = table.select(*(column for column in BESIDE if column in table.columns), *measured)
+    found = {ARCH: pl.Series([space.decode(arch) for arch in archs], dtype=pl.String)}
+    if "arch_id" not in read.columns:
+        ids = space.arch_ids(archs)
+        found["arch_id"] = pl.Series([None] * len(archs) if ids is None else ids, dtype=pl.Int64)
+    different = different.with_columns(of.alias(f"_{column}") for column, of in found.items())
+    table = read.join(different, on=written, maintain_order="left").drop(written)
+    table = table.rename({f"_{column}": column for column in found})
+    beside = [column for column in ("arch_id", ARCH, release.SEED) if column in table.columns]
+    measured = [column for column in table.columns if column not in beside]
+    table = table.select(*beside, *measured)
     manifest = {
         "name": f"{name}-accuracies",
         "settings": {"space": name},
