@@ -115,6 +115,8 @@ def test_nats_bench_is_converted_into_the_cache(tmp_path, capsys):
         "arch_id": 0, "arch": ARCHS[0], "seed": 888, "cifar10_ori-test_200": 90.888,
         "cifar100_x-valid_12": None, "cifar100_x-test_12": None, "cifar100_ori-test_12": None,
     } | dict.fromkeys(table.columns[4:])  # fmt: skip
+    assert main(["tables", "verify", "nasbench201-accuracies"]) == 0
+    assert "it has measured values, which nothing here can measure again" in capsys.readouterr().out
     assert table["cifar100_x-valid_12"].to_list() == [50.0, None, 51.0, None, 52.0, None]
 
 

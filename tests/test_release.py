@@ -200,6 +200,9 @@ def test_a_file_that_is_no_table_of_scores(tmp_path):
     release.write(tmp_path / "measured.parquet", pl.DataFrame({"arch": ARCHS}), {"columns": []})
     with pytest.raises(UserError, match="has measured values, no scores"):
         read_scores(tmp_path / "measured.parquet")
+    named.cached("cut").write_bytes((named.PACKAGED / "nasbench201.parquet").read_bytes()[:-9])
+    with pytest.raises(UserError, match=r"cut.parquet: cannot be read .*; is it truncated"):
+        jaxnas.tables.load("cut")
     metadata = {release.KEY: json.dumps({"format": 99})}
     pl.DataFrame({"arch": ARCHS}).write_parquet(tmp_path / "later.parquet", metadata=metadata)
     with pytest.raises(UserError, match="has format 99, this version reads format 1"):

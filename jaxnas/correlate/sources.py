@@ -25,8 +25,8 @@ from jaxnas.tables.store import is_built, read_seeds
 
 BASELINES = {"params": "#params", "flops": "FLOPs", "live_flops": "live FLOPs"}
 STORED = ("params", "flops")  # of these, what a table of scores must have
-INDICES = ("arch_id", "idx", "index")  # columns with the benchmark's own indices
-NO_SCORES = re.compile(r".*_(std|status)$")  # of a user's table, beside indices and `RESERVED`
+INDICES = ("arch_id", "idx")  # columns with the benchmark's own indices
+NO_SCORES = re.compile(r"index|.*_(std|status)")  # of a user's table, beside indices and `RESERVED`
 
 
 class Scores(NamedTuple):
@@ -193,7 +193,7 @@ def _of_user(path: str, wanted: Sequence[str], space: Space) -> Iterator[_Rows]:
     table = _with_architectures(Path(path), space)
     numeric = [name for name, kind in table.frame.schema.items() if kind.is_numeric()]
     beside = {*RESERVED, *BASELINES, *INDICES, *space.string_columns}
-    scores = [name for name in numeric if name not in beside and not NO_SCORES.match(name)]
+    scores = [name for name in numeric if name not in beside and not NO_SCORES.fullmatch(name)]
     own: dict[str, int] = {}
     for name in wanted or scores:
         column = _known(path, name if name in numeric else name.removeprefix("-"), numeric)

@@ -128,6 +128,9 @@ def verify(config: Verify) -> str | None:
         raise unknown("table", config.table, [table.name for table in available()])
     checked = verifying.check_bytes(path)
     print(f"{path}: " + ("its SHA-256 is as published" if checked else f"no {release.SUMS} says what its bytes were"))
+    if config.share and not verifying.has_scores(path):
+        print("  it has measured values, which nothing here can measure again")
+        return None
     differences = verifying.check_scores(path, config.share, config.seed) if config.share else []
     for found in differences:
         said = "" if found.equal == found.values else f", largest relative difference {found.largest:.2g}"

@@ -57,7 +57,7 @@ def load(name: str, scores: Sequence[str] | None = None) -> pl.DataFrame:
       UserError: there is no such table or score; the message has the nearest name.
     """
     path = located(PREFIX + name)
-    table = pl.read_parquet(path)
+    table = release.read_frame(path)
     if scores is None:
         return table
     known = list((release.manifest_of(path) or {}).get("scorers", {}))

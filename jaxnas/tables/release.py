@@ -65,8 +65,13 @@ def read(path: Path) -> tuple[pl.DataFrame, dict[str, Any]]:
         raise UserError(f"{path} has no manifest, so `jaxnas tables build` did not make it; give a table that it made")
     if "scorers" not in manifest:
         raise UserError(f"{path} has measured values, no scores; give it where measured values are read")
+    return read_frame(path), manifest
+
+
+def read_frame(path: Path) -> pl.DataFrame:
+    """The rows of a table; `UserError` if the file cannot be read."""
     try:
-        return pl.read_parquet(path), manifest
+        return pl.read_parquet(path)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"{path}: cannot be read ({reason}); is it truncated? Give a complete file") from None

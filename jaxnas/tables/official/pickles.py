@@ -13,7 +13,6 @@ from jaxnas.errors import UserError
 
 HARMLESS = {
     ("collections", "OrderedDict"),
-    ("collections", "defaultdict"),
     ("builtins", "set"),
     ("builtins", "frozenset"),
     ("builtins", "complex"),
@@ -29,7 +28,7 @@ HARMLESS = {
     ("numpy._core.numeric", "_frombuffer"),
 }
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # first of the pickles in a file of `torch.save` before version 1.6
-_BROKEN = (pickle.UnpicklingError, EOFError, OSError, AttributeError, IndexError, KeyError, TypeError, ValueError)
+_BROKEN = (pickle.UnpicklingError, EOFError, OSError, AttributeError, LookupError, TypeError, ValueError, MemoryError)
 _BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)  # the last two: how it was packed
 
 

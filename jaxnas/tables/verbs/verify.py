@@ -56,6 +56,12 @@ def check_bytes(path: Path) -> bool:
     return True
 
 
+def has_scores(path: Path) -> bool:
+    """Say whether a table has scores, rather than measured values."""
+    manifest = release.manifest_of(located(path))
+    return manifest is None or "scorers" in manifest  # what has none is refused where it is read
+
+
 def check_scores(path: Path, share: float, seed: int) -> list[Difference]:
     """Score a random share of a table again, with each of its seeds.
 
