@@ -163,26 +163,9 @@ def read_scores(path: str | Path) -> tuple[pl.DataFrame, dict[str, Any]]:
       UserError: there is no such directory, it is no run directory, or a part is damaged.
     """
     if is_built(path):
-        table, manifest = release.read(located(path))
-        return release.over_seeds(table), manifest
-    return _read_run(Path(path))
-
-
-def read_seeds(path: str | Path) -> tuple[dict[int, pl.DataFrame], dict[str, Any]]:
-    """The score table of each seed, and the manifest; see `read_scores`."""
-    if is_built(path):
-        table, manifest = release.read(located(path))
-        return release.by_seed(table), manifest
-    table, manifest = _read_run(Path(path))
-    return {int(manifest["settings"].get("seed", 0)): table}, manifest
-
-
-def is_built(path: str | Path) -> bool:
-    """Say whether scores are in a file of `jaxnas tables build`, rather than in a run directory."""
-    return is_named(path) or (Path(path).is_file() and release.manifest_of(Path(path)) is not None)
-
-
-def _read_run(path: Path) -> tuple[pl.DataFrame, dict[str, Any]]:
+        table, about = release.read(located(path))
+        return release.over_seeds(table), about
+    path = Path(path)
     if not path.is_dir():
         raise UserError(f"{path} is not a directory; give the --out directory of a jaxnas.score run")
     with _readable_errors(path, "read"):
@@ -190,6 +173,20 @@ def _read_run(path: Path) -> tuple[pl.DataFrame, dict[str, Any]]:
     if not parts:
         raise UserError(f"{path} has no scores yet; run the jaxnas.score command that made it again")
     return _read_parts(parts.values()), manifest
+
+
+def read_seeds(path: str | Path) -> tuple[dict[int, pl.DataFrame], dict[str, Any]]:
+    """The score table of each seed, and the manifest; see `read_scores`."""
+    if is_built(path):
+        table, manifest = release.read(located(path))
+        return release.by_seed(table), manifest
+    table, manifest = read_scores(path)
+    return {int(manifest["settings"].get("seed", 0)): table}, manifest
+
+
+def is_built(path: str | Path) -> bool:
+    """Say whether scores are in a file of `jaxnas tables build`, rather than in a run directory."""
+    return is_named(path) or (Path(path).is_file() and release.manifest_of(Path(path)) is not None)
 
 
 def _part_paths(path: Path) -> dict[int, Path]:

@@ -129,7 +129,8 @@ def _of_seed(runs: Sequence[Run], chosen: Sequence[str]) -> pl.DataFrame:
 def _of(frame: pl.DataFrame, score: str) -> list[pl.Series]:
     """The columns of a score; a spread is there where repeats were, and a count that all have needs no status."""
     values = _whole(frame, score) if score in COUNTS else frame[score].cast(pl.Float64)
-    spread = [frame[f"{score}_std"]] if frame[f"{score}_std"].count() else []
+    std = f"{score}_std"
+    spread = [frame[std]] if std in frame.columns and frame[std].count() else []
     certain = score in COUNTS and not values.null_count()
     return [values, *spread, *([] if certain else [frame[f"{score}_status"].cast(STATUS)])]
 
