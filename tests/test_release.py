@@ -313,8 +313,9 @@ def test_verify_of_nothing(capsys, tmp_path):
 def test_help_and_unknown_verbs(capsys):
     assert main(["tables", "--help"]) == 0
     said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 80
     assert all(f"\n  {verb} " in said for verb in ("build", "list", "fetch", "verify", "convert"))
     assert main(["tables", "lsit"]) == 2
     assert "did you mean 'list'?" in one_line(capsys)
     assert main(["tables"]) == 2
-    assert "usage: jaxnas tables VERB" in capsys.readouterr().err
+    assert "usage: jaxnas tables [-h] VERB" in capsys.readouterr().err

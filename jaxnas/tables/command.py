@@ -18,7 +18,7 @@ Column = Annotated[str | None, tyro.conf.arg(metavar="COLUMN")]
 
 @dataclass(frozen=True)
 class Build:
-    """Make one table of finished runs of `jaxnas score`, with a card and SHA256SUMS."""
+    """Make one table of finished runs, with a card and SHA256SUMS."""
 
     runs: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME|DIR...")]]
     """Directories of `jaxnas score`: other seeds add rows, other scores columns. NAME scores all of that table again,
@@ -39,7 +39,7 @@ class Build:
 
 @dataclass(frozen=True)
 class List:
-    """List the tables that have a name: rows, scores, seeds, and where they are."""
+    """List the tables that have a name: what they have, and where they are."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Verify:
 
 @dataclass(frozen=True)
 class Convert:
-    """Make a table of a benchmark's own file of measured values, without its code."""
+    """Make a table of a benchmark's own file, without the benchmark's code."""
 
     space: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="SPACE")]]
     """Space of the benchmark: nasbench201, nats_size, nasbench101, transnas101_micro or transnas101_macro."""
@@ -177,7 +177,9 @@ def usage() -> str:
     """The text of `jaxnas tables --help`."""
     width = max(map(len, VERBS))
     lines = [f"  {name:<{width}}  {(options.__doc__ or '').partition('. ')[0]}" for name, (options, _) in VERBS.items()]
-    return "\n".join(["usage: jaxnas tables VERB ...", "", *lines, "", "jaxnas tables VERB --help lists its options."])
+    return "\n".join(
+        ["usage: jaxnas tables [-h] VERB ...", "", *lines, "", "jaxnas tables VERB --help lists its options."]
+    )
 
 
 def _path(text: str) -> Path:
