@@ -151,12 +151,12 @@ def convert(config: Convert) -> None:
     print(f"{path}{name}: {len(table):,} rows; {', '.join(manifest['columns'])}")
 
 
-VERBS: dict[str, tuple[type[Any], Callable[[Any], str | None]]] = {
-    "build": (Build, build),  # type: ignore[dict-item]
-    "list": (List, show),  # type: ignore[dict-item]
-    "fetch": (Fetch, fetch),  # type: ignore[dict-item]
+VERBS: dict[str, tuple[type[Any], Callable[..., str | None]]] = {
+    "build": (Build, build),
+    "list": (List, show),
+    "fetch": (Fetch, fetch),
     "verify": (Verify, verify),
-    "convert": (Convert, convert),  # type: ignore[dict-item]
+    "convert": (Convert, convert),
 }
 
 
