@@ -93,29 +93,18 @@ def read_sources(specs: Sequence[str], space_name: str | None = None) -> Scores:
     """
     split = [_split(spec) for spec in specs]
     runs = {path: read_seeds(path) for path, _ in split if not _is_users(path)}
-    named_by = {path: manifest for path, (_, manifest) in runs.items()}
-    space = _space(named_by, specs[0], space_name)
+    manifests = {path: manifest for path, (_, manifest) in runs.items()}
+    space = _space(manifests, specs[0], space_name)
     rows: list[_Rows] = []
     for path, wanted in split:
         rows += _of_run(path, wanted, *runs[path], space) if path in runs else _of_user(path, wanted, space)
     places = _common(space, rows)
-    found: dict[str, _Score] = {}
-    for place, part in enumerate(rows):
-        for name, sign in part.signs.items():
-            found.setdefault(part.kinds[name], _Score(name, sign)).of.setdefault(part.seed, place)
-    several = Counter(score.name for score in found.values())
-    signs: dict[str, int] = {}
-    values: dict[str, dict[int, Floats]] = {}
-    for score in found.values():
-        label = rows[min(score.of.values())].spec
-        name = score.name if several[score.name] == 1 and score.name not in BASELINES else f"{label}:{score.name}"
-        signs[name] = score.sign
-        values[name] = {seed: rows[at].values(score.name, places[at]) for seed, at in sorted(score.of.items())}
     archs = rows[0].archs[places[0]]
-    stored = [name for name in BASELINES if rows[0].spec in runs and name in rows[0].frame.columns]
+    signs, values = _by_score(rows, places)
+    stored = rows[0].frame.columns if rows[0].spec in runs else []
     for name, count in _counts(space, archs).items():
         values[name] = {0: rows[0].values(name, places[0]) if name in stored else count()}
-    called = space_name or str(next(iter(named_by.values()))["settings"]["space"])
+    called = space_name or str(next(iter(manifests.values()))["settings"]["space"])
     return Scores(called, space, archs, signs | dict.fromkeys(BASELINES, 1), values)
 
 
@@ -238,6 +227,25 @@ def _common(space: Space, rows: Sequence[_Rows]) -> list[np.ndarray]:
             f"note: {int(there.sum()):,} of the {len(start):,} architectures of {first.spec} are in all sources"
         )
     return [place[there] for place in places]
+
+
+def _by_score(
+    rows: Sequence[_Rows], places: Sequence[np.ndarray]
+) -> tuple[dict[str, int], dict[str, dict[int, Floats]]]:
+    """The sign of each score, and its values `[n]` by seed; scores of one name are told apart by their sources."""
+    found: dict[str, _Score] = {}
+    for place, part in enumerate(rows):
+        for name, sign in part.signs.items():
+            found.setdefault(part.kinds[name], _Score(name, sign)).of.setdefault(part.seed, place)
+    several = Counter(score.name for score in found.values())
+    signs: dict[str, int] = {}
+    values: dict[str, dict[int, Floats]] = {}
+    for score in found.values():
+        alone = several[score.name] == 1 and score.name not in BASELINES
+        name = score.name if alone else f"{rows[min(score.of.values())].spec}:{score.name}"
+        signs[name] = score.sign
+        values[name] = {seed: rows[at].values(score.name, places[at]) for seed, at in sorted(score.of.items())}
+    return signs, values
 
 
 def _counts(space: Space, archs: np.ndarray) -> dict[str, Callable[[], Floats]]:
