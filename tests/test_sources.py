@@ -122,6 +122,16 @@ def test_a_table_of_ones_own_has_scores_in_columns(tmp_path, table, capsys):
     assert found["loss"]["spearman"] == pytest.approx(1)
 
 
+def test_a_pair_says_the_space_of_a_table_of_ones_own(tmp_path, table, capsys):
+    pl.DataFrame({"arch": ARCHS, "good": ACCURACY}).write_csv(tmp_path / "own.csv")
+    rows = f"scores,table,target,space\n{tmp_path / 'own.csv'},{table},acc,nasbench201\n"
+    (tmp_path / "pairs.csv").write_text(rows + f"table:nasbench201,{table},table:params,\n")
+    assert main(["correlate", "--pairs", str(tmp_path / "pairs.csv"), "--bootstrap", "5", "--json"]) == 0
+    own, ours = json.loads(capsys.readouterr().out)["spaces"]
+    assert (own["name"], own["scores"]["good"]["spearman"]) == ("nasbench201", pytest.approx(1))
+    assert (ours["directory"], ours["compared"]) == ("table:nasbench201", N)
+
+
 def test_a_table_of_ones_own_may_have_seeds_and_indices(tmp_path, table, capsys):
     ids = SPACE.arch_ids(ROWS)
     rows = {"idx": [*ids, *ids], "seed": [7] * N + [8] * N, "good": [*ACCURACY, *(ACCURACY[::-1])]}
