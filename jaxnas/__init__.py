@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from jaxnas import data as data
     from jaxnas import scorers as scorers
     from jaxnas import spaces as spaces
+    from jaxnas import tables as tables
     from jaxnas.errors import UserError as UserError
     from jaxnas.evaluate.evaluator import Evaluator as Evaluator
     from jaxnas.types import Score as Score
@@ -16,6 +17,7 @@ _HOMES = {  # name: module that has it, or that it is; imported on first use, so
     "data": "",
     "scorers": "",
     "spaces": "",
+    "tables": "",
     "UserError": "errors",
     "Evaluator": "evaluate.evaluator",
     "Score": "types",

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+import jaxnas
 import jaxnas.search.command as program
 from jaxnas import spaces
 from jaxnas.errors import UserError
@@ -18,6 +19,7 @@ from jaxnas.search.goal import Goal, limits
 from jaxnas.search.method import Task
 from jaxnas.search.methods.local import Local, LocalOptions, make
 from jaxnas.search.oracle import ANSWERS, Table
+from jaxnas.search.prior import StoredScores
 from jaxnas.spaces.subset import Subspace
 from jaxnas.tables.store import read_scores
 from jaxnas.types import Finished, Status
@@ -192,6 +194,22 @@ def test_prior_chooses_the_first(capsys, tmp_path, table):
     words = ["--oracle", paths, "--maximize", "accuracy", "--method", "local", "--budget", "1"]
     found = result(capsys, *words, "--prior", "params", "--warm-start", "400", "--out", str(tmp_path / "run"))
     assert found["scores"]["accuracy"] == pytest.approx(SPACE.params(archs).max() / 1e6)
+
+
+def test_a_stored_prior_answers_as_the_scorers_do(capsys, tmp_path, table):
+    archs, paths = table
+    words = ["--oracle", paths, "--maximize", "accuracy", "--method", "local", "--budget", "1", "--warm-start", "400"]
+    found = result(capsys, *words, "--prior", "table:nasbench201:regions", "--out", str(tmp_path / "run"))
+    scores = jaxnas.tables.load("nasbench201", ["regions"])
+    regions = scores["regions"].gather(SPACE.arch_ids(archs))
+    assert found["arch"] == SPACE.decode(archs[regions.arg_max()])
+    assert found["settings"]["prior"]["scorers"] == ["regions"]
+    default = StoredScores(SPACE, "table:nasbench201")
+    assert default.signs == {"ntk": -1, "regions": 1}
+    assert program.main([*words, "--prior", "table:nasbench201:ntc"]) == 2
+    assert "unknown score of table:nasbench201 'ntc'; did you mean 'ntk'?" in capsys.readouterr().err
+    with pytest.raises(UserError, match="scores of the space nasbench201, not of nats_size"):
+        StoredScores(spaces.get("nats_size"), "table:nasbench201")
 
 
 def test_limit_on_a_count_without_an_oracle(capsys, tmp_path):

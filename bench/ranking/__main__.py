@@ -19,7 +19,7 @@ import polars as pl
 from bench.core.machine import provenance
 from bench.ranking.truths import TRUTHS, Sample, sample
 from jaxnas.cli import frame
-from jaxnas.correlate.comparison import BASELINES, signs
+from jaxnas.correlate.sources import BASELINES, signs
 from jaxnas.errors import UserError, unknown
 from jaxnas.ranks import best_rows, compare, ordering
 from jaxnas.tables.store import read_scores

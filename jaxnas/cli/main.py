@@ -22,6 +22,7 @@ COMMANDS = {
     "correlate": Command("correlate.command", "compare scores with measured accuracies"),
     "predict": Command("predict.command", "learn from measured architectures, predict others"),
     "supernet": Command("supernet.command", "train one network for a space and rank its architectures"),
+    "tables": Command("tables.command", "build, list, fetch, verify and convert tables of whole spaces"),
     "search-signals": Command("search_signals.command", "evolve the signals of the regression score"),
     "status": Command("commands.status", "say what of a directory of scores is there and what is missing"),
     "merge": Command("commands.merge", "join the directories of shards that ran apart"),

@@ -10,7 +10,7 @@ import tyro
 from jaxnas.cli import frame
 from jaxnas.correlate import report
 from jaxnas.correlate.comparison import Compared, Comparison, read
-from jaxnas.correlate.pairs import Pair, read_pairs
+from jaxnas.correlate.pairs import OF_SCORES, Pair, read_pairs
 from jaxnas.errors import UserError
 from jaxnas.report.sheet import Format
 
@@ -25,20 +25,25 @@ class Correlate:
     One space: DIR TABLE --target COLUMN. Several spaces side by side: --pairs FILE.
     """
 
-    scores: tyro.conf.Positional[Annotated[Path | None, tyro.conf.arg(metavar="[DIR]")]] = None
-    """Directory of scores, written by `python -m jaxnas.score`."""
-    table: tyro.conf.Positional[Annotated[Path | None, tyro.conf.arg(metavar="[TABLE]")]] = None
-    """Table (.csv, .parquet, ...) with a column of architectures and measured columns; several rows of an architecture,
-    such as seeds, count as their mean."""
+    files: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="[DIR... TABLE]")]] = ()
+    """Scores, and last a table of measured values. Scores are directories of `jaxnas score`, `table:NAME`, or tables of
+    your own; runs that differ in --seed alone are seeds of one score; DIR:NAME,NAME takes these scores alone. Of a
+    table of yours every column of numbers is a score. More is better, unless a minus stands before the name
+    (FILE:NAME,-NAME) or jaxnas itself has a score of that name. TABLE (.csv, .parquet, ..., or table:NAME) has a column
+    of architectures and measured columns; several rows of an architecture, such as seeds, count as their mean."""
     target: Column = None
-    """Column of TABLE to compare with, for example `c10_test_200`."""
+    """Column of TABLE to compare with, for example `c10_test_200`; table:COLUMN where a score is called like it.
+    score:NAME compares with a score, without TABLE."""
     lower_is_better: bool = False
     """The target is an error, a loss or a perplexity."""
     key: Column = None
     """Column of TABLE with the architectures; by default `arch`, `arch_str` or what the space's benchmark has."""
+    space: str | None = None
+    """Space of the architectures, where all scores are tables of yours."""
     pairs: File = None
     """Table with a row for each space: columns `scores` (a DIR), `table`, `target` and, where needed, `key`,
-    `lower_is_better` (true or false) and `name` (by default that of the space). Paths are as on the command line."""
+    `lower_is_better` (true or false), `space` and `name` (by default that of the space). Paths are as on the command
+    line."""
     bootstrap: int = 1000
     """Bootstrap resamples behind each interval."""
     seed: int = 0
@@ -56,7 +61,8 @@ def correlate(config: Correlate) -> None:
     """Print (and plot) how each score agrees with the target, in one space or several."""
     _check(config)
     measured = [read(_pair(config))] if config.pairs is None else _read_all(config.pairs)
-    found = [Comparison(m, m.agreements(resamples=config.bootstrap, seed=config.seed)) for m in measured]
+    draws = {"resamples": config.bootstrap, "seed": config.seed}
+    found = [Comparison(m, m.agreements(**draws), m.over_seeds()) for m in measured]
     if config.plot is not None:
         _draw(config.plot, found, several=config.pairs is not None)
     settings = {"bootstrap": config.bootstrap, "seed": config.seed}
@@ -81,7 +87,8 @@ def _check(config: Correlate) -> None:
         raise UserError(f"--bootstrap {config.bootstrap}: give 1 or more resamples")
     if config.seed < 0:
         raise UserError(f"--seed {config.seed}: give 0 or more")
-    given = {"DIR": config.scores, "--target": config.target, "--key": config.key}
+    files = config.files or None
+    given = {"DIR": files, "--target": config.target, "--key": config.key, "--space": config.space}
     extra = [option for option, value in given.items() if value is not None]
     extra += ["--lower-is-better"] if config.lower_is_better else []
     if config.pairs is not None and extra:
@@ -92,11 +99,14 @@ def _check(config: Correlate) -> None:
 
 def _pair(config: Correlate) -> Pair:
     """The pair that the options name."""
-    if config.scores is None or config.table is None or config.target is None:
-        given = {"DIR": config.scores, "TABLE": config.table, "--target": config.target}
-        missing = ", ".join(option for option, value in given.items() if value is None)
+    own = config.target is not None and config.target.startswith(OF_SCORES)
+    given = {"DIR": len(config.files) > 0, "TABLE": len(config.files) > 1 or own, "--target": config.target is not None}
+    if config.target is None or not all(given.values()):
+        missing = ", ".join(option for option, there in given.items() if not there)
         raise UserError(f"missing: {missing}; give DIR TABLE --target COLUMN, or --pairs FILE for several spaces")
-    return Pair(config.scores, config.table, config.target, config.key, config.lower_is_better)
+    scores = config.files if own else config.files[:-1]
+    table = Path(config.files[-1])
+    return Pair(scores, table, config.target, config.key, config.lower_is_better, space=config.space)
 
 
 def _read_all(path: Path) -> list[Compared]:

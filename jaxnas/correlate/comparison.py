@@ -4,24 +4,19 @@ Every correlation is oriented so that positive means "the score agrees with the 
 score failed counts as ranked last, tied with the other failures.
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
 
-from jaxnas import spaces
-from jaxnas.cli import process
-from jaxnas.correlate.pairs import Pair
-from jaxnas.errors import UserError
+from jaxnas.correlate.pairs import OF_SCORES, OF_TABLE, Pair
+from jaxnas.correlate.seeds import OverSeeds, over_seeds
+from jaxnas.correlate.sources import BASELINES, Scores, read_sources
+from jaxnas.errors import UserError, unknown
 from jaxnas.ranks import Agreement, Floats, Ints, compare, ordering
-from jaxnas.spaces import Space
-from jaxnas.tables.measured import join, read_measured
-from jaxnas.tables.store import read_scores
-
-BASELINES = {"params": "#params", "flops": "FLOPs", "live_flops": "live FLOPs"}
-STORED = ("params", "flops")  # of these, what a table of scores must have
+from jaxnas.tables.archs import Table, named, read_architectures
+from jaxnas.tables.measured import Measurements, join, measured, read_measured
 
 
 @dataclass(frozen=True)
@@ -34,7 +29,8 @@ class Compared:
       joined: how many architectures either side has, and how many of them were left out.
       table: what was read of the table of measured values.
       signs: of each score, +1 where higher is better; the baselines are the last three.
-      scores: values `[n]` by name of the score; NaN is a failure.
+      scores: values `[n]` by name of the score; NaN is a failure. Of several seeds those of the first.
+      seeds: of the scores with several seeds, the values `[n]` by seed.
       target: measured values `[n]`.
     """
 
@@ -44,6 +40,7 @@ class Compared:
     table: Mapping[str, Any]
     signs: Mapping[str, int]
     scores: Mapping[str, Floats]
+    seeds: Mapping[str, Mapping[int, Floats]]
     target: Floats
 
     def orderings(self) -> dict[str, Ints]:
@@ -66,65 +63,65 @@ class Compared:
             for name, sign in self.signs.items()
         }
 
+    def over_seeds(self) -> dict[str, OverSeeds]:
+        """How each score with several seeds agrees with the target."""
+        target_sign = -1 if self.pair.lower_is_better else 1
+        return {
+            name: over_seeds(values, self.target, sign=self.signs[name], target_sign=target_sign)
+            for name, values in self.seeds.items()
+        }
+
 
 @dataclass(frozen=True)
 class Comparison:
-    """A pair and its figures, by name of the score."""
+    """A pair and its figures, by name of the score: of the first seed, and over the seeds where there are several."""
 
     measured: Compared
     agreements: Mapping[str, Agreement]
+    over_seeds: Mapping[str, OverSeeds]
 
 
 def read(pair: Pair) -> Compared:
     """Read both sides of a pair and join them; say on standard error which scores are left out.
 
     Raises:
-      UserError: the directory or the table cannot be used, or they have no architecture in common.
+      UserError: the scores or the table cannot be used, or they have no architecture in common.
     """
-    scores, manifest = read_scores(pair.scores)
-    space = space_of(pair.scores, manifest)
-    archs = space.from_table({space.string_columns[0]: scores["arch"]})
-    if "live_flops" not in scores.columns:
-        scores = scores.with_columns(live_flops=space.flops(space.live(archs)))
-    chosen = signs(manifest, scores.columns)
-    for name in sorted(manifest["scorers"].keys() - chosen.keys()):
-        process.say(f"note: {pair.scores}: {name} is left out, it has no column until the run is finished")
-    known = read_measured(space, pair.measured())
-    joined = join(space, archs, known)
-    values = scores[joined.rows]
+    scores = read_sources(pair.scores, pair.space)
+    pair, known = _measured(pair, scores)
+    joined = join(scores.space, scores.archs, known)
+    signs = {name: sign for name, sign in scores.signs.items() if OF_SCORES + name != pair.target}
+    values = {name: {seed: of[joined.rows] for seed, of in scores.values[name].items()} for name in signs}
     return Compared(
         pair=pair,
-        name=pair.name or manifest["settings"]["space"],
+        name=pair.name or scores.name,
         joined=joined.counts,
         table=known.counts(),
-        signs=chosen,
-        scores={name: values[name].cast(pl.Float64).to_numpy() for name in chosen},
+        signs=signs,
+        scores={name: next(iter(by_seed.values())) for name, by_seed in values.items()},
+        seeds={name: by_seed for name, by_seed in values.items() if len(by_seed) > 1},
         target=known.values[joined.places],
     )
 
 
-def space_of(path: Path, manifest: Mapping[str, Any]) -> Space:
-    """The space of a directory of scores; `UserError` if it says none, or one that is not there."""
-    name = manifest["settings"].get("space")
-    if not name:
-        raise UserError(f"{path}: its manifest names no space; give a directory that jaxnas.score wrote")
-    try:
-        return spaces.get(name)
-    except UserError as error:
-        raise UserError(f"{path} has scores of the space {name}: {error}") from None
-
-
-def signs(manifest: Mapping[str, Any], columns: Collection[str]) -> dict[str, int]:
-    """The sign of each score to compare: those of the manifest that have a column, then the baselines.
-
-    A score that needs the whole table, such as `te_nas`, has no column while its run is unfinished.
+def _measured(pair: Pair, scores: Scores) -> tuple[Pair, Measurements]:
+    """What the scores are compared with, a column of the table or one of them, and the pair that says so.
 
     Raises:
-      UserError: the manifest lists no scores, or a baseline has no column.
+      UserError: it is both, and the pair does not say which is meant.
     """
-    missing = [name for name in STORED if name not in columns]
-    if missing or "scorers" not in manifest:
-        lacks = f"column {missing[0]!r}" if missing else "list of scorers in its manifest"
-        raise UserError(f"the directory of scores has no {lacks}; give one that jaxnas.score wrote")
-    scorers = {name: int(entry["sign"]) for name, entry in manifest["scorers"].items() if name not in BASELINES}
-    return {name: sign for name, sign in scorers.items() if name in columns} | dict.fromkeys(BASELINES, 1)
+    if pair.target.startswith(OF_SCORES):
+        name = pair.target.removeprefix(OF_SCORES)
+        if name not in scores.values:
+            raise unknown("score", name, scores.values)
+        frame = pl.DataFrame({name: next(iter(scores.values[name].values()))})
+        known = measured(scores.space, Table(pair.table, frame, scores.archs), name)
+        return replace(pair, lower_is_better=scores.signs[name] < 0), known
+    if pair.target in scores.values:
+        columns = read_architectures(pair.table, scores.space, pair.key).frame.columns
+        if named(columns, [pair.target]):
+            raise UserError(
+                f"{pair.target} is a score and a column of {pair.table}; say --target {OF_SCORES}{pair.target} or "
+                f"--target {OF_TABLE}{pair.target}"
+            )
+    return pair, read_measured(scores.space, pair.measured())

@@ -11,31 +11,35 @@ from jaxnas.tables.measured import Target
 from jaxnas.user_file import local
 
 TRUTH = {"true": True, "false": False, "": False}
+OF_SCORES, OF_TABLE = "score:", "table:"  # before a target: whether it is one of the scores, or a column of the table
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A directory of scores and the measured values to compare them with.
+    """Scores and the measured values to compare them with.
 
     Attributes:
-      scores: directory written by `jaxnas.score`.
+      scores: where they are: directories written by `jaxnas.score`, built tables, tables of a user's.
       table: file.
-      target: its column of measured values.
+      target: its column of measured values; `table:COLUMN` says so where a score has that name, `score:NAME` means the
+        score.
       key: its column of architectures; None for what the space finds.
       lower_is_better: the target is an error or a loss.
       name: how to call it; None for the name of its space.
+      space: of the architectures, where the scores do not say it.
     """
 
-    scores: Path
+    scores: tuple[str, ...]
     table: Path
     target: str
     key: str | None = None
     lower_is_better: bool = False
     name: str | None = None
+    space: str | None = None
 
     def measured(self) -> Target:
         """What was measured."""
-        return Target(self.table, self.target, self.key, self.lower_is_better)
+        return Target(self.table, self.target.removeprefix(OF_TABLE), self.key, self.lower_is_better)
 
 
 COLUMNS = [field.name for field in fields(Pair)]
@@ -69,10 +73,11 @@ def _pair(cell: dict[str, str], where: str) -> Pair:
     if lower not in TRUTH:
         raise UserError(f"{where}: lower_is_better is {lower!r}; say true, or false, or leave it empty")
     return Pair(
-        scores=Path(local(cell["scores"], where)),
+        scores=(local(cell["scores"], where),),
         table=Path(local(cell["table"], where)),
         target=cell["target"],
         key=cell.get("key") or None,
         lower_is_better=TRUTH[lower],
         name=cell.get("name") or None,
+        space=cell.get("space") or None,
     )

@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jaxnas.correlate.comparison import BASELINES, Comparison
+from jaxnas.correlate.comparison import Comparison
+from jaxnas.correlate.seeds import OverSeeds, Range
+from jaxnas.correlate.sources import BASELINES
 from jaxnas.ranks import Agreement, Floats, Interval
 from jaxnas.report.sheet import Sheet
 from jaxnas.tables.measured import of_join, of_rows
@@ -29,7 +31,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
     pair = measured.pair
     return {
         "name": measured.name,
-        "directory": str(pair.scores),
+        "directory": " ".join(pair.scores),
         "table": str(pair.table),
         "target": pair.target,
         "lower_is_better": pair.lower_is_better,
@@ -38,6 +40,10 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "join": dict(measured.joined),
         "rows": dict(measured.table),
         "scores": {name: asdict(agreement) for name, agreement in comparison.agreements.items()},
+        "over_seeds": {
+            name: {"seeds": over.seeds} | {key: value and value._asdict() for key, value in _figures(over).items()}
+            for name, over in comparison.over_seeds.items()
+        },
     }
 
 
@@ -106,6 +112,8 @@ def print_one(comparison: Comparison, *, bootstrap: int, seed: int) -> None:
     for row in comparison.agreements.values():
         table.add_row(*(escape(_split(cell, narrow)) for cell in _cells(row, digits)))
     (console if console.is_terminal else Console(width=PIPED_WIDTH)).print(table)
+    if comparison.over_seeds:
+        (console if console.is_terminal else Console(width=PIPED_WIDTH)).print(_seeds(comparison))
     for line in left_out(comparison):
         console.print(escape(line), highlight=False, soft_wrap=not console.is_terminal)
 
@@ -113,6 +121,23 @@ def print_one(comparison: Comparison, *, bootstrap: int, seed: int) -> None:
 def _split(text: str, narrow: bool) -> str:
     """The text, in a narrow column with its interval in a line of its own."""
     return text.replace(" [", "\n[") if narrow else text
+
+
+def _seeds(comparison: Comparison) -> Table:
+    """The table of the scores with several seeds."""
+    caption = "mean [smallest, largest] over the seeds; stability = Spearman between two seeds; above: the first seed"
+    table = Table(title="Over seeds", caption=caption, box=box.SIMPLE_HEAD)
+    for column in ("score", "seeds", "Spearman", "Kendall tau", "stability"):
+        table.add_column(column, justify="left" if column == "score" else "right")
+    for name, over in comparison.over_seeds.items():
+        ranges = [of and (of.mean, (of.low, of.high)) for of in _figures(over).values()]
+        cells = [with_interval(*(of or (None, None))) for of in ranges]
+        table.add_row(escape(name), str(len(over.seeds)), *map(escape, cells))
+    return table
+
+
+def _figures(over: OverSeeds) -> dict[str, Range | None]:
+    return {"spearman": over.spearman, "kendall": over.kendall, "stability": over.stability}
 
 
 def left_out(comparison: Comparison) -> list[str]:

@@ -45,7 +45,7 @@ class Predict:
     """`graph`: a graph network on pairs, a prior on the scores with it. `ridge`: ridge regression on ranks of the
     scores. `trees`: boosted trees on scores and features of the graph."""
     scores: str = ""
-    """Comma-separated directories of `jaxnas.score`; #params and FLOPs are always there."""
+    """Comma-separated directories of `jaxnas.score`, or table:NAME; #params and FLOPs are always there."""
     allow_missing_scores: bool = False
     """Go on where a score is there for less than half of the labelled architectures, or of those to predict; an
     architecture without a score ranks last by it."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from jaxnas.correlate.comparison import BASELINES, signs, space_of
+from jaxnas.correlate.sources import BASELINES, signs, space_of
 from jaxnas.errors import UserError
 from jaxnas.learn.features import Pool, make_pool
 from jaxnas.score.table import read_archs

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxnas.correlate.comparison import BASELINES
+from jaxnas.correlate.sources import BASELINES
 from jaxnas.errors import UserError
 from jaxnas.learn.features import Pool
 from jaxnas.learn.models import MODELS, Model

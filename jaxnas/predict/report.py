@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jaxnas.correlate.comparison import BASELINES
 from jaxnas.correlate.report import PIPED_WIDTH, number, with_interval
+from jaxnas.correlate.sources import BASELINES
 from jaxnas.predict.fitting import MEMBERS, RESAMPLES, Fitted, Problem
 from jaxnas.ranks import Agreement, best_rows, ordering
 from jaxnas.tables.measured import of_rows

@@ -26,8 +26,8 @@ class Score(Options):
     """Directory for the table (Parquet parts) and manifest.json."""
     archs: str = "all"
     """`all`, `random:N`, one architecture (a string, the benchmark's index, or another form that the space reads), or a
-    table: a .csv, .tsv, .txt (one architecture a line), .json, .jsonl, .parquet, .arrow or .feather file, or - for
-    standard input."""
+    table: a .csv, .tsv, .txt (one architecture a line), .json, .jsonl, .parquet, .arrow or .feather file,
+    table:NAME, or - for standard input."""
     key: str | None = None
     """Column of that table with the architectures; by default `arch`, `arch_str`, `architecture` or what the space's
     benchmark has."""

@@ -59,7 +59,7 @@ DEFAULTS: dict[str, AnyScore] = {
     )
 }
 COUNTS: dict[str, Count] = {name: score for name, score in DEFAULTS.items() if isinstance(score, Count)}
-RESERVED = {"row", "arch", "arch_id", "scored_as", "round", "asked", "seconds"}  # columns of tables
+RESERVED = {"row", "arch", "arch_id", "scored_as", "seed", "round", "asked", "seconds"}  # columns of tables
 ALWAYS = ("params", "flops", "live_flops")  # the baselines of every comparison
 
 

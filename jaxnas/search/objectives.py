@@ -16,8 +16,9 @@ from jaxnas.search.goal import Goal, limits
 from jaxnas.search.loop import evaluate_with
 from jaxnas.search.method import Evaluate, Prior
 from jaxnas.search.oracle import Function, Table
-from jaxnas.search.prior import CachedPrior
+from jaxnas.search.prior import CachedPrior, StoredScores
 from jaxnas.spaces import Space, name_of
+from jaxnas.tables.named import is_named
 
 MAX_ARCHS_AT_ONCE = 128  # architectures at a time, where nothing says otherwise
 
@@ -27,11 +28,11 @@ class ObjectiveOptions(Options):
     """What decides which architecture is better."""
 
     oracle: str | None = None
-    """What to ask instead of the scorers: a table of measurements (.csv, .parquet, ...; several, separated by commas,
-    are joined by architecture and on the columns that they share; several rows of an architecture, such as seeds, count
-    as their mean), or a function of yours, path/to/file.py:function, from an architecture's string to a
-    number or a dictionary of numbers. What a function answers is kept at once: a search that was stopped asks again
-    only for what is missing of its last round, and for what failed there."""
+    """What to ask instead of the scorers: a table of measurements (.csv, .parquet, ..., or table:NAME; several,
+    separated by commas, are joined by architecture and on the columns that they share; several rows of an architecture,
+    such as seeds, count as their mean), or a function of yours, path/to/file.py:function, from an architecture's string
+    to a number or a dictionary of numbers. What a function answers is kept at once: a search that was stopped asks
+    again only for what is missing of its last round, and for what failed there."""
     maximize: str | None = None
     """Of the oracle: comma-separated numbers of which more is better; several objectives count by the sum of their
     ranks."""
@@ -45,7 +46,8 @@ class ObjectiveOptions(Options):
     record: str | None = None
     """Of the oracle: comma-separated numbers to write down beside, such as test accuracies; no method sees them."""
     prior: str | None = None
-    """Training-free scorers, comma-separated, that a search by an oracle may look at before it asks."""
+    """Training-free scorers, comma-separated, that a search by an oracle may look at before it asks; or table:NAME,
+    scores that are stored (table:NAME:SCORE,SCORE for some of them)."""
     warm_start: int = 0
     """Random architectures of which the prior chooses those to begin with; 0 to draw these alone."""
 
@@ -154,7 +156,10 @@ def _by_oracle(options: ObjectiveOptions, space: Space, source: Source) -> Objec
         **_goal_settings(goal),
     }
     prior = None
-    if options.prior is not None:
+    if options.prior is not None and is_named(options.prior):
+        stored = StoredScores(space, options.prior)
+        prior, settings["prior"] = CachedPrior(space, stored, Goal(stored.signs)), stored.settings
+    elif options.prior is not None:
         scored = replace(options, scorers=options.prior)
         chosen, signs = deciding(scored, space)
         prior = CachedPrior(space, _scorers(scored, space, chosen, source, None), Goal(signs))

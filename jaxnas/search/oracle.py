@@ -20,6 +20,7 @@ from jaxnas.spaces.subset import Subspace
 from jaxnas.tables.archs import named, numbers, read_architectures, read_table
 from jaxnas.tables.joins import distinct
 from jaxnas.tables.measured import averages
+from jaxnas.tables.named import located
 from jaxnas.tables.read import STDIN
 from jaxnas.tables.store import Store
 from jaxnas.types import Finished, Status
@@ -52,7 +53,7 @@ class Table:
         listed = ", ".join(map(str, paths))
         _, table, archs = read_architectures(paths[0], space)
         table, left_out = _joined(space, table.with_columns(_strings(space, archs)).with_row_index(ROW), paths)
-        self.fingerprint = fingerprint(*(path.expanduser() for path in paths))
+        self.fingerprint = fingerprint(*(located(path).expanduser() for path in paths))
         if len(several := table[ROW].filter(table[ROW].is_duplicated())):
             raise UserError(
                 f"{listed}: joined, they have several rows for {space.decode(archs[several[0]])}, "

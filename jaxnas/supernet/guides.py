@@ -99,7 +99,9 @@ def read_teacher(space: Space, name: str) -> Counted | Scored:
         return Counted(space, COUNTS[name])
     directory, colon, score = name.rpartition(":")
     if not colon:
-        raise UserError(f"--teacher {name}: give {', '.join(COUNTS)} or DIR:SCORE, a directory of jaxnas.score")
+        raise UserError(
+            f"--teacher {name}: give {', '.join(COUNTS)} or DIR:SCORE, a directory of jaxnas.score or table:NAME"
+        )
     table, manifest = read_scores(directory)
     known = [own for own in manifest.get("scorers", {}) if own in table.columns]
     if score not in known:

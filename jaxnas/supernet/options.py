@@ -73,8 +73,8 @@ class Supernet:
     warmup: int | None = None
     """Epochs without the landmarks' rank loss; by default three eighths of all, 150 of 400."""
     teacher: str | None = None
-    """Rank sub-nets in training by `params`, by `flops`, or by DIR:SCORE, a directory of `jaxnas score` and one of its
-    scores: needs no accuracies. Instead of --landmarks."""
+    """Rank sub-nets in training by `params`, by `flops`, or by DIR:SCORE, a directory of `jaxnas score` or table:NAME
+    and one of its scores: needs no accuracies. Instead of --landmarks."""
     teacher_margin: int = 5
     """Places in which the two sub-nets of a pair should differ."""
     seed: int = 0

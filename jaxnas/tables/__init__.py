@@ -1,1 +1,4 @@
-"""Tables on the disk: run directories, and files of architectures and measured values that users give."""
+"""Tables on the disk: run directories, tables with a name, and files of architectures and measured values of users."""
+
+from jaxnas.tables.named import available as available
+from jaxnas.tables.named import load as load

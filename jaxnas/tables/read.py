@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from jaxnas.errors import UserError
+from jaxnas.tables.named import is_named, located
 
 STDIN = ("-", "/dev/stdin")
 TEXT = (".csv", ".tsv", ".txt")
@@ -45,13 +46,13 @@ class Rows(NamedTuple):
 
 
 def is_table(spec: str) -> bool:
-    """Say whether `spec` names a file, rather than an architecture: it exists, or is called like one."""
+    """Say whether `spec` names a table, rather than an architecture: the file exists, or is called like one."""
     called = re.fullmatch(r"[^\s|(){}\[\]]+\.[a-z][a-z0-9]{1,6}", spec.lower())
-    return spec in STDIN or called is not None or os.path.exists(os.path.expanduser(spec))
+    return spec in STDIN or is_named(spec) or called is not None or os.path.exists(os.path.expanduser(spec))
 
 
 def read_rows(path: Path, is_architecture: Callable[[str], bool]) -> Rows:
-    """The columns of a file, or of standard input if it is called `-`.
+    """The columns of a file, of `table:NAME`, or of standard input if it is called `-`.
 
     Args:
       path: its suffix says what it is; a file without one is Parquet, Arrow or text by its first bytes.
@@ -61,6 +62,7 @@ def read_rows(path: Path, is_architecture: Callable[[str], bool]) -> Rows:
     Raises:
       UserError: the file is missing, of no known kind or unreadable; the message says in which line.
     """
+    path = located(path)
     suffixes = [suffix.lower() for suffix in path.suffixes]
     suffix = "".join(suffixes[-1:]) if suffixes[-1:] != [".gz"] else "".join(suffixes[-2:-1])
     if suffix and suffix not in KINDS and str(path) not in STDIN:

@@ -20,6 +20,8 @@ from typing import Any
 import polars as pl
 
 from jaxnas.errors import UserError
+from jaxnas.tables import release
+from jaxnas.tables.named import is_named, located
 
 FORMAT = 3  # 2 did not record the arithmetic, and counted FLOPs otherwise
 MANIFEST = "manifest.json"
@@ -218,17 +220,37 @@ class Store:
 
 
 def read_scores(path: str | Path) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """The score table, sorted by `row`, and the manifest of a run directory.
+    """The score table, a row for each architecture, and the manifest of a run directory or of a built table.
+
+    Args:
+      path: a directory, a file of `jaxnas tables build`, or `table:NAME`; of several seeds the means are returned.
 
     Raises:
       UserError: there is no such directory, it is no run directory, or a part is damaged.
     """
+    if is_built(path):
+        table, about = release.read(located(path))
+        return release.over_seeds(table), about
     run = Store.existing(path)
     with _readable_errors(run.path, "read"):
         parts = _part_paths(run.path)
     if not parts:
         raise UserError(f"{path} has no scores yet; run the jaxnas.score command that made it again")
     return _read_parts(parts.values()), run.manifest
+
+
+def read_seeds(path: str | Path) -> tuple[dict[int, pl.DataFrame], dict[str, Any]]:
+    """The score table of each seed, and the manifest; see `read_scores`."""
+    if is_built(path):
+        table, manifest = release.read(located(path))
+        return release.by_seed(table), manifest
+    table, manifest = read_scores(path)
+    return {int(manifest["settings"].get("seed", 0)): table}, manifest
+
+
+def is_built(path: str | Path) -> bool:
+    """Say whether scores are in a file of `jaxnas tables build`, rather than in a run directory."""
+    return is_named(path) or (Path(path).is_file() and release.manifest_of(Path(path)) is not None)
 
 
 def _part_paths(path: Path) -> dict[int, Path]:

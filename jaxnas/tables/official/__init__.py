@@ -1,0 +1,1 @@
+"""Benchmarks' own files of measured values, read without the benchmarks' code."""

@@ -1,0 +1,1 @@
+"""What `jaxnas tables` does: a module for each of its verbs."""
