@@ -11,6 +11,7 @@ KINDS = {
     "programs": "compiled programs",
     "references": "reference samples of the consensus",
     "generators": "trained generators of agnet",
+    "tables": "tables that were fetched",
 }
 
 
