@@ -216,6 +216,7 @@ def test_the_table_is_canonical(tabled):
 # --- the benchmark's order -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_all_classes_are_enumerated_in_the_published_order(everything, few):
     assert everything.shape == (SPACE.size, 26) == (423_624, 26)
     assert count_distinct(SPACE.canonical(everything)) == 423_624

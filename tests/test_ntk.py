@@ -66,6 +66,7 @@ def test_frozen_kappa_equals_pytorch(golden_inputs, nested_weights):
     check("frozen", archs, golden_inputs, nested_weights)
 
 
+@pytest.mark.slow
 def test_exact_kappa_equals_pytorch(golden_inputs, nested_weights):
     """Op masks, as in pruning; those of single architectures are one-hot."""
     masks = {name: arch if is_mask(arch) else SPACE.to_mask(np.array(arch)) for name, arch in GOLDEN["archs"].items()}

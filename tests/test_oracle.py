@@ -355,6 +355,7 @@ CHEAP = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", CHEAP)
 def test_methods_that_learn_take_a_limit_and_a_prior(capsys, monkeypatch, tmp_path, table, method):
     monkeypatch.setattr(models, "Training", lambda: Training(width=8, layers=1, steps=20, batch=8))

@@ -85,7 +85,7 @@ def test_reference(reference, golden_inputs, nested_weights):
 
 
 def test_batch_mates_change_nothing(golden_fit):
-    archs = jnp.array(list(GOLDEN["archs"].values())[:8])
+    archs = jnp.array(list(GOLDEN["archs"].values())[:3])
     together = np.asarray(golden_fit(archs))
     np.testing.assert_array_equal(together[::-1], golden_fit(archs[::-1]))
 
