@@ -18,7 +18,7 @@ from jaxnas.types import Finished
 
 SPACE = spaces.get("nasbench201")
 QUICK = AgnetOptions(batch=8, candidates=20)
-UNTRAINED = replace(QUICK, pretrain=32 * 2)  # its graphs are hardly ever valid: random ones fill the rounds
+UNTRAINED = replace(QUICK, pretrain=32 * 2, ticks=2)  # its graphs are hardly ever valid: random ones fill the rounds
 
 
 def scores(**columns):

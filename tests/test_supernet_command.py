@@ -30,7 +30,7 @@ SMALL = [
 @pytest.fixture
 def table(tmp_path):
     """Write accuracies that are the FLOPs, and return the file."""
-    archs = SPACE.enumerate()[::40]
+    archs = SPACE.enumerate()[::120]
     frame = pl.DataFrame({"arch": [SPACE.decode(a) for a in archs], "accuracy": SPACE.flops(archs) / 1e6})
     frame.write_parquet(tmp_path / "table.parquet")
     return tmp_path / "table.parquet"
