@@ -223,6 +223,7 @@ def test_all_classes_are_enumerated_in_the_published_order(everything, few):
     np.testing.assert_array_equal(everything[[row[0] for row in ROWS]], few)
 
 
+@pytest.mark.slow
 def test_the_order_is_that_of_the_table(everything, tabled, table):
     np.testing.assert_array_equal(everything[table["idx"].to_numpy()], tabled)
 

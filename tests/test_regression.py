@@ -87,6 +87,7 @@ def test_reference(reference, golden_inputs, nested_weights, version, weights):
     assert ours == pytest.approx(theirs, rel=5e-5)
 
 
+@pytest.mark.slow
 def test_batch_mates_change_nothing(golden_fit):
     archs = jnp.array(list(GOLDEN["archs"].values())[:3])
     together = np.asarray(golden_fit(archs))

@@ -36,6 +36,7 @@ def table(tmp_path):
     return tmp_path / "table.parquet"
 
 
+@pytest.mark.slow
 def test_a_run_resumes_and_ranks_into_a_table_of_scores(tmp_path, table, capsys):
     out = tmp_path / "run"
     argv = [*SMALL, "--out", str(out), "--landmarks", str(table), "--target", "accuracy", "--warmup", "1"]
