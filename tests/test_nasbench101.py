@@ -148,6 +148,7 @@ def test_malformed_strings_say_what_is_wrong(text, words):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_indices_are_the_order_of_the_hashes(everything):
     assert SPACE.arch_ids(everything[:3]) is None  # they would cost half a minute
     for index in (0, 1234, 423_623):
