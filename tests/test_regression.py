@@ -149,6 +149,19 @@ def test_the_task_is_that_of_the_space():
         assert settings["scorers"]["regression"]["task"] == task
 
 
+def test_a_resolution_is_that_of_images_and_network():
+    space, source = spaces.get("nasbench201"), data.load("synthetic")
+    score = Regression(resolution=8, images=2).on(space)
+    ((network, _),) = space.networks(space.sample(jax.random.key(0), 1), score.recipe)
+    assert network.config.image == (8, 8, 3) and network.flow.taps == ((8, 8, 4), (4, 4, 8), (2, 2, 16))
+    whole = source.images(np.random.default_rng(3), 2)
+    images, maps = score.draw(source, np.random.default_rng(3))
+    np.testing.assert_allclose(images[1, 7, 0], whole[1, 28:, :4].mean((0, 1)), rtol=1e-5)
+    assert images.dtype == np.float32 and [m.shape[:3] for m in maps] == [(2, 8, 8)] * 3
+    published = Regression(fidelity="published").on(space)
+    assert published.draw_images(source, np.random.default_rng(3)).shape == (16, 32, 32, 3)
+
+
 def test_a_task_with_another_number_of_taps_is_refused():
     space = spaces.get("nasbench201")
     measure = Evaluator(space, Regression(task="nlp"), data.load("synthetic"))
@@ -156,7 +169,7 @@ def test_a_task_with_another_number_of_taps_is_refused():
         measure(space.sample(jax.random.key(0), 1))
 
 
-@pytest.mark.parametrize("options", [{"images": 1}, {"steps": 0}, {"task": "nb102"}])
+@pytest.mark.parametrize("options", [{"images": 1}, {"steps": 0}, {"task": "nb102"}, {"resolution": 15}])
 def test_options_are_checked(options):
     with pytest.raises(UserError):
         Regression(**options).check()
