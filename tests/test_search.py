@@ -76,6 +76,9 @@ class MadeUp:
         lost = np.broadcast_to(SPACE.is_disconnected(archs), value.shape)
         return Finished(np.where(lost, np.nan, value), np.where(lost, Status.disconnected, Status.ok), {})
 
+    def prepare(self, archs):
+        return lambda: None
+
     def launch_each(self, archs):
         return {self.name: lambda: self(archs)}
 
