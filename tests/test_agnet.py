@@ -11,7 +11,7 @@ from jaxnas.errors import UserError
 from jaxnas.learn.scale import Scale
 from jaxnas.search.goal import Goal
 from jaxnas.search.method import Task
-from jaxnas.search.methods import agnet
+from jaxnas.search.methods import agnet, proposals
 from jaxnas.search.methods.agnet import AgnetOptions
 from jaxnas.spaces.subset import Subspace
 from jaxnas.types import Finished
@@ -54,10 +54,10 @@ def cache(tmp_path_factory):
         yield
 
 
-@pytest.fixture(scope="module")
-def searched():
-    method = agnet.make(task(), UNTRAINED)
-    return method, *run(method, convolutions)
+@pytest.fixture
+def few_draws(monkeypatch):
+    """An untrained generator draws hardly anything valid, however often it may try."""
+    monkeypatch.setattr(proposals, "CHUNKS", 4)
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +96,9 @@ def test_scales_survive_failures_and_constants():
     np.testing.assert_array_equal(scale.from_units(scale.to_units(numbers)), numbers)
 
 
-def test_rounds_are_new_architectures_up_to_the_budget(searched):
-    method, state, asked = searched
+def test_rounds_are_new_architectures_up_to_the_budget(few_draws):
+    method = agnet.make(task(), UNTRAINED)
+    state, asked = run(method, convolutions)
     assert [len(archs) for archs in asked] == [8] * 5
     assert method.rounds == 5
     assert len(np.unique(state.archs, axis=0)) == 40
@@ -139,7 +140,7 @@ def test_a_second_search_compiles_no_training(searches, compiled_programs):
     assert compiled_programs() - before == 0
 
 
-def test_failures_are_never_trained_on_and_end_nothing():
+def test_failures_are_never_trained_on_and_end_nothing(few_draws):
     def failing(archs):
         found = convolutions(archs)["acc"].value[0]
         return scores(acc=np.where(archs[:, 0] == 3, np.nan, found))
@@ -154,14 +155,14 @@ def test_failures_are_never_trained_on_and_end_nothing():
         method.result(state)
 
 
-def test_a_limit_is_kept():
+def test_a_limit_is_kept(few_draws):
     goal = Goal({"acc": 1}, at_most={"cost": 3.0})
     method = agnet.make(task(goal), UNTRAINED)
     state, _ = run(method, convolutions)
     assert convolutions(method.result(state).arch[None])["cost"].value[0, 0] <= 3
 
 
-def test_the_surrogate_reads_the_prior():
+def test_the_surrogate_reads_the_prior(few_draws):
     seen = []
 
     def prior(archs):
@@ -179,14 +180,14 @@ def test_the_surrogate_reads_the_prior():
     )
 
 
-def test_what_a_table_does_not_have_is_not_asked_for():
+def test_what_a_table_does_not_have_is_not_asked_for(few_draws):
     some = Subspace(SPACE, SPACE.sample(jax.random.key(7), 60))
     state, _ = run(agnet.make(task(space=some), UNTRAINED), convolutions)
     assert some.contains(state.archs).all()
     assert len(np.unique(some.rows(state.archs))) == 40
 
 
-def test_cells_are_searched_one_after_the_other():
+def test_cells_are_searched_one_after_the_other(few_draws):
     space = spaces.get("darts")
 
     def skips(archs):
