@@ -42,6 +42,9 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "search": "cli data errors evaluate learn ranks report scorers spaces tables types user_file",
     "search_signals": "cli data digest errors evaluate ranks scorers search spaces tables types",
     "supernet": "cli data digest errors evaluate network report score scorers spaces tables types",
+    "report.page": "cli correlate errors ranks report scorers search spaces tables types user_cache",
+    "report.command": "cli correlate errors report report.page",
+    "report.__main__": "cli",
     "__main__": "cli",
     "__init__": "data errors evaluate scorers spaces tables types",
 }

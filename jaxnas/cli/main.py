@@ -13,6 +13,7 @@ COMMANDS = {  # name, with `-` for the `_` of its package: what it does
     "correlate": "compare scores with measured accuracies",
     "predict": "learn from measured architectures, predict others",
     "supernet": "train one network for a whole space and rank architectures with it",
+    "report": "make a page about runs: one HTML file that needs no network",
     "tables": "build, list, fetch, verify and convert tables of whole spaces",
     "search-signals": "evolve the signals of the regression score on a few accuracies",
 }
