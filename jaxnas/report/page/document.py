@@ -53,8 +53,8 @@ def _tab(number: int, tab: Tab) -> str:
 
 def _section(section: Section) -> str:
     charts = "".join(f'<div class="chart" data-chart="{escaped(name)}"></div>' for name in section.charts)
-    part = f'<div data-part="{section.part}"></div>' if section.part else ""
-    return f"<section><h2>{escaped(section.title)}</h2>{section.body}{charts}{part}</section>"
+    parts = "".join(f'<div data-part="{part}"></div>' for part in section.parts)
+    return f"<section><h2>{escaped(section.title)}</h2>{section.body}{charts}{parts}</section>"
 
 
 def _data(tab: Tab) -> dict[str, Any]:

@@ -23,7 +23,7 @@
 
   function written(value) {
     if (value === null || value === undefined) return "–";
-    return typeof value === "number" ? String(Number(value.toPrecision(5))) : String(value);
+    return typeof value === "number" && !Number.isInteger(value) ? String(Number(value.toPrecision(5))) : String(value);
   }
 
   // --- tables --------------------------------------------------------------------------------------------------------
@@ -201,11 +201,12 @@
       words.append(element("code", row.arch));
       const detail = (tab.details || {})[row.i] || {};
       for (const [name, text] of Object.entries(detail.strings || {})) words.append(element("p", name), element("code", text));
-      const list = element("table");
+      const list = element("div", undefined, { class: "numbers" });
       for (const [field, title, kind] of tab.columns) {
         if (kind !== "number") continue;
-        const line = list.insertRow();
-        line.append(element("td", title), element("td", written(row[field])));
+        const line = element("div");
+        line.append(element("span", title), element("span", written(row[field])));
+        list.append(line);
       }
       words.append(list);
       const parts = [words];

@@ -79,7 +79,7 @@ def tab(runs: Sequence[Run], measured: Measured | None) -> Tab:
         )
         sections.append(_agreement(comparison, data))
     sections.append(panels)
-    sections += [Section("Architectures", part="table"), Section("Architecture under the mouse", part="cell")]
+    sections.append(Section("Architectures", parts=("cell", "table")))
     if len(scores.fields) > 1:
         sections.append(_against(scores, data))
     sections += [*_learned(runs, data), cost(runs), redo(runs)]
@@ -184,7 +184,7 @@ def _health(runs: Sequence[Run], found: Scores, data: dict[str, Mapping[str, Seq
     rows = []
     for name in found.signs:
         statuses = [run.frame[f"{name}_status"] for run in runs if f"{name}_status" in run.frame.columns]
-        if not statuses:
+        if not statuses or name in BASELINES:
             continue
         counts = pl.concat([status.cast(pl.String) for status in statuses]).value_counts(name="count").sort("count")
         for status, count in reversed(list(counts.iter_rows())):
@@ -199,11 +199,13 @@ def _health(runs: Sequence[Run], found: Scores, data: dict[str, Mapping[str, Seq
                 for column, value in zip(noise, (label, *short(np.percentile(values, [10, 50, 90]))), strict=True):
                     noise[column].append(value)
         medians = [float(np.nanmedian(v)) if np.isfinite(v).any() else None for v in (np.concatenate(spread), between)]
-        rows.append([name, kinds, *(figure(median, 3) for median in medians)])
+        rows.append(
+            [name, "higher" if found.signs[name] > 0 else "lower", kinds, *(figure(median, 3) for median in medians)]
+        )
     data |= {"health": health, "noise": noise}
     if not rows:
         return Section("Health", "<p>Nothing was measured on a network: counts cannot fail.</p>")
-    headings = ["score", "architectures by status", "std / |mean| of repeats, median", "the same between seeds"]
+    headings = ["score", "better", "architectures by status", "std / |mean| of repeats, median", "between seeds"]
     charts = {"health": specs.health(list(dict.fromkeys(health["score"])))}
     if noise["score"]:
         charts["noise"] = specs.noise(noise["score"])
@@ -274,8 +276,8 @@ def _agreement(comparison: Comparison, data: dict[str, Mapping[str, Sequence[Any
     return Section("Agreement", f"<p>{escaped(text)}</p>" + html_table(headings, rows), charts)
 
 
-def _over(of: Range | None) -> str:
-    return "-" if of is None else f"{of.mean:+.3f} [{of.low:+.2f}, {of.high:+.2f}]"
+def _over(*ranges: Range | None) -> list[str]:
+    return ["-" if of is None else f"{of.mean:+.3f} [{of.low:+.2f}, {of.high:+.2f}]" for of in ranges]
 
 
 def _against(scores: Ranked, data: dict[str, Mapping[str, Sequence[Any]]]) -> Section:

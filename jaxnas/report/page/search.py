@@ -10,7 +10,7 @@ from jaxnas.report.page import specs
 from jaxnas.report.page.cells import drawing
 from jaxnas.report.page.redo import cost, redo
 from jaxnas.report.page.runs import Run
-from jaxnas.report.page.specs import Field
+from jaxnas.report.page.specs import Field, Objective
 from jaxnas.report.page.tab import Section, Tab, escaped, figure, html_table, short
 from jaxnas.search.goal import Goal, Scores
 from jaxnas.search.loop import Log
@@ -18,6 +18,7 @@ from jaxnas.search.methods import METHODS
 from jaxnas.tables.store import Store
 
 DECADES = 100  # of largest to smallest value: from there an axis is logarithmic
+CLIP = 10  # percentile of an objective from which it is shown
 ROUNDS = 40  # in a table
 MOST = 20_000  # architectures of a search on the page, the last ones
 
@@ -77,7 +78,7 @@ def tab(runs: Sequence[Run]) -> Tab:
     drawn = drawing(space, np.array(rows.pop("asked"))) if rows["arch"] else drawing(space, np.empty((0, 1), int))
     data["rows"] = {**rows, "cell": drawn.cells}
     if rows["arch"]:
-        sections += [Section("Architectures", part="table"), Section("Architecture under the mouse", part="cell")]
+        sections.append(Section("Architectures", parts=("cell", "table")))
     sections += [_rounds(search) for search in searches]
     columns = [("arch", "architecture", "text"), *((f.value, f.title, "number") for f in fields)]
     columns += [("run", "search", "text")] if len(runs) > 1 else []
@@ -114,7 +115,7 @@ def _found(searches: Sequence[Searched]) -> Section:
         names = [*search.goal.signs, *sorted(search.goal.limited - search.goal.signs.keys()), "params", "flops"]
         numbers = ", ".join(f"{name} {figure(scores.get(name), 6)}" for name in dict.fromkeys(names))
         state = "unfinished" if not result else "keeps no limit" if "nearest_miss" in result else "done"
-        rows.append([search.run.path, state, result.get("arch", "-"), numbers, f"{len(search.archs):,}"])
+        rows.append([search.run.path, state, f"{len(search.archs):,}", numbers, result.get("arch", "-")])
     text = []
     for search in searches[:1]:
         limits = [f"{n} at most {v:g}" for n, v in search.goal.at_most.items()]
@@ -123,7 +124,7 @@ def _found(searches: Sequence[Searched]) -> Section:
         text.append(f"After {after}" + (f", with {', '.join(limits)}" if limits else "") + ".")
     return Section(
         "Found",
-        f"<p>{escaped(' '.join(text))}</p>" + html_table(["run", "", "architecture", "numbers", "evaluated"], rows),
+        f"<p>{escaped(' '.join(text))}</p>" + html_table(["run", "", "evaluated", "numbers", "architecture"], rows),
     )
 
 
@@ -135,23 +136,31 @@ def _curves(
     data["band"] = _band(searches, fields)
     several = bool(data["band"]["n"])
     goal, charts = searches[0].goal, {}
-    for field in fields:
-        sign = next(search.goal.signs[field.title] for search in searches if field.title in search.goal.signs)
-        values = np.concatenate([search.values(field.title) for search in searches])
-        log = spans_decades(values)
-        charts[f"best{field.number}"] = specs.best(field, sign, _limits(goal, field.title), log=log, several=several)
-    text = "Pale: breaks a limit. Dashed: the limit."
+    objectives = [_objective(searches, field) for field in fields]
+    for objective in objectives:
+        charts[f"best{objective.field.number}"] = specs.best(objective, several=several)
+    text = f"Without the worst {CLIP} %. Pale: breaks a limit. Dashed: the limit."
     text += " Line and band: mean and range over the seeds." if several else ""
     sections = [Section("Best so far", f"<p>{text}</p>", charts)]
     if len(goal.signs) > 1:
-        x, y = fields[:2]
         data["front"] = _front(searches, fields)
-        signs = [goal.signs.get(f.title, 1) for f in (x, y)]
-        drawn = specs.front(x, y, signs, {f.title: _limits(goal, f.title) for f in (x, y)})
+        drawn = specs.front(*objectives[:2], higher=goal.signs[fields[0].title] > 0)
         sections.append(
             Section("Front", "<p>Steps: nothing that was evaluated is better by both.</p>", {"front": drawn})
         )
     return sections
+
+
+def _objective(searches: Sequence[Searched], field: Field) -> Objective:
+    """How an objective is shown: its axis has the limits, but not its worst values."""
+    goal = next(search.goal for search in searches if field.title in search.goal.signs)
+    values = np.concatenate([search.values(field.title) for search in searches])
+    known, limits, higher = values[np.isfinite(values)], _limits(goal, field.title), goal.signs[field.title] > 0
+    clip = np.percentile(known, CLIP if higher else 100 - CLIP) if len(known) else 0.0
+    ends = [clip, *limits.values(), *([known.max() if higher else known.min()] if len(known) else [])]
+    title = f"{field.title} ({'higher' if higher else 'lower'} is better)"
+    log = spans_decades(np.array([*known, *limits.values()]))
+    return Objective(field, title, (float(min(ends)), float(max(ends))), log, limits)
 
 
 def spans_decades(values: np.ndarray) -> bool:
@@ -185,12 +194,11 @@ def _evaluated(searches: Sequence[Searched], fields: Sequence[Field], *, best: b
 
 
 def _band(searches: Sequence[Searched], fields: Sequence[Field]) -> dict[str, Sequence[Any]]:
-    """Mean and range of the best so far over the seeds of one label; empty where no label has several."""
+    """Mean and range of the best so far over the seeds of each label; empty where no label has several."""
     columns: dict[str, list[Any]] = {name: [] for name in ("n", "run", "objective", "mean", "low", "high")}
-    for label in dict.fromkeys(search.label for search in searches):
+    labels = [search.label for search in searches]
+    for label in dict.fromkeys(labels) if len(set(labels)) < len(labels) else ():
         own = [search for search in searches if search.label == label]
-        if len(own) < 2:
-            continue
         number = min(len(search.archs) for search in own)
         for field in [field for field in fields if field.title in own[0].goal.signs]:
             every = np.stack([search.best(field.title)[:number] for search in own])

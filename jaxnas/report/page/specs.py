@@ -115,7 +115,7 @@ def agreement(scores: Sequence[str]) -> Spec:
     """Rank correlations with their intervals, a row for each score: data `agreement`."""
     y = {"field": "score", "type": "nominal", "sort": list(scores), "title": None}
     offset = {"yOffset": {"field": "figure"}, "color": {"field": "figure", "type": "nominal", "title": None}}
-    x = quantitative("value", "correlation (positive = agrees with the target) and its 95 % interval", domain=[-1, 1])
+    x = quantitative("value", "correlation (positive = agrees with the target) and its 95 % interval", zero=True)
     return {
         "data": {"name": "agreement"},
         "width": 420,
@@ -266,25 +266,56 @@ def spectrum() -> Spec:
     }
 
 
-def best(objective: Field, sign: int, limits: Mapping[str, float], *, log: bool, several: bool) -> Spec:
+class Objective(NamedTuple):
+    """What a search is after.
+
+    Attributes:
+      field: its values in the data.
+      title: of its axis.
+      domain: what is shown of it.
+      log: its values span decades.
+      limits: on it, by what they are called.
+    """
+
+    field: Field
+    title: str
+    domain: tuple[float, float]
+    log: bool
+    limits: Mapping[str, float]
+
+    @property
+    def encoding(self) -> Spec:
+        scale = {"type": "log"} if self.log else {}
+        return quantitative(self.field.value, self.title, domain=list(self.domain), **scale)
+
+    def rules(self, channel: str) -> list[Spec]:
+        """Dashed lines at the limits, on the axis of a channel."""
+        return [
+            {
+                "data": {"values": [{"limit": limit, "of": name}]},
+                "mark": {"type": "rule", "strokeDash": [5, 4], "color": ORANGE},
+                "encoding": {channel: {"field": "limit", "type": "quantitative"}, "tooltip": _tips("of", "limit")},
+            }
+            for name, limit in self.limits.items()
+        ]
+
+
+def best(objective: Objective, *, several: bool) -> Spec:
     """The best so far against evaluations and seconds: data `evaluated`, `best` and, of several seeds, `band`.
 
     Args:
       objective: whose values are shown.
-      sign: of the objective; for the title.
-      limits: on the objective, by what they are called.
-      log: its values span decades.
       several: runs that differ in their seeds, whose mean and range are shown.
     """
-    y = _objective(objective, sign, **({"type": "log"} if log else {}))
+    y = objective.encoding
     colour = {"field": "run", "type": "nominal", "title": None, "scale": {"scheme": "tableau10"}}
-    rules = _rules("y", limits)
+    rules = objective.rules("y")
 
     def against(field: str, label: str, *, band: bool) -> Spec:
         x = quantitative(field, label)
         points = {
             "data": {"name": "evaluated"},
-            "mark": {"type": "point", "size": 10, "opacity": 0.35, "filled": True},
+            "mark": {"type": "point", "size": 10, "opacity": 0.35, "filled": True, "clip": True},
             "encoding": {
                 "x": x,
                 "y": y,
@@ -293,17 +324,20 @@ def best(objective: Field, sign: int, limits: Mapping[str, float], *, log: bool,
         }
         line = {
             "data": {"name": "best"},
-            "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 1 if band else 2},
+            "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 1 if band else 2, "clip": True},
             "encoding": {"x": x, "y": y, "color": colour, "detail": {"field": "seed"}},
         }
         layers = [points, line, *rules]
         if band:
-            shown = {"data": {"name": "band"}, "transform": [{"filter": f"datum.objective === {objective.number}"}]}
+            shown = {
+                "data": {"name": "band"},
+                "transform": [{"filter": f"datum.objective === {objective.field.number}"}],
+            }
             layers = [
                 points,
-                {**shown, "mark": {"type": "area", "opacity": 0.25, "interpolate": "step-after"},
+                {**shown, "mark": {"type": "area", "opacity": 0.25, "interpolate": "step-after", "clip": True},
                  "encoding": {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}, "color": colour}},
-                {**shown, "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 2},
+                {**shown, "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 2, "clip": True},
                  "encoding": {"x": x, "y": {**y, "field": "mean"}, "color": colour}},
                 *rules,
             ]  # fmt: skip
@@ -318,25 +352,24 @@ def best(objective: Field, sign: int, limits: Mapping[str, float], *, log: bool,
     }
 
 
-def front(across: Field, up: Field, signs: Sequence[int], limits: Mapping[str, Mapping[str, float]]) -> Spec:
+def front(across: Objective, up: Objective, *, higher: bool) -> Spec:
     """The first two objectives of everything evaluated, and the front as steps: data `evaluated` and `front`.
 
     Args:
       across, up: the objectives.
-      signs: theirs, +1 where higher is better.
-      limits: by objective and by what they are called.
+      higher: more of the first is better.
     """
-    x, y = (_objective(field, sign) for field, sign in zip((across, up), signs, strict=True))
+    x, y = across.encoding, up.encoding
     colour = {"field": "run", "type": "nominal", "title": None}
-    rules = [*_rules("x", limits.get(across.title, {})), *_rules("y", limits.get(up.title, {}))]
-    step = "step-before" if signs[0] > 0 else "step-after"
+    rules = [*across.rules("x"), *up.rules("y")]
+    step = "step-before" if higher else "step-after"
     return {
         "width": 430,
         "height": 300,
         "layer": [
             {
                 "data": {"name": "evaluated"},
-                "mark": {"type": "point", "size": 14, "filled": True, "opacity": 0.4},
+                "mark": {"type": "point", "size": 14, "filled": True, "opacity": 0.4, "clip": True},
                 "encoding": {
                     "x": x,
                     "y": y,
@@ -345,7 +378,7 @@ def front(across: Field, up: Field, signs: Sequence[int], limits: Mapping[str, M
             },
             {
                 "data": {"name": "front"},
-                "mark": {"type": "line", "interpolate": step, "point": {"size": 40}},
+                "mark": {"type": "line", "interpolate": step, "point": {"size": 40}, "clip": True},
                 "encoding": {"x": x, "y": y, "color": colour, "detail": {"field": "seed"}},
             },
             *rules,
@@ -429,19 +462,3 @@ def training(*, ranked: bool) -> Spec:
 
 def _tips(*fields: str) -> list[Spec]:
     return [{"field": field} for field in fields]
-
-
-def _objective(field: Field, sign: int, **scale: Any) -> Spec:
-    return quantitative(field.value, f"{field.title} ({'higher' if sign > 0 else 'lower'} is better)", **scale)
-
-
-def _rules(channel: str, limits: Mapping[str, float]) -> list[Spec]:
-    """Dashed lines at limits on the axis of a channel."""
-    return [
-        {
-            "data": {"values": [{"limit": limit, "of": name}]},
-            "mark": {"type": "rule", "strokeDash": [5, 4], "color": ORANGE},
-            "encoding": {channel: {"field": "limit", "type": "quantitative"}, "tooltip": _tips("of", "limit")},
-        }
-        for name, limit in limits.items()
-    ]

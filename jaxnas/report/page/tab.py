@@ -18,13 +18,13 @@ class Section(NamedTuple):
       title: above it.
       body: HTML, escaped.
       charts: Vega-Lite specifications by name, drawn one after the other.
-      part: what the page's script builds in it, `table` or `cell`; empty for nothing.
+      parts: what the page's script builds in it: `cell`, `table`.
     """
 
     title: str
     body: str = ""
     charts: Mapping[str, Spec] = {}
-    part: str = ""
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,17 +61,18 @@ def html_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str
 
 
 def short(values: np.ndarray) -> list[float | int | None]:
-    """Numbers `[N]` for JSON with five figures; what is not finite is None."""
+    """Numbers `[N]` for JSON, those that are not whole with five figures; what is not finite is None."""
     return [_short(value) for value in np.asarray(values, np.float64).tolist()]
 
 
 def _short(value: float) -> float | int | None:
     if not math.isfinite(value):
         return None
-    rounded = float(f"{value:.5g}")
-    return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
+    return int(value) if value.is_integer() and abs(value) < 1e15 else float(f"{value:.5g}")
 
 
 def figure(value: float | None, digits: int = 4) -> str:
     """A number for people."""
-    return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}g}"
+    if value is None or not math.isfinite(value):
+        return "-"
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.{digits}g}"
