@@ -52,8 +52,7 @@ def command(run: Run) -> list[str]:
     """The words of the command that wrote a run, as far as its settings say them."""
     settings, words = run.settings, ["jaxnas", run.command]
     if run.command == "predict":
-        given = {name: value for name, value in settings.items() if name != "labels" and value not in (None, "", False)}
-        words += [word for name, value in given.items() for word in _option(name, value)]
+        words += [word for name, value in settings.items() if name != "labels" for word in _option(name, value)]
     else:
         words += [word for name, value in _of_scores(settings) for word in _option(name, value)]
     return [*words, "--out", run.path]
@@ -92,7 +91,7 @@ def _of_scores(settings: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _option(name: str, value: Any) -> list[str]:
-    if value in ("", None):
+    if value is None or value is False or value == "":
         return []
     words = [f"--{name.replace('_', '-')}"]
     return words if value is True else [*words, str(value)]

@@ -204,7 +204,7 @@ def _health(runs: Sequence[Run], found: Scores, data: dict[str, Mapping[str, Seq
         )
     data |= {"health": health, "noise": noise}
     if not rows:
-        return Section("Health", "<p>Nothing was measured on a network: counts cannot fail.</p>")
+        return Section("Health", "<p>No score here has a status: counts and predictions cannot fail.</p>")
     headings = ["score", "better", "architectures by status", "std / |mean| of repeats, median", "between seeds"]
     charts = {"health": specs.health(list(dict.fromkeys(health["score"])))}
     if noise["score"]:

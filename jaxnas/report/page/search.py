@@ -19,6 +19,7 @@ from jaxnas.tables.store import Store
 
 DECADES = 100  # of largest to smallest value: from there an axis is logarithmic
 CLIP = 10  # percentile of an objective from which it is shown
+MARGIN = 0.04  # of an axis beyond the best value
 ROUNDS = 40  # in a table
 MOST = 20_000  # architectures of a search on the page, the last ones
 
@@ -64,7 +65,8 @@ class Searched(NamedTuple):
 
 def tab(runs: Sequence[Run]) -> Tab:
     """The tab of runs of `jaxnas search` on one space."""
-    searches = [_searched(run, several=len(runs) > 1) for run in runs]
+    several = len({tuple(run.settings["goal"]["signs"]) for run in runs}) > 1
+    searches = [_searched(run, several=several) for run in runs]
     names = list(dict.fromkeys(name for search in searches for name in search.goal.signs))
     fields = [Field(number, name) for number, name in enumerate(names)]
     data: dict[str, Mapping[str, Sequence[Any]]] = {}
@@ -158,9 +160,12 @@ def _objective(searches: Sequence[Searched], field: Field) -> Objective:
     known, limits, higher = values[np.isfinite(values)], _limits(goal, field.title), goal.signs[field.title] > 0
     clip = np.percentile(known, CLIP if higher else 100 - CLIP) if len(known) else 0.0
     ends = [clip, *limits.values(), *([known.max() if higher else known.min()] if len(known) else [])]
+    room = MARGIN * (max(ends) - min(ends))
     title = f"{field.title} ({'higher' if higher else 'lower'} is better)"
     log = spans_decades(np.array([*known, *limits.values()]))
-    return Objective(field, title, (float(min(ends)), float(max(ends))), log, limits)
+    low, high = (0.0, room) if higher else (room, 0.0)
+    domain = (float(min(ends) - (0 if log else low)), float(max(ends) + (0 if log else high)))
+    return Objective(field, title, domain, log, limits)
 
 
 def spans_decades(values: np.ndarray) -> bool:
