@@ -405,7 +405,7 @@ def test_the_javascript_is_made_once(tmp_path, monkeypatch):
 
 # --- in a browser ----------------------------------------------------------------------------------------------------
 
-WATCH = """<body><script>
+WATCH = """<script>
 window.problems = [];
 window.addEventListener("error", (event) => problems.push(event.message));
 console.error = console.warn = (...words) => problems.push(words.join(" "));
@@ -417,15 +417,13 @@ DRIVE = """<script>
   const found = { before: rows(), charts: document.querySelectorAll(".chart canvas").length };
   const canvas = document.querySelector('[data-chart="ranks"] canvas');
   const box = canvas.getBoundingClientRect();
-  const drag = (kind, x, y) => {
-    const at = { clientX: box.left + x, clientY: box.top + y, bubbles: true, button: 0, buttons: 1, view: window };
+  const pointer = async (kind, x, y) => {
+    const at = { clientX: box.left + x, clientY: box.top + y, bubbles: true, cancelable: true, buttons: 1 };
     canvas.dispatchEvent(new PointerEvent("pointer" + kind, at));
-    canvas.dispatchEvent(new MouseEvent("mouse" + kind, at));
+    await new Promise((done) => setTimeout(done, 50));
   };
-  drag("down", 180, 40);
-  for (const x of [200, 230, 260]) drag("move", x, 40 + x / 2);
-  drag("up", 260, 170);
-  await new Promise((done) => setTimeout(done, 300));
+  const way = [["move", 180, 60], ["down", 180, 60], ["move", 220, 120], ["move", 260, 147], ["up", 260, 147]];
+  for (const [kind, x, y] of way) await pointer(kind, x, y);
   found.brushed = rows();
   found.signal = views.ranks.signal("brush");
   document.querySelector("[data-part=table] tbody tr").dispatchEvent(new MouseEvent("mouseenter"));
@@ -434,7 +432,7 @@ DRIVE = """<script>
   found.problems = problems;
   document.body.setAttribute("data-found", JSON.stringify(found));
 })();
-</script></body>"""
+</script>"""
 
 
 @pytest.mark.slow
@@ -445,7 +443,8 @@ def test_the_page_works_in_a_browser_without_a_network(tmp_path, table, capsys):
         pytest.skip("needs Chromium")
     text, _ = page(capsys, scored(tmp_path / "run"), "--table", table, "--target", NASTY)
     path = tmp_path / "driven.html"
-    path.write_text(text.replace("<body>", WATCH).replace("</body>", DRIVE), encoding="utf-8")
+    start, end = text.index("<header>"), text.rindex("</body>")
+    path.write_text(text[:start] + WATCH + text[start:end] + DRIVE + text[end:], encoding="utf-8")
     options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
                "--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=20000", "--dump-dom"]  # fmt: skip
     done = subprocess.run([browser, *options, path.as_uri()], capture_output=True, text=True, check=True, timeout=300)

@@ -57,7 +57,8 @@ class Axis(NamedTuple):
 
 def quantitative(field: str, title: str, **scale: Any) -> Spec:
     """An encoding of numbers."""
-    return {"field": field, "type": "quantitative", "title": title, "scale": {"zero": False, **scale}}
+    zero = {} if scale.keys() & {"type", "domain"} else {"zero": False}
+    return {"field": field, "type": "quantitative", "title": title, "scale": zero | scale}
 
 
 def panels(scores: Sequence[Field], y: Axis, number: int, *, binned: bool) -> Spec:
