@@ -2,6 +2,7 @@
 // Draws the charts, and keeps table, brush and the architecture under the mouse together. Texts are never made HTML.
 (() => {
   const SHOWN = 100; // rows of the table
+  const LONG = 130; // characters of a cell
   const COLOURS = ["#bbbbbb", "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#332288", "#999933",
     "#882255", "#44aa99", "#777777"];
   const DIGITS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -77,7 +78,10 @@
       }));
       body.replaceChildren(...shown.slice(0, SHOWN).map((row) => {
         const line = element("tr", undefined, { "data-row": row.i });
-        line.append(...tab.columns.map(([field, , kind]) => element("td", written(row[field]), { class: kind })));
+        line.append(...tab.columns.map(([field, , kind]) => {
+          const text = written(row[field]);
+          return element("td", text.length > LONG ? text.slice(0, LONG) + "…" : text, { class: kind });
+        }));
         line.addEventListener("mouseenter", () => hover(row));
         return line;
       }));
@@ -163,11 +167,11 @@
     const layers = [];
     depth.forEach((d, n) => (layers[d] = layers[d] || []).push(n));
     const most = Math.max(...layers.map((layer) => layer.length));
-    const stepX = 92, stepY = graph.onEdges ? 90 : 40;
-    const width = 60 + stepX * (layers.length - 1) + 40, height = graph.onEdges ? 190 : 60 + stepY * most;
+    const stepX = Math.max(92, 7 * Math.max(...graph.nodes.map((node) => node.label.length)) + 34), stepY = graph.onEdges ? 90 : 40;
+    const width = stepX * layers.length + 20, height = graph.onEdges ? 190 : 60 + stepY * most;
     const at = [];
     layers.forEach((layer, d) => layer.forEach((n, i) => {
-      at[n] = [45 + d * stepX, graph.onEdges ? height / 2 : height / 2 + (i - (layer.length - 1) / 2) * stepY];
+      at[n] = [10 + stepX / 2 + d * stepX, graph.onEdges ? height / 2 : height / 2 + (i - (layer.length - 1) / 2) * stepY];
     }));
     const picture = svg("svg", { class: "graph", width, height, viewBox: `0 0 ${width} ${height}` });
     for (const [from, to, op] of graph.edges) {
