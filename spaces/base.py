@@ -5,7 +5,7 @@ An architecture is an int array `[A]` whose meaning its space knows; a list of t
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
@@ -91,6 +91,25 @@ class Space(ABC):
     def array(self, arch: np.ndarray | str) -> np.ndarray:
         """An architecture `[A]` that is given as such or as its string."""
         return self.encode(arch) if isinstance(arch, str) else np.asarray(arch)
+
+    def arrays(self, archs: str | Sequence[str] | np.ndarray) -> np.ndarray:
+        """The architectures `[N, A]` of a string, of several strings, or of an array `[A]` or `[N, A]`.
+
+        Raises:
+          UserError: they are none of this space; the message says what was expected.
+        """
+        if isinstance(archs, str):
+            return self.encode(archs)[None]
+        if len(archs) and all(isinstance(arch, str) for arch in archs):
+            return encode_rows(self.encode, archs)
+        found = np.asarray(archs)
+        length = len(self.encode(self.example))
+        if found.ndim not in (1, 2) or found.shape[-1] != length or found.dtype.kind not in "iu":
+            raise UserError(
+                f"{self.name} has no architectures in an array {list(found.shape)} of {found.dtype}; give strings such "
+                f"as {self.example}, or whole numbers [{length}] or [N, {length}]"
+            )
+        return np.atleast_2d(found).astype(np.int32)
 
     @abstractmethod
     def decode(self, arch: np.ndarray) -> str:

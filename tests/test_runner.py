@@ -350,3 +350,52 @@ def test_other_failures_are_not_hidden(archs, late):
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL: broken"):
         evaluator(archs)
     assert set(asked) == {16} and evaluator.program().batch == 16
+
+
+# --- what is no architecture, space or score -------------------------------------------------------------------------
+
+STRING = SPACE.decode(SPACE.sample(jax.random.key(0), 1)[0])
+
+
+@pytest.mark.parametrize(
+    "form", [np.asarray, lambda a: a[0], lambda a: STRING, lambda a: [STRING], lambda a: a.tolist()]
+)
+def test_ways_of_giving_architectures(form):
+    arch = SPACE.encode(STRING)[None]
+    np.testing.assert_array_equal(SPACE.arrays(form(arch)), arch)
+
+
+EXPECTED = r"give strings such as .*, or whole numbers \[6\] or \[N, 6\]"
+
+
+@pytest.mark.parametrize(
+    ("archs", "says"),
+    [
+        (["|avg_pool_3x3~0|"], "row 0"),
+        ("nothing", "malformed"),
+        (np.zeros((2, 5), int), rf"an array \[2, 5\] of int64; {EXPECTED}"),
+        (np.zeros((2, 6)), "of float64"),
+        ([], r"an array \[0\] of float64"),
+        (np.zeros((1, 1, 1, 6), int), r"\[1, 1, 1, 6\]"),
+    ],
+)
+def test_what_is_no_architecture_is_one_line(archs, says):
+    measure = Evaluator(SPACE, scorers.Regions(), SOURCE)
+    with pytest.raises(UserError, match=says) as error:
+        measure(archs)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("nasbench201", scorers.Regions(), SOURCE), "is 'nasbench201'; give a Space: jaxnas.spaces.get"),
+        ((SPACE, "ntk", SOURCE), "is 'ntk'; give one that is measured"),
+        ((SPACE, scorers.Regions, SOURCE), "Regions'>; give one that is measured"),
+        ((SPACE, scorers.Params(), SOURCE), r"is Params\(\); give one that is measured"),
+        ((SPACE, scorers.Regions(), "synthetic"), "are 'synthetic'; give a Source: jaxnas.data.load"),
+    ],
+)
+def test_what_an_evaluator_is_made_of(arguments, says):
+    with pytest.raises(UserError, match=says):
+        Evaluator(*arguments)

@@ -15,7 +15,7 @@ from jaxnas.evaluate.input_cache import InputCache
 from jaxnas.network.network import Network
 from jaxnas.pinned import under_pinned
 from jaxnas.scorers import DEFAULTS
-from jaxnas.scorers.protocol import Count, Pass, Scorer, pass_of, that_fit
+from jaxnas.scorers.protocol import Combined, Count, Pass, Scorer, pass_of, that_fit
 from jaxnas.spaces import Space
 from jaxnas.types import Finished, Status
 
@@ -55,6 +55,7 @@ class Evaluator:
         devices: Sequence[jax.Device] | None = None,
         mode: Mode | None = None,
     ):
+        _check_kinds(space, scorer, source)
         on = tuple(devices or shared(jax.local_devices()))
         if on[0].platform == "cpu":
             on = (on[0],) * len(on)
@@ -82,21 +83,28 @@ class Evaluator:
         example = self.space.encode(self.space.example)[None]
         self.reads.check_network(self._network(self.groups(example)[0]))
 
-    def __call__(self, archs: np.ndarray) -> Finished:
-        """Return values and statuses `[R, N]` of architectures `[N, A]` or op masks `[N, E, O]`, info `[R, N, ...]`.
+    def __call__(self, archs: np.ndarray | str | Sequence[str]) -> Finished:
+        """Return values and statuses `[R, N]` of architectures, info `[R, N, ...]`.
 
         Disconnected architectures are recognised from the graph and not run.
+
+        Args:
+          archs: arrays `[N, A]` or `[A]`, one string or several, or op masks `[N, E, O]`.
+
+        Raises:
+          UserError: they are no architectures of the space.
         """
         return self.launch(archs)()
 
-    def launch(self, archs: np.ndarray) -> Callable[[], Finished]:
+    def launch(self, archs: np.ndarray | str | Sequence[str]) -> Callable[[], Finished]:
         """Start scoring and return the function that waits for the first scorer's scores."""
         return self.launch_each(archs)[self.scorer.name]
 
     @under_pinned
-    def launch_each(self, archs: np.ndarray) -> dict[str, Callable[[], Finished]]:
+    def launch_each(self, archs: np.ndarray | str | Sequence[str]) -> dict[str, Callable[[], Finished]]:
         """Start scoring and return for each scorer, by name, the function that waits for its scores."""
-        archs = np.asarray(archs, np.int32)
+        is_masks = getattr(archs, "ndim", 0) == 3
+        archs = np.asarray(archs, np.int32) if is_masks else self.space.arrays(archs)
         found = np.flatnonzero(~self.space.is_disconnected(archs))
         archs = self._run_as(archs)
         groups = self.space.by_group(archs[found], self.reads.recipe.form)
@@ -203,6 +211,16 @@ class Evaluator:
 
     def _run_as(self, archs: np.ndarray) -> np.ndarray:
         return archs if self.reads.counts_dead_ends else self.space.without_dead_ends(archs)
+
+
+def _check_kinds(space: object, scorer: object, source: object) -> None:
+    """Raise a `UserError` about the first that is its name or class, or a score that is not measured."""
+    if isinstance(space, str | type):
+        raise UserError(f"the space of an Evaluator is {space!r}; give a Space: jaxnas.spaces.get('nasbench201')")
+    if isinstance(scorer, str | type | Count | Combined):
+        raise UserError(f"the score of an Evaluator is {scorer!r}; give one that is measured: jaxnas.scorers.NTK()")
+    if isinstance(source, str | type):
+        raise UserError(f"the images of an Evaluator are {source!r}; give a Source: jaxnas.data.load('synthetic')")
 
 
 def count(space: Space, scorer: Count, archs: np.ndarray) -> Finished:
