@@ -80,6 +80,11 @@ class Space(ABC):
     def size(self) -> int:
         """Number of architectures."""
 
+    @property
+    def places(self) -> int:
+        """How many numbers an architecture is."""
+        return len(self.encode(self.example))
+
     @abstractmethod
     def encode(self, string: str) -> np.ndarray:
         """The architecture `[A]` of its official string, or of another form that the space reads.
@@ -102,8 +107,7 @@ class Space(ABC):
             return self.encode(archs)[None]
         if len(archs) and all(isinstance(arch, str) for arch in archs):
             return encode_rows(self.encode, archs)
-        found = np.asarray(archs)
-        length = len(self.encode(self.example))
+        found, length = np.asarray(archs), self.places
         if found.ndim not in (1, 2) or found.shape[-1] != length or found.dtype.kind not in "iu":
             raise UserError(
                 f"{self.name} has no architectures in an array {list(found.shape)} of {found.dtype}; give strings such "

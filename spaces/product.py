@@ -20,7 +20,7 @@ class RowSpace(Space):
       order: the positions in `enumerate()` of the benchmark's own indices `[size]`; None where it has no indices.
     """
 
-    places: int
+    places: int  # type: ignore[assignment]
     choices: int
     order: Callable[[], np.ndarray] | None = None
 
