@@ -1,6 +1,7 @@
 """The JavaScript that draws: Vega, Vega-Lite and Vega-Embed as one text, out of a package of the extra `report`."""
 
 import contextlib
+import importlib
 import importlib.metadata
 from pathlib import Path
 
@@ -26,9 +27,7 @@ def bundle() -> str:
     if kept is not None and kept.is_file():
         return kept.read_text(encoding="utf-8")
     process.say("note: making the JavaScript of the charts, which takes up to a minute, once")
-    import vl_convert
-
-    text = str(vl_convert.javascript_bundle())
+    text = str(importlib.import_module("vl_convert").javascript_bundle())
     if kept is not None:
         _keep(kept, text)
     return text
