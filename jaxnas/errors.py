@@ -20,6 +20,11 @@ def unknown(what: str, name: str, allowed: Iterable[str]) -> UserError:
     return UserError(f"unknown {what} {name!r}{hint} choose from: {', '.join(names)}")
 
 
+def spelt(name: str, allowed: Iterable[str]) -> str:
+    """The one of `allowed` that `name` means, `-` and `_` being one; `name` itself where there is none."""
+    return next((known for known in allowed if known.replace("_", "-") == name.replace("_", "-")), name)
+
+
 def check_least(options: object, least: Mapping[str, float], prefix: str = "") -> None:
     """Raise a `UserError` about the first of the `options` below its least value, or infinite; None is no value."""
     for name, low in least.items():

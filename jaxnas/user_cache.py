@@ -1,14 +1,32 @@
-"""Where jaxnas keeps what it can make again: compiled programs, trained generators."""
+"""Where jaxnas keeps what it can make again, by kind."""
 
 import os
 import warnings
 from pathlib import Path
 
+import platformdirs
+
+PLACE = "JAXNAS_CACHE"  # environment variable: another folder
+KINDS = {
+    "programs": "compiled programs",
+    "references": "reference samples of the consensus",
+    "generators": "trained generators of agnet",
+    "tables": "tables that were fetched",
+    "charts": "the JavaScript of reports",
+}
+
+
+def root() -> Path:
+    """The folder of all kinds, which need not exist: that of `JAXNAS_CACHE`, or in the user's cache directory."""
+    named = os.environ.get(PLACE)
+    return Path(named).expanduser() if named else platformdirs.user_cache_path("jaxnas", appauthor=False)
+
 
 def user_cache(kind: str) -> Path | None:
-    """The folder for things of this kind in the user's cache directory, or None where none can be written."""
+    """The folder for things of one of the `KINDS`, or None where none can be written."""
+    assert kind in KINDS
     try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxnas" / kind
+        folder = root() / kind
         str(folder).encode()  # JAX takes no other names
         folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK | os.X_OK):
@@ -16,5 +34,5 @@ def user_cache(kind: str) -> Path | None:
         reason = f"no permission to write {folder}"
     except (OSError, RuntimeError, ValueError) as error:  # no home, no folder, not in the locale's encoding
         reason = str(error)
-    warnings.warn(f"no cache ({reason}), so every run compiles anew; name a folder by XDG_CACHE_HOME", stacklevel=2)
+    warnings.warn(f"no cache ({reason}), so every run compiles anew; name a folder by {PLACE}", stacklevel=2)
     return None

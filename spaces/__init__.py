@@ -2,7 +2,7 @@
 
 import functools
 
-from jaxnas.errors import UserError, unknown
+from jaxnas.errors import UserError, spelt, unknown
 from jaxnas.spaces import own
 from jaxnas.spaces.anynet.space import ANYNETS
 from jaxnas.spaces.base import Space as Space
@@ -63,6 +63,7 @@ def same_scores(one: Space, other: Space) -> bool:
 @functools.cache
 def _built_in(name: str) -> Space:
     base, colon, dataset = name.partition(":")
+    base = spelt(base, SPACES)
     if base not in SPACES:
         raise unknown("space", base, SPACES)
     return SPACES[base].on(dataset) if colon else SPACES[base]

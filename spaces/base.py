@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxnas.errors import UserError, unknown
+from jaxnas.errors import UserError, spelt, unknown
 from jaxnas.network.network import Network
 from jaxnas.network.recipe import Recipe
 from jaxnas.spaces.blocks.architecture import ArchitectureModule
@@ -34,6 +34,8 @@ class Space(ABC):
       dataset: the one whose networks are counted and built (form `benchmark`). Scores do not depend on it.
       convention: whose way of counting `params` and `flops` follow, and on what they were checked.
       example: the string of an architecture, for messages.
+      searched: what one architecture differs from another in, for people.
+      reads: what `encode` takes, for people.
       string_columns: where a table has the strings of its architectures, the first that is there; the benchmark's last.
       supernet: what pruning needs; None where an architecture is not a choice of ops on edges.
       graph_code: what generative models and graph networks need; None where an architecture is no graph of ops.
@@ -45,6 +47,8 @@ class Space(ABC):
     dataset: str = ""
     convention: str
     example: str
+    searched: str = "not stated"
+    reads: str = "its string"
     string_columns: tuple[str, ...] = STRINGS
     refusals: ClassVar[Mapping[str, str]] = {"sequence": "its networks read images, not sequences"}
 
@@ -60,6 +64,7 @@ class Space(ABC):
         """The space with the networks for another of its `datasets`; `UserError` where there is none."""
         if not self.datasets:
             raise UserError(f"{self.name} has no data sets to choose from; say --space {self.name}")
+        dataset = spelt(dataset, self.datasets)
         if dataset not in self.datasets:
             raise unknown(f"data set of {self.name}", dataset, self.datasets)
         base, default = self.name.partition(":")[0], next(iter(self.datasets))

@@ -181,6 +181,8 @@ class NASBenchMacro(RowSpace):
 
     name = "nasbench_macro"
     example = "12011220"
+    searched = f"1 of {len(BLOCKS)} blocks at each of {LAYERS} places"
+    reads = f"its string, a list of {LAYERS} numbers"
     datasets: ClassVar[Mapping[str, Dataset]] = {"cifar10": CIFAR10}
     dataset = "cifar10"
     convention = (

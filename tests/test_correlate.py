@@ -1,5 +1,7 @@
 """Comparisons of scores with accuracies: output, figures and errors, in one space and in several."""
 
+import csv
+import io
 import json
 import re
 import subprocess
@@ -480,3 +482,35 @@ def test_closed_pipe_is_silent(files):
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 1
+
+
+# --- other forms of the table ----------------------------------------------------------------------------------------
+
+
+def test_csv_has_every_figure(files, capsys):
+    expected = result(capsys, *files)["scores"]["ntk"]
+    assert run(*files, "--format", "csv") == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["score"] for row in rows] == ["ntk", "regions", "constant", "params", "flops", "live_flops"]
+    assert (rows[0]["space"], rows[0]["target"]) == ("nasbench201", "c10_test_200")
+    assert float(rows[0]["kendall"]) == expected["kendall"]
+    assert [float(rows[0][f"kendall_{end}"]) for end in ("low", "high")] == expected["kendall_interval"]
+    assert rows[2]["kendall"] == rows[2]["kendall_low"] == ""
+
+
+def test_format_json_is_json(files, capsys):
+    expected = result(capsys, *files)
+    assert run(*files, "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out) == expected
+
+
+def test_tables_for_papers(files, tmp_path, capsys):
+    assert run(*files, "--format", "markdown") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("| score | Spearman [95 %] |") and lines[1].startswith("| --- | ---: |")
+    assert len(lines) == 2 + 6
+    (tmp_path / "pairs.csv").write_text(f"scores,table,target\n{files[0]},{files[1]},c10_test_200\n")
+    assert main(["--pairs", str(tmp_path / "pairs.csv"), "--bootstrap", "40", "--format", "latex"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2] == rf"figure & score & nasbench201, c10\_test\_200, n = {N} \\"
+    assert sum(line.startswith(r"Kendall tau [95 \%] & ") for line in lines) == 6

@@ -15,7 +15,7 @@ from jaxnas import spaces
 from jaxnas.errors import UserError
 from jaxnas.learn import models
 from jaxnas.learn.training import Training
-from jaxnas.search.goal import Goal
+from jaxnas.search.goal import Goal, limits
 from jaxnas.search.method import Task
 from jaxnas.search.methods.local import Local, LocalOptions, make
 from jaxnas.search.oracle import ANSWERS, Table
@@ -75,6 +75,21 @@ def test_front_is_what_nobody_dominates():
     for i in range(60):
         dominated = any(acc[j] >= acc[i] and ms[j] <= ms[i] and (acc[j] > acc[i] or ms[j] < ms[i]) for j in allowed)
         assert front[i] == (i in allowed and not dominated)
+
+
+@pytest.mark.parametrize("objectives", [2, 3])
+def test_front_of_many(objectives):
+    values = np.random.default_rng(1).normal(size=(objectives, 3_000)).round(1)  # with ties
+    goal = Goal({str(k): 1 for k in range(objectives)})
+    front = goal.front(scores_of({str(k): row for k, row in enumerate(values)}))
+    ours = values[:, front].T
+    beats = [(ours >= point).all(1) & (ours > point).any(1) for point in values.T]
+    assert [bool(by.any()) for by in beats] == (~front).tolist()
+
+
+def test_limits_know_hyphens():
+    assert limits("live-flops=1, ms=2", None, ["live_flops"]) == [{"live_flops": 1.0, "ms": 2.0}, {}]
+    assert limits(None, "my-number=3", []) == [{}, {"my-number": 3.0}]
 
 
 def test_improvements_are_the_running_best():

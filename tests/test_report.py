@@ -29,7 +29,7 @@ NASTY = "</script><img src=x onerror=alert(1)>"
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     """A cache of the test's own, which has no charts' JavaScript to make."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("JAXNAS_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
 
 
@@ -397,7 +397,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(tmp_path, 
 
 def test_the_javascript_is_made_once(tmp_path, monkeypatch):
     monkeypatch.setattr(javascript, "version", lambda: "7")
-    kept = tmp_path / "cache" / "jaxnas" / "report" / "vega-7.js"
+    kept = tmp_path / "cache" / "charts" / "vega-7.js"
     kept.parent.mkdir(parents=True)
     kept.write_text("kept")
     assert javascript.bundle() == "kept"

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -45,17 +46,21 @@ def columns(*names):
     return [column for name in names for column in (name, f"{name}_std", f"{name}_status")]
 
 
-COUNTS = columns("params", "flops", "live_flops")
+def plain(*names):
+    return [column for name in names for column in (name, f"{name}_status")]
+
+
+COUNTS = plain("params", "flops", "live_flops")
 
 
 @pytest.fixture
 def score(capsys, tmp_path):
     """Run the command in this process; return exit code, output, errors and, if there is one, the table."""
 
-    def run(*args, out="out"):
+    def run(*args, out="out", reads=True):
         code = main(["--out", str(tmp_path / out), *map(str, args)])
         captured = capsys.readouterr()
-        table = read_scores(tmp_path / out)[0] if code == 0 else None
+        table = read_scores(tmp_path / out)[0] if code == 0 and reads else None
         return code, captured.out, captured.err, table
 
     return run
@@ -122,16 +127,18 @@ def parts(folder):
 
 def test_columns(toys, table):
     found = table("--archs", "random:60", "--seed", 1, "--scorers", "te_nas", "--batch-size", 16)
-    assert set(found.columns) == {*TABLE, *columns("ntk", "regions", "te_nas"), "ntk_spectrum", *COUNTS}
+    assert set(found.columns) == {*TABLE, *columns("ntk", "regions"), *plain("te_nas"), "ntk_spectrum", *COUNTS}
     assert found["row"].to_list() == list(range(60))
     expected = SPACE.sample(jax.random.key(1), 60)
     assert found["arch"].to_list() == [SPACE.decode(arch) for arch in expected]
     assert found["params"].to_list() == SPACE.params(expected).tolist()
     for name in ("ntk", "regions", "te_nas", "params", "flops"):
-        assert found[name].dtype == found[f"{name}_std"].dtype == pl.Float64
+        assert found[name].dtype == (pl.Int64 if name in ("params", "flops") else pl.Float64)
         assert (found[name].is_null() == ~found[f"{name}_status"].is_in(["ok", "saturated"])).all()
-        assert not found[name].is_nan().any()
-        assert found[f"{name}_std"].is_null().all()
+        assert name in COUNTS or not found[name].is_nan().any()
+    for name in ("ntk_std", "regions_std"):
+        assert found[name].dtype == pl.Float64 and found[name].is_null().all()
+    assert found["ntk_spectrum"].dtype == pl.List(pl.List(pl.Float32))
     lost = SPACE.is_disconnected(expected)
     assert lost.any()
     assert (found["ntk_status"] == "disconnected").to_list() == lost.tolist()
@@ -161,7 +168,11 @@ def test_repeats_give_a_deviation(toys, table):
     assert (ok["ntk_std"] > 0).all()
     first = one.filter(pl.col("row").is_in(ok["row"].to_list()))["ntk"]
     np.testing.assert_allclose(first, values[:, 0], rtol=1e-5)
-    assert four["params_std"].is_null().all()
+    assert four.columns.count("ntk_repeats") == 1 and "ntk_repeats" not in one.columns
+    every = np.array(ok["ntk_repeats"].to_list())
+    assert every.shape == (len(ok), 4)
+    np.testing.assert_array_equal(every.mean(1), ok["ntk"])
+    assert four["ntk_repeats"].is_null().to_list() == (four["ntk_status"] == "disconnected").to_list()
 
 
 def test_manifest(toys, table, tmp_path):
@@ -268,7 +279,7 @@ def test_only_disconnected_architectures(toys, table, tmp_path):
     for repeats in (1, 2):
         found = table(*args, "--repeats", repeats, out=str(repeats))
         for name in ("ntk", "regions", "te_nas"):
-            assert found[name].null_count() == found[f"{name}_std"].null_count() == 2
+            assert found[name].null_count() == 2
             assert found[f"{name}_status"].to_list() == ["disconnected"] * 2
         assert found["params_status"].to_list() == ["ok"] * 2
 
@@ -303,6 +314,25 @@ def test_report(toys, score, tmp_path):
     assert (code, errors) == (0, "")
     assert f"20 architectures are in {tmp_path / 'a folder [/b]'}" in output
     assert "params: " in output and "(20 ok)" in output
+
+
+def test_a_dry_run_says_what_would_be_done(toys, score, tmp_path):
+    args = ("--archs", "random:200", "--scorers", "te_nas", "--batch-size", 16)
+    code, output, errors, _ = score(*args, "--dry-run", out="dry", reads=False)
+    assert (code, errors) == (0, "")
+    assert not (tmp_path / "dry").exists()
+    classes = len(np.unique(SPACE.canonical(SPACE.sample(jax.random.key(0), 200)), axis=0))
+    assert f"architectures: 200, in {classes} classes that are scored once\n" in output
+    assert "programs to compile, or to find in the cache: ntk 1, regions 1\n" in output
+    assert output.endswith("nothing was scored or written\n")
+    score(*args, "--shard", "0/2", reads=False)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    whole, half = (score(*args, "--dry-run", "--shard", of, reads=False)[1] for of in ("0/1", "0/2"))
+    assert ", of which 0 are to do here, with 0 classes" in half
+    assert int(re.search(r"of which (\d+) are to do", whole)[1]) == len(before) - 1  # files: parts and the manifest
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    code, _, errors, _ = score(*args, "--dry-run", "--seed", 1, reads=False)
+    assert (code, errors.count("\n")) == (2, 1) and "this command says seed=1" in errors
 
 
 # Resuming

@@ -45,6 +45,7 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "report.page": "cli correlate errors ranks report scorers search spaces tables types user_cache",
     "report.command": "cli correlate errors report report.page",
     "report.__main__": "cli",
+    "commands": "cli errors report score scorers search spaces tables types user_cache",
     "__main__": "cli",
     "__init__": "data errors evaluate scorers spaces tables types",
 }

@@ -6,14 +6,15 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import tyro
 
 from jaxnas.cli import process
-from jaxnas.errors import UserError
+from jaxnas.cli.help_text import choices, documented
+from jaxnas.errors import UserError, spelt
 from jaxnas.evaluate import devices
 from jaxnas.pinned import pinned
 from jaxnas.user_file import local
@@ -87,17 +88,17 @@ def check_plot(path: Path) -> None:
 
 def _parse(config_class: type[Config], argv: Sequence[str], prog: str) -> Config:
     """The options; a refusal by tyro, which it prints in a box, becomes one line."""
-    words = list(_local(argv))
+    words = list(_spelt(_local(argv), choices(config_class)))
 
-    def options() -> Config:
-        return tyro.cli(config_class, prog=prog, args=words, config=(tyro.conf.FlagCreatePairsOff,))
+    def options(of: type[Config]) -> Config:
+        return tyro.cli(of, prog=prog, args=words, config=(tyro.conf.FlagCreatePairsOff,))
 
     try:
         with _printed() as printed:
-            return options()
+            return options(config_class)
     except SystemExit as stop:
         if not stop.code:
-            return options()  # --help once more, for the terminal
+            return options(documented(config_class))  # --help once more, for the terminal
         raise UserError(f"{_in_one_line(printed.getvalue())} see {prog} --help") from None
 
 
@@ -110,6 +111,18 @@ def _local(argv: Sequence[str]) -> Iterator[str]:
             yield option + equals + local(value, word, remote=option.replace("_", "-") in REMOTE)
         else:
             yield local(word, f"{option} {word}".strip(), remote=option.replace("_", "-") in REMOTE)
+
+
+def _spelt(words: Iterable[str], known: Mapping[str, Collection[str]]) -> Iterator[str]:
+    """Yield the arguments; of an option that takes one of a few words, with the hyphens that they have."""
+    option = ""
+    for word in words:
+        if word.startswith("--"):
+            given, equals, value = word.partition("=")
+            option = given.replace("_", "-")
+            yield given + equals + spelt(value, known.get(option, ()))
+        else:
+            yield spelt(word, known.get(option, ()))
 
 
 class _Paper(io.StringIO):

@@ -2,21 +2,36 @@
 
 import importlib
 import sys
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
-from jaxnas.cli import process
+from jaxnas.cli import process, versions
 from jaxnas.errors import unknown
 
-COMMANDS = {  # name, with `-` for the `_` of its package: what it does
-    "search": "find a good architecture of a space",
-    "score": "score architectures into a directory of Parquet files",
-    "correlate": "compare scores with measured accuracies",
-    "predict": "learn from measured architectures, predict others",
-    "supernet": "train one network for a whole space and rank architectures with it",
-    "report": "make a page about runs: one HTML file that needs no network",
-    "tables": "build, list, fetch, verify and convert tables of whole spaces",
-    "search-signals": "evolve the signals of the regression score on a few accuracies",
+
+class Command(NamedTuple):
+    """A program: the module of jaxnas whose `main` it is, and what it does."""
+
+    module: str
+    does: str
+
+
+COMMANDS = {
+    "search": Command("search.command", "find a good architecture of a space"),
+    "score": Command("score.command", "score architectures into a directory of Parquet files"),
+    "top": Command("commands.top", "show the best architectures of such a directory"),
+    "correlate": Command("correlate.command", "compare scores with measured accuracies"),
+    "report": Command("report.command", "make a page about runs: one HTML file"),
+    "predict": Command("predict.command", "learn from measured architectures, predict others"),
+    "supernet": Command("supernet.command", "train one network for a space and rank its architectures"),
+    "tables": Command("tables.command", "build, list, fetch, verify and convert tables of whole spaces"),
+    "search-signals": Command("search_signals.command", "evolve the signals of the regression score"),
+    "status": Command("commands.status", "say what of a directory of scores is there and what is missing"),
+    "merge": Command("commands.merge", "join the directories of shards that ran apart"),
+    "cache": Command("commands.cache", "show or clear what is kept between runs"),
+    "spaces": Command("commands.spaces", "list the search spaces, or describe one"),
+    "scorers": Command("commands.scorers", "list the scores, or describe one"),
 }
+HELP = "help"
 CODES = {
     0: "done",
     1: "a fault, or standard output could not be written",
@@ -34,22 +49,31 @@ def script(*command: str) -> NoReturn:
 def main(argv: list[str] | None = None) -> int:
     """Run the command that `argv` (by default the process's arguments) starts with and return its exit code."""
     name, *rest = (sys.argv[1:] if argv is None else argv) or [""]
-    if name in ("-h", "--help"):
+    if name == HELP and rest:
+        name, rest = rest[0], ["--help"]
+    if name in ("-h", "--help", HELP):
         print(usage())
+        return 0
+    if name == "--version":
+        print(versions.line())
         return 0
     if not name:
         process.say(usage())
         return 2
+    name = name.replace("_", "-")
     if name not in COMMANDS:
-        process.say(f"jaxnas: {unknown('command', name, COMMANDS)}")
+        process.say(f"jaxnas: {unknown('command', name, [*COMMANDS, HELP])}")
         return 2
-    return int(importlib.import_module(f"jaxnas.{name.replace('-', '_')}.command").main(rest))
+    return int(importlib.import_module(f"jaxnas.{COMMANDS[name].module}").main(rest))
 
 
 def usage() -> str:
     """The text of `jaxnas --help`."""
     width = max(map(len, COMMANDS)) + 1
-    lines = [f"  {name:<{width}} {does}" for name, does in COMMANDS.items()]
+    shown = {
+        **{name: command.does for name, command in COMMANDS.items()},
+        HELP: "list these commands, or the options of one",
+    }
+    lines = [f"  {name:<{width}} {does}" for name, does in shown.items()]
     codes = [f"  {code:<{width}} {means}" for code, means in CODES.items()]
-    options = "jaxnas COMMAND --help lists a command's options."
-    return "\n".join(["usage: jaxnas COMMAND ...", "", *lines, "", options, "", "Exit codes:", *codes])
+    return "\n".join(["usage: jaxnas COMMAND ...", "       jaxnas --version", "", *lines, "", "Exit codes:", *codes])

@@ -1,7 +1,5 @@
 """What the commands that score share: options for the space, the scorers and the images, and the record of a run."""
 
-import importlib.metadata
-import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
@@ -11,20 +9,19 @@ import jax
 import tyro
 
 from jaxnas import data, scorers
+from jaxnas.cli import versions
 from jaxnas.cli.progress import Progress
 from jaxnas.data import Source
 from jaxnas.data.labelled import Labelled
 from jaxnas.errors import check_least, check_seed
 from jaxnas.evaluate import devices
 from jaxnas.evaluate.evaluator import Evaluator
-from jaxnas.evaluate.references import FEW_ARCHS, reference
+from jaxnas.evaluate.references import FEW_ARCHS, reference, to_measure
 from jaxnas.scorers.consensus import Consensus
 from jaxnas.scorers.protocol import AnyScore, Pass, Scorer, options_of, pass_of
 from jaxnas.scorers.registry import ALWAYS, DEFAULTS, listed
 from jaxnas.spaces import Space, name_of
 from jaxnas.user_file import fingerprint
-
-PACKAGES = ("jaxnas", "jax", "jaxlib", "flax", "optax", "numpy")  # whose versions a run records
 
 
 def option_groups(title: str, options: Mapping[str, type[Any]]) -> type[Any]:
@@ -115,6 +112,16 @@ class Options(ScorerOptions):  # type: ignore[misc,valid-type]
             found = reference(space, members, evaluators, about, progress.advance)
         return chosen | {consensus.name: consensus.against(members, found)}
 
+    def reference_archs(
+        self, space: Space, chosen: Mapping[str, AnyScore], evaluators: Sequence[Evaluator], source: Source
+    ) -> int:
+        """How many measurements `calibrated` would begin with."""
+        consensus = chosen.get(Consensus.name)
+        if not isinstance(consensus, Consensus):
+            return 0
+        members = {name: chosen[name] for name in consensus.needs}
+        return to_measure(evaluators, space, members, self.shared_settings(chosen, source))
+
     def shared_settings(self, chosen: Mapping[str, AnyScore], source: Source) -> dict[str, Any]:
         """What any score of an architecture depends on beside its options and the seed."""
         return {name: value for name, value in self.settings(chosen, source).items() if name in SHARED_SETTINGS}
@@ -145,19 +152,12 @@ def own_files(*names: str) -> dict[str, Any]:
     return {"files": found} if found else {}
 
 
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
-
-
 def provenance(source: Source | Labelled) -> dict[str, Any]:
     """Return where, when and with what a run was made; `versions` and `arithmetic` are compared when it goes on."""
     return {
         "data": source.description,
-        "device": f"{len(devices.shared(jax.devices()))} x {jax.devices()[0].device_kind} ({jax.default_backend()})",
+        "device": devices.named(devices.shared(jax.devices())),
         "arithmetic": devices.arithmetic(),
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "versions": versions.recorded(),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }

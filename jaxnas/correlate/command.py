@@ -1,6 +1,5 @@
 """The command line `python -m jaxnas.correlate`: one space from its options, or several from a file."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from jaxnas.correlate import report
 from jaxnas.correlate.comparison import Compared, Comparison, read
 from jaxnas.correlate.pairs import OF_SCORES, Pair, read_pairs
 from jaxnas.errors import UserError
+from jaxnas.report.sheet import Format
 
 Column = Annotated[str | None, tyro.conf.arg(metavar="COLUMN")]
 File = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]
@@ -20,7 +20,7 @@ File = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]
 
 @dataclass(frozen=True)
 class Correlate:
-    """Compare scores with measured accuracies: rank correlations with 95 % bootstrap intervals.
+    """Compare scores with measured accuracies: rank correlations, with intervals.
 
     One space: DIR TABLE --target COLUMN. Several spaces side by side: --pairs FILE.
     """
@@ -48,8 +48,10 @@ class Correlate:
     """Bootstrap resamples behind each interval."""
     seed: int = 0
     """Seed of the resamples."""
+    format: Format = "table"
+    """How to print the figures; all but `table` are alone on standard output."""
     json: bool = False
-    """Print one JSON object and nothing else on standard output."""
+    """The same as --format json."""
     plot: File = None
     """Draw into this .png, .pdf or .svg: rank against target for each score, and the taus with their intervals; of
     several spaces, a map of Spearman's rho."""
@@ -64,10 +66,12 @@ def correlate(config: Correlate) -> None:
     if config.plot is not None:
         _draw(config.plot, found, several=config.pairs is not None)
     settings = {"bootstrap": config.bootstrap, "seed": config.seed}
-    if config.json:
+    form, several = "json" if config.json else config.format, config.pairs is not None
+    if form != "table":
         entries = [report.as_json(comparison) for comparison in found]
-        print(json.dumps(settings | (entries[0] if config.pairs is None else {"spaces": entries}), allow_nan=False))
-    elif config.pairs is None:
+        known = settings | ({"spaces": entries} if several else entries[0])
+        report.sheet(found, known, several=several).print(form)
+    elif not several:
         report.print_one(found[0], **settings)
     else:
         report.print_several(found, **settings)

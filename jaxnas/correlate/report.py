@@ -15,12 +15,14 @@ from jaxnas.correlate.comparison import Comparison
 from jaxnas.correlate.seeds import OverSeeds, Range
 from jaxnas.correlate.sources import BASELINES
 from jaxnas.ranks import Agreement, Floats, Interval
+from jaxnas.report.sheet import Sheet
 from jaxnas.tables.measured import of_join, of_rows
 
 PIPED_WIDTH = 130  # columns of the table of one space where standard output is no terminal
 ENDLESS = 10_000  # the same for several spaces: their table is as wide as it has to be
 LABEL_WIDTH, CELL_WIDTH, GAP = 24, 21, 3  # columns of the table of several spaces; a figure and its interval is a cell
 LOWER = "lower is better"
+COLUMNS = ("score", "Spearman [95 %]", "Kendall tau [95 %]", "top 10 %", "given FLOPs", "best pick", "n", "failed")
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
@@ -58,6 +60,39 @@ def heading(comparison: Comparison) -> list[str]:
     return [*lines, f"n = {len(comparison.measured.target)}"]
 
 
+def sheet(found: Sequence[Comparison], as_json: Mapping[str, Any], *, several: bool) -> Sheet:
+    """The figures for papers and programs: of one space a row per score, of several a row per figure and score."""
+    records = [
+        {"space": c.measured.name, "target": c.measured.pair.target, "score": name, **_flat(agreement)}
+        for c in found
+        for name, agreement in c.agreements.items()
+    ]
+    if not several:
+        digits = decimals(found[0].measured.target)
+        rows = [dict(zip(COLUMNS, _cells(row, digits), strict=True)) for row in found[0].agreements.values()]
+        return Sheet(rows, records, COLUMNS[1:], json=as_json)
+    columns = {", ".join(heading(comparison)): comparison for comparison in found}
+    rows = [
+        {"figure": figure, "score": label}
+        | {title: cell(c.agreements[name]) if name in c.agreements else "" for title, c in columns.items()}
+        for figure, cell in SECTIONS.items()
+        for name, label in labels(found).items()
+    ]
+    return Sheet(rows, records, [*columns], json=as_json)
+
+
+def _flat(agreement: Agreement) -> dict[str, Any]:
+    """The figures of a score, each end of an interval by a name of its own."""
+    flat: dict[str, Any] = {}
+    for name, value in asdict(agreement).items():
+        if name.endswith("_interval"):
+            low, high = value or (None, None)
+            flat |= {name.replace("interval", "low"): low, name.replace("interval", "high"): high}
+        else:
+            flat[name] = value
+    return flat
+
+
 def print_one(comparison: Comparison, *, bootstrap: int, seed: int) -> None:
     """Print the table of one space: a row per score."""
     caption = (
@@ -67,19 +102,25 @@ def print_one(comparison: Comparison, *, bootstrap: int, seed: int) -> None:
     )
     pair = comparison.measured.pair
     title = f"Agreement with {pair.target}" + f" ({LOWER})" * pair.lower_is_better
-    table = Table(title=escape(title), caption=caption, box=box.SIMPLE_HEAD)
-    table.add_column("score")
-    for column in ("Spearman [95 %]", "Kendall tau [95 %]", "top 10 %", "given FLOPs", "best pick", "n", "failed"):
-        table.add_column(escape(column), justify="right")
+    table = Table(title=escape(title), caption=caption, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    console = Console()
+    table.add_column(COLUMNS[0])
+    narrow = console.is_terminal and console.width < PIPED_WIDTH
+    for column in COLUMNS[1:]:
+        table.add_column(escape(_split(column, narrow)), justify="right", no_wrap=narrow and "[" in column)
     digits = decimals(comparison.measured.target)
     for row in comparison.agreements.values():
-        table.add_row(*(escape(cell) for cell in _cells(row, digits)))
-    console = Console()
+        table.add_row(*(escape(_split(cell, narrow)) for cell in _cells(row, digits)))
     (console if console.is_terminal else Console(width=PIPED_WIDTH)).print(table)
     if comparison.over_seeds:
         (console if console.is_terminal else Console(width=PIPED_WIDTH)).print(_seeds(comparison))
     for line in left_out(comparison):
         console.print(escape(line), highlight=False, soft_wrap=not console.is_terminal)
+
+
+def _split(text: str, narrow: bool) -> str:
+    """The text, in a narrow column with its interval in a line of its own."""
+    return text.replace(" [", "\n[") if narrow else text
 
 
 def _seeds(comparison: Comparison) -> Table:
@@ -152,12 +193,7 @@ def _several(found: Sequence[Comparison], rows: Mapping[str, str]) -> Table:
     table.add_column("score")
     for comparison in found:
         table.add_column(escape("\n".join(heading(comparison))), justify="right", width=CELL_WIDTH, overflow="fold")
-    sections: dict[str, Callable[[Agreement], str]] = {
-        "Spearman [95 %]": _spearman,
-        "Kendall tau [95 %]": _kendall,
-        "failed": lambda row: str(row.failures),
-    }
-    for title, cell in sections.items():
+    for title, cell in SECTIONS.items():
         table.add_row(escape(title), style="bold")
         for name, label in rows.items():
             cells = (cell(c.agreements[name]) if name in c.agreements else "" for c in found)
@@ -172,6 +208,13 @@ def _spearman(row: Agreement) -> str:
 
 def _kendall(row: Agreement) -> str:
     return with_interval(row.kendall, row.kendall_interval)
+
+
+SECTIONS: dict[str, Callable[[Agreement], str]] = {
+    COLUMNS[1]: _spearman,
+    COLUMNS[2]: _kendall,
+    COLUMNS[-1]: lambda row: str(row.failures),
+}
 
 
 def number(value: float | None) -> str:

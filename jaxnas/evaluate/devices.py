@@ -54,6 +54,11 @@ def shared(found: Sequence[jax.Device], count: int | None = None) -> Devices:
     return tuple(found[:count])
 
 
+def named(devices: Sequence[jax.Device]) -> str:
+    """How many devices of which kind, for people."""
+    return f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})"
+
+
 def start() -> None:
     """Start JAX, if it does not run yet, so that XLA's CPU backend has one thread.
 

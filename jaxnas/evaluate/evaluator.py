@@ -209,6 +209,10 @@ class Evaluator:
         """The group of each of `archs` `[N, A]`; those of one group run in one program."""
         return self.space.groups(self._run_as(archs), self.reads.recipe.form)
 
+    def programs(self, archs: np.ndarray) -> set[Hashable]:
+        """The groups of those of `archs` `[N, A]` that run, each of which is a program."""
+        return set(self.groups(archs[~self.space.is_disconnected(archs)])) if len(archs) else set()
+
     def _run_as(self, archs: np.ndarray) -> np.ndarray:
         return archs if self.reads.counts_dead_ends else self.space.without_dead_ends(archs)
 

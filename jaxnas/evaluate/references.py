@@ -66,22 +66,40 @@ def reference(
       settings: what a score depends on beside its options, the seed and the machine.
       tell: called with a number of architectures whenever an evaluator has measured so many more.
     """
-    archs, needed = sample(space), [name for name, score in scores.items() if isinstance(score, Scorer)]
-    found = _stored(space, {name: scores[name] for name in needed}, settings)
-    if len(found) < len(needed):
-        archs = archs[:FEW_ARCHS]
-        keys = {name: _key(archs, name, scores[name], settings) for name in needed}
-        found = {name: values for name, key in keys.items() if (values := _kept(key)) is not None}
-        for evaluator in evaluators:
-            missing = [one.name for one in evaluator.scorers if one.name in needed and one.name not in found]
-            if missing:
-                for name, values in measured(evaluator, archs, tell).items():
-                    found[name] = rounded(values)
-                    _keep(keys[name], found[name])
+    archs, found, missing = _known(space, scores, settings)
+    for evaluator in evaluators:
+        if any(one.name in missing for one in evaluator.scorers):
+            values = measured(evaluator, archs, tell)
+            for name in missing.keys() & values.keys():
+                found[name] = rounded(values[name])
+                _keep(missing[name], found[name])
     archs = archs[: min(map(len, found.values()), default=len(archs))]
     found = {name: values[: len(archs)] for name, values in found.items()}
     counted = {n: count(space, s, space.as_listed(archs)).value[0] for n, s in scores.items() if isinstance(s, Count)}
     return Reference({name: score.oriented((counted | found)[name]) for name, score in scores.items()}, FAMILIES)
+
+
+def to_measure(
+    evaluators: Sequence[Evaluator], space: Space, scores: Mapping[str, AnyScore], settings: Mapping[str, Any]
+) -> int:
+    """How many measurements of architectures `reference` would begin with, of all evaluators together."""
+    archs, _, missing = _known(space, scores, settings)
+    return len(archs) * sum(any(one.name in missing for one in evaluator.scorers) for evaluator in evaluators)
+
+
+def _known(
+    space: Space, scores: Mapping[str, AnyScore], settings: Mapping[str, Any]
+) -> tuple[np.ndarray, Values, dict[str, str]]:
+    """The sample `[N, A]`, the values `[N]` that are stored or kept, and under which keys to keep the others."""
+    archs = sample(space)
+    needed = {name: score for name, score in scores.items() if isinstance(score, Scorer)}
+    found = _stored(space, needed, settings)
+    if len(found) == len(needed):
+        return archs, found, {}
+    archs = archs[:FEW_ARCHS]
+    keys = {name: _key(archs, name, score, settings) for name, score in needed.items()}
+    found = {name: values for name, key in keys.items() if (values := _kept(key)) is not None}
+    return archs, found, {name: key for name, key in keys.items() if name not in found}
 
 
 def rounded(values: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ Name = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
 
 @dataclass(frozen=True, kw_only=True)
 class Predict:
-    """Predict a measured value of architectures from those of a few, and from scores that need no training."""
+    """Predict a measured value from a few labels and from training-free scores."""
 
     train: Path
     """Table (.csv, .parquet, ...) with architectures and measured values; several rows of an architecture, such as

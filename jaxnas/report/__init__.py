@@ -1,1 +1,1 @@
-"""Figures for people."""
+"""Figures and tables for people."""

@@ -12,6 +12,7 @@ from jaxnas.cli.options import Options, provenance
 from jaxnas.cli.progress import Progress
 from jaxnas.errors import UserError
 from jaxnas.evaluate import devices
+from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.score import table
 from jaxnas.scorers.consensus import Calibrated
 from jaxnas.tables.store import Store
@@ -32,6 +33,8 @@ class Score(Options):
     benchmark has."""
     shard: str = "0/1"
     """`i/N`: score every N-th part from the i-th (0 <= i < N); all shards may share one directory."""
+    dry_run: bool = False
+    """Say what would be scored, on which devices and with how many programs to compile; score and write nothing."""
     no_dedup: bool = False
     """Score isomorphic architectures one by one. By default one of each class is scored and the others get a copy of
     the result (column `scored_as`); of a table of NAS-Bench-101, the first of each class counts alone."""
@@ -51,16 +54,22 @@ def score(config: Score) -> None:
     manifest = {
         "settings": config.settings(chosen, source) | work.settings(),
         "part_size": work.part_size,
+        "parts": work.parts(work.part_size),
+        "shards": shards,
         "rows": listed.counts(),
         "scorers": table.describe(chosen),
         "counted": space.counted,
         **provenance(source),
         "seconds": 0.0,
     }
+    if config.dry_run:
+        store = Store.peek(config.out, manifest, mixed=config.mixed)
+        _plan(config, store, work, evaluators, config.reference_archs(space, chosen, evaluators, source))
+        return
     store = Store.open(config.out, manifest, mixed=config.mixed)
     chosen = config.calibrated(space, chosen, evaluators, source)
     table.put_reference(store, chosen)
-    everything = range(-(-len(work.representatives) // store.part_size))
+    everything = range(work.parts(store.part_size))
     mine, present = everything[shard::shards], store.parts()
     todo = [part for part in mine if part not in present]
     per_part = np.bincount(work.owner // store.part_size)
@@ -86,9 +95,38 @@ def _shard(text: str) -> tuple[int, int]:
     return int(first), int(second)
 
 
+def _plan(config: Score, store: Store | None, work: table.Work, evaluators: list[Evaluator], reference: int) -> None:
+    """Say what the command would do.
+
+    Args:
+      config: the options.
+      store: what it would resume.
+      work: what there is to score.
+      evaluators: which measure.
+      reference: measurements for the reference of the consensus.
+    """
+    shard, shards = _shard(config.shard)
+    size, present = (work.part_size, set()) if store is None else (store.part_size, store.parts())
+    mine = range(work.parts(size))[shard::shards]
+    todo = [part for part in mine if part not in present]
+    run = work.representatives[np.isin(np.arange(len(work.representatives)) // size, todo)]
+    programs = [f"{'/'.join(one.name for one in of.scorers)} {len(of.programs(run)):,}" for of in evaluators]
+    print(f"architectures: {len(work.archs):,}, in {len(work.representatives):,} classes that are scored once")
+    print(f"parts: {work.parts(size):,}, of which {len(todo):,} are to do here, with {len(run):,} classes")
+    if programs:
+        print(f"programs to compile, or to find in the cache: {', '.join(programs)}")
+    if reference:
+        print(f"reference of the consensus: {reference:,} measurements before")
+    print(f"devices: {devices.named(devices.available(config.devices))}")
+    print("nothing was scored or written")
+
+
 def _report(store: Store, chosen: dict[str, scorers.AnyScore], complete: bool, seconds: float) -> None:
     if not complete:
-        print("other shards are still missing; scores that rank the whole set come when all are there")
+        print(
+            "other shards are still missing; scores that rank the whole set come when all are there: see jaxnas status "
+            f"{store.path}"
+        )
     if not store.parts():
         return
     frame = store.read()

@@ -11,11 +11,13 @@ import numpy as np
 import polars as pl
 
 from jaxnas.cli import process
+from jaxnas.cli.options import own_files
 from jaxnas.digest import digest
 from jaxnas.errors import UserError
-from jaxnas.evaluate.evaluator import Evaluator, count, one_repeat, summarise
+from jaxnas.evaluate.evaluator import Evaluator, one_repeat, summarise
 from jaxnas.scorers.consensus import Calibrated, Consensus
 from jaxnas.scorers.protocol import AnyScore, Combined, Count
+from jaxnas.scorers.registry import DEFAULTS, load
 from jaxnas.spaces import Space
 from jaxnas.tables.archs import is_table, read_architectures
 from jaxnas.tables.joins import different, distinct
@@ -70,6 +72,10 @@ class Work:
             size = min(size, evaluator.step(groups), at_once)
         return cls(archs, canonical[first[order]], np.argsort(order)[owner], size)
 
+    def parts(self, size: int) -> int:
+        """Into how many parts of `size` representatives it falls."""
+        return -(-len(self.representatives) // size)
+
     def settings(self) -> dict[str, Any]:
         """What tells this work from another: a run resumes only under the same."""
         known = digest(self.archs.astype(np.int32))
@@ -115,9 +121,10 @@ def is_number(text: str) -> bool:
 
 
 def columns(name: str, scores: Finished) -> dict[str, pl.Series]:
-    """The columns `name`, `name_std`, `name_status` and one for each piece of information `[N, R, ...]`.
+    """The columns of a measured score.
 
-    What was not run has no information (null).
+    They are `name`, `name_std`, `name_status`, of several repeats `name_repeats` with the value of each, and one for
+    each piece of information `[N, R, ...]`. What was not run has neither information nor repeats (null).
     """
     value, deviation, status = summarise(scores)
     out = {
@@ -125,20 +132,56 @@ def columns(name: str, scores: Finished) -> dict[str, pl.Series]:
         f"{name}_std": pl.Series(deviation).fill_nan(None),
         f"{name}_status": pl.Series([Status(s).name for s in status], dtype=pl.String),
     }
-    for key, found in scores.info.items():
-        rows = np.moveaxis(found, 0, 1).astype(np.float32).tolist()
-        out[f"{name}_{key}"] = pl.Series(
-            [None if s == Status.disconnected else row for s, row in zip(status, rows, strict=True)]
-        )
-    return out
+    ran = status != Status.disconnected
+    if len(scores.value) > 1:
+        out[f"{name}_repeats"] = _lists(scores.value.T, ran, pl.Float64).list.eval(pl.element().fill_nan(None))
+    return out | {
+        f"{name}_{key}": _lists(np.moveaxis(found, 0, 1).astype(np.float32), ran, pl.Float32)
+        for key, found in scores.info.items()
+    }
+
+
+def unrepeated(name: str, scores: Finished) -> dict[str, pl.Series]:
+    """The columns of a score `[N]` that is not measured: those of one that is, without a deviation."""
+    return {column: of for column, of in columns(name, one_repeat(scores)).items() if column != f"{name}_std"}
+
+
+def counted(name: str, scorer: Count, space: Space, archs: np.ndarray) -> dict[str, pl.Series]:
+    """The columns of a count; whole numbers where the space counts in such."""
+    counts = scorer.of(space, archs)
+    found = unrepeated(name, scorer.finish(counts))
+    whole = np.issubdtype(counts.dtype, np.integer)
+    return found | ({name: found[name].cast(pl.Int64)} if whole else {})
+
+
+def _lists(rows: np.ndarray, ran: np.ndarray, dtype: pl.DataType | type[pl.DataType]) -> pl.Series:
+    """A column of lists from `rows` `[N, ...]`, null where `ran` `[N]` is false."""
+    for _ in rows.shape[1:]:
+        dtype = pl.List(dtype)
+    return pl.Series([row if some else None for row, some in zip(rows.tolist(), ran, strict=True)], dtype=dtype)
 
 
 def derive(frame: pl.DataFrame, scorers: dict[str, AnyScore], *, relative: bool) -> pl.DataFrame:
     """Add the scores that are made of others: those that compare the whole set, or those that do not."""
     for name, scorer in scorers.items():
         if isinstance(scorer, Combined) and scorer.relative == relative:
-            frame = frame.with_columns(**columns(name, one_repeat(scorer.combine(_finished(frame, scorer.needs)))))
+            frame = frame.with_columns(**unrepeated(name, scorer.combine(_finished(frame, scorer.needs))))
     return frame
+
+
+def relative(settings: Mapping[str, Any]) -> dict[str, AnyScore]:
+    """The scores of a run that compare the whole set, from its settings.
+
+    Raises:
+      UserError: a score of the user's is not there, or has changed since.
+    """
+    own = settings.get("own_scores", [])
+    changed = [path for path, known in own_files(*own).get("files", {}).items() if settings["files"].get(path) != known]
+    if changed:
+        raise UserError(f"{changed[0]} has changed since the run; give back the file that it was made with")
+    known = DEFAULTS | {score.name: score for score in map(load, own)}
+    found = {name: known[name] for name in settings["scorers"]}
+    return {name: one for name, one in found.items() if isinstance(one, Combined) and one.relative}
 
 
 def put_reference(store: Store, scorers: Mapping[str, AnyScore]) -> None:
@@ -198,7 +241,7 @@ def _start_part(
         }
         for name, scorer in scorers.items():
             if isinstance(scorer, Count):
-                frame |= columns(name, count(space, scorer, space.as_listed(archs)))
+                frame |= counted(name, scorer, space, space.as_listed(archs))
             elif name in waiting:
                 scores = waiting[name]()
                 info = {key: found[:, source] for key, found in scores.info.items()}

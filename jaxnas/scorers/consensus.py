@@ -48,7 +48,8 @@ class Consensus(Combined):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(filter(None, (name.strip() for name in (self.members or MEMBERS).split(",")))))
+        members = (self.members or MEMBERS).replace("-", "_")
+        return tuple(dict.fromkeys(filter(None, map(str.strip, members.split(",")))))
 
     def on(self, space: Any, scores: Mapping[str, Any]) -> Self:
         """The consensus with those members that the space can have.

@@ -94,8 +94,9 @@ def select(names: str, options: Iterable[AnyScore] = (), space: Any = None) -> d
 
 
 def listed(names: str) -> list[str]:
-    """The names of a comma-separated list, each once."""
-    return list(dict.fromkeys(filter(None, (part.strip() for part in names.split(",")))))
+    """The names of a comma-separated list, each once; `te-nas` is `te_nas`, for all names are identifiers."""
+    parts = filter(None, (part.strip() for part in names.split(",")))
+    return list(dict.fromkeys(part if ".py:" in part else part.replace("-", "_") for part in parts))
 
 
 def load(spec: str) -> AnyScore:
@@ -103,6 +104,6 @@ def load(spec: str) -> AnyScore:
     found: AnyScore = load_variable(spec, "--scorers", "score", lambda value: isinstance(value, AnyScore))
     if not isinstance(getattr(found, "name", None), str) or not found.name.isidentifier():
         raise UserError(f"--scorers {spec}: the score needs a `name`: letters, digits and _")
-    if found.name in RESERVED or found.name.endswith(("_std", "_status")):
+    if found.name in RESERVED or found.name.endswith(("_std", "_status", "_repeats")):
         raise UserError(f"--scorers {spec}: {found.name!r} is a column of every table; give the score another name")
     return found

@@ -53,10 +53,11 @@ MethodOptions = option_groups("MethodOptions", {name: e.options for name, e in M
 
 @dataclass(frozen=True, kw_only=True)
 class Search(ObjectiveOptions, MethodOptions):  # type: ignore[misc,valid-type]
-    """Find a good architecture; the same command again resumes, or shows the result once more.
+    """Find a good architecture; the same command again resumes or shows the result.
 
-    Without --oracle no architecture is trained and no label is needed: the training-free --scorers decide, several of
-    them by the sum of their ranks.
+    Without --oracle no label is needed: the training-free --scorers decide.
+
+    Several scores count by the sum of their ranks.
     """
 
     method: str = "sift"

@@ -1,12 +1,13 @@
 """What a search is after: which scores decide, in which direction, under which limits."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
-from jaxnas.errors import UserError
+from jaxnas.errors import UserError, spelt
 from jaxnas.ranks import mean_ranks
 from jaxnas.types import Finished
 
@@ -87,12 +88,16 @@ class Goal:
 
     def front(self, scores: Scores) -> np.ndarray:
         """Return `[N]`: within the limits, and no other such one is better by an objective and worse by none."""
-        means = self.values(scores)
-        known = np.isfinite(means).all(0) & self.feasible(scores)
-        means = np.where(known, means, -np.inf)
-        atleast = (means[:, :, None] >= means[:, None, :]).all(0)
-        better = (means[:, :, None] > means[:, None, :]).any(0)
-        return known & ~(atleast & better).any(0)
+        means = self.values(scores).T
+        left = np.flatnonzero(np.isfinite(means).all(1) & self.feasible(scores))
+        left = left[np.lexsort(-means[left].T)]  # nobody beats the first: who did would come before it
+        front = np.zeros(len(means), bool)
+        while len(left):
+            first = means[left[0]]
+            front[left[0]] = True
+            beaten = (means[left] <= first).all(1) & (means[left] < first).any(1)
+            left = left[~beaten][1:]
+        return front
 
     def improvements(self, scores: Scores) -> list[int]:
         """The rows at which, in this order, the best so far changed."""
@@ -125,6 +130,31 @@ class Goal:
         if self.limited:
             extra["feasible"] = bool(self.feasible(scores)[best])
         return Found(archs[best], take(scores, [best]), extra)
+
+
+def limits(at_most: str | None, at_least: str | None, known: Collection[str]) -> list[dict[str, float]]:
+    """The limits from above and those from below, by name, of the options: `flops=1e8,latency=5`.
+
+    Args:
+      at_most: the one option.
+      at_least: the other.
+      known: names, of which `live-flops` is `live_flops`.
+    """
+    return [
+        dict(_limit(part.strip(), option, known) for part in (given or "").split(",") if part.strip())
+        for given, option in ((at_most, "--at-most"), (at_least, "--at-least"))
+    ]
+
+
+def _limit(part: str, option: str, known: Collection[str]) -> tuple[str, float]:
+    name, _, text = part.partition("=")
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not name or not math.isfinite(value):
+        raise UserError(f"{option} {part}: give NAME=NUMBER, several separated by commas")
+    return spelt(name.strip(), known), value
 
 
 def best_value(values: np.ndarray, sign: int) -> float | None:

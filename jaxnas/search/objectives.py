@@ -1,6 +1,5 @@
 """What a search goes by, from the options of the command: training-free scores, or an oracle and perhaps a prior."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from jaxnas.scorers.consensus import Consensus
 from jaxnas.scorers.protocol import AnyScore, Combined, Count, Scorer, pass_of
 from jaxnas.scorers.registry import COUNTS, listed, load
 from jaxnas.scorers.te_nas import TeNas
-from jaxnas.search.goal import Goal
+from jaxnas.search.goal import Goal, limits
 from jaxnas.search.loop import evaluate_with
 from jaxnas.search.method import Evaluate, Prior
 from jaxnas.search.oracle import Function, Table
@@ -118,10 +117,11 @@ def _by_scores(options: ObjectiveOptions, space: Space, source: Source) -> Objec
         if getattr(options, name) is not None:
             raise UserError(f"--{name} goes with --oracle; without one the --scorers decide, each in its own direction")
     chosen, signs = deciding(options, space)
-    goal = Goal(signs, *_limits(options))
+    known = {**COUNTS, **chosen}
+    goal = Goal(signs, *limits(options.at_most, options.at_least, known))
     for name in sorted(goal.limited):
-        if name not in {**COUNTS, **chosen}:
-            raise unknown("score with a limit", name, {**COUNTS, **chosen})
+        if name not in known:
+            raise unknown("score with a limit", name, known)
     chosen |= {name: COUNTS[name] for name in goal.limited if name in COUNTS}
     settings, by_cost = {**options.settings(chosen, source), **_goal_settings(goal)}, _by_cost(chosen)
     return Objectives(
@@ -140,7 +140,7 @@ def _by_oracle(options: ObjectiveOptions, space: Space, source: Source) -> Objec
     up, down, beside = (_names(getattr(options, name)) for name in ("maximize", "minimize", "record"))
     if not up and not down:
         raise UserError("--oracle needs to know what to look for; say --maximize NAME or --minimize NAME")
-    goal = Goal({**dict.fromkeys(up, 1), **dict.fromkeys(down, -1)}, *_limits(options))
+    goal = Goal({**dict.fromkeys(up, 1), **dict.fromkeys(down, -1)}, *limits(options.at_most, options.at_least, ()))
     if len(goal.signs) < len(up) + len(down):
         raise UserError("--maximize and --minimize name the same number; say once in which direction it is better")
     names = list(dict.fromkeys([*goal.signs, *sorted(goal.limited), *beside]))
@@ -195,26 +195,6 @@ def _by_cost(chosen: Mapping[str, AnyScore]) -> tuple[tuple[str, ...], ...]:
 
 def _names(listed: str | None) -> list[str]:
     return [] if listed is None else list(filter(None, (part.strip() for part in listed.split(","))))
-
-
-def _limits(options: ObjectiveOptions) -> tuple[dict[str, float], dict[str, float]]:
-    """The limits from above and from below, by name."""
-    above, below = (
-        dict(_limit(part, option) for part in _names(listed))
-        for listed, option in ((options.at_most, "--at-most"), (options.at_least, "--at-least"))
-    )
-    return above, below
-
-
-def _limit(part: str, option: str) -> tuple[str, float]:
-    name, _, text = part.partition("=")
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not name or not math.isfinite(value):
-        raise UserError(f"{option} {part}: give NAME=NUMBER, several separated by commas")
-    return name.strip(), value
 
 
 def _goal_settings(goal: Goal) -> dict[str, Any]:

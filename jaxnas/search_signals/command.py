@@ -37,10 +37,11 @@ BEST, RESULT = "best.json", "result.json"
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSignals:
-    """Evolve the signals of the regression score on a few measured accuracies; the same command again resumes.
+    """Evolve the signals of the regression score on a few measured accuracies.
 
-    The best task is written to OUT/best.json. The regression score takes it by that path: --regression.task
-    OUT/best.json.
+    The same command again resumes. The best task is written to OUT/best.json.
+
+    The regression score takes it by that path: --regression.task OUT/best.json.
     """
 
     space: str = "nasbench201"

@@ -24,7 +24,10 @@ WARMUP = 0.375  # of the epochs: 150 of 400
 
 @dataclass(frozen=True, kw_only=True)
 class Supernet:
-    """Train one network for a whole space, then rank architectures with its weights; the same command again resumes."""
+    """Train one network for a whole space, then rank architectures with its weights.
+
+    The same command again resumes.
+    """
 
     out: str
     """Directory for the table (Parquet), the curves, the checkpoints and manifest.json."""

@@ -28,6 +28,7 @@ MANIFEST = "manifest.json"
 MAKERS = "makers.jsonl"  # with `mixed`: what made a part, the last line of each; of those not named, the manifest's
 _PART = re.compile(r"part-(\d{5,})\.parquet")
 _TMP = re.compile(r".+\.tmp-(?P<host>.+)-(?P<pid>\d+)")
+SHOWN = 5  # settings in which two runs differ
 _STALE_SECONDS = 86_400  # when a temporary file of another machine counts as left behind
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _READ_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
@@ -62,7 +63,7 @@ class Store:
             versions or arithmetic.
         """
         path = Path(path)
-        wanted = json.loads(json.dumps({"format": FORMAT, **manifest}, default=str))
+        wanted = _as_stored(manifest)
         with _readable_errors(path, "open"):
             path.mkdir(parents=True, exist_ok=True)
             if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
@@ -71,11 +72,41 @@ class Store:
             _remove_leftovers(path)
             if not (path / MANIFEST).exists():
                 _write(path / MANIFEST, _encode(wanted), publish=_link)
+        return cls._agreed(path, wanted, mixed=mixed)
+
+    @classmethod
+    def peek(cls, path: str | Path, manifest: dict[str, Any], *, mixed: bool = False) -> "Store | None":
+        """What `open` would resume, if there is anything; nothing is written. The errors are those of `open`."""
+        path = Path(path)
+        if not path.exists():
+            return None
+        with _readable_errors(path, "open"):
+            _refuse_foreign(path)
+            if not (path / MANIFEST).exists():
+                return None
+        return cls._agreed(path, _as_stored(manifest), mixed=mixed)
+
+    @classmethod
+    def _agreed(cls, path: Path, wanted: dict[str, Any], *, mixed: bool) -> "Store":
+        """The run directory that is there, if it was made as is `wanted`; else `UserError`."""
         stored = _read_manifest(path)
         _compare(path, stored["settings"], wanted["settings"])
         if not mixed:
             _compare_makers(path, _maker(stored), _maker(wanted))
         return cls(path, stored, _maker(wanted) if _maker(stored) != _maker(wanted) else {})
+
+    @classmethod
+    def existing(cls, path: str | Path) -> "Store":
+        """The run directory that is there, to look at.
+
+        Raises:
+          UserError: there is no such directory, or it is no run directory.
+        """
+        path = Path(path)
+        if not path.is_dir():
+            raise UserError(f"{path} is not a directory; give the --out directory of a jaxnas.score run")
+        with _readable_errors(path, "read"):
+            return cls(path, _read_manifest(path))
 
     @property
     def part_size(self) -> int:
@@ -85,6 +116,41 @@ class Store:
     def parts(self) -> set[int]:
         """The indices of the readable parts; a damaged part counts as missing, so it is written again."""
         return {index for index, path in _part_paths(self.path).items() if _height(path)}
+
+    def makers(self) -> dict[int, dict[str, Any]]:
+        """What made each part, by its index."""
+        named = {record.pop("part"): record for record in self.records(MAKERS)}
+        return dict.fromkeys(self.parts(), _maker(self.manifest)) | named
+
+    def written(self) -> float:
+        """When the last part was written, in seconds since the epoch; 0 if there is none."""
+        return max((path.stat().st_mtime for path in _part_paths(self.path).values()), default=0.0)
+
+    def part(self, index: int) -> pl.DataFrame:
+        """One part that is there."""
+        return _read_part(_part_paths(self.path)[index])
+
+    def take(self, index: int, source: "Store", maker: Mapping[str, Any]) -> None:
+        """Write part `index` as another run directory has it, and by what it was made."""
+        if maker != _maker(self.manifest) or (self.path / MAKERS).exists():
+            self.append(MAKERS, {"part": index, **maker})
+        self._put_part(index, source.part(index))
+
+    def check_joins(self, other: "Store", *, mixed: bool) -> None:
+        """Raise a `UserError` unless `other` has parts of the same table, made by the same or, with `mixed`, not."""
+        planned = ("settings", "part_size", "parts")
+        old, new = (_flatten({name: run.manifest.get(name) for name in planned}) for run in (self, other))
+        if names := _differing(old, new)[:SHOWN]:
+            raise UserError(
+                f"{other.path} was made with {_show(new, names)}, {self.path} with {_show(old, names)}; shards of one "
+                "run agree in all of it: score one of them again"
+            )
+        old, new = _maker(self.manifest), _maker(other.manifest)
+        if not mixed and (names := _differing(old, new)):
+            raise UserError(
+                f"{other.path} was made with {_show(new, names)}, {self.path} with {_show(old, names)}, which makes "
+                "other scores; say --mixed to join them nevertheless: makers.jsonl tells which part was made by what"
+            )
 
     def write(self, index: int, frame: pl.DataFrame) -> None:
         """Write part `index`, which has a column `row` (position in the whole table).
@@ -165,14 +231,12 @@ def read_scores(path: str | Path) -> tuple[pl.DataFrame, dict[str, Any]]:
     if is_built(path):
         table, about = release.read(located(path))
         return release.over_seeds(table), about
-    path = Path(path)
-    if not path.is_dir():
-        raise UserError(f"{path} is not a directory; give the --out directory of a jaxnas.score run")
-    with _readable_errors(path, "read"):
-        manifest, parts = _read_manifest(path), _part_paths(path)
+    run = Store.existing(path)
+    with _readable_errors(run.path, "read"):
+        parts = _part_paths(run.path)
     if not parts:
         raise UserError(f"{path} has no scores yet; run the jaxnas.score command that made it again")
-    return _read_parts(parts.values()), manifest
+    return _read_parts(parts.values()), run.manifest
 
 
 def read_seeds(path: str | Path) -> tuple[dict[int, pl.DataFrame], dict[str, Any]]:
@@ -224,6 +288,12 @@ def _parsed(line: bytes) -> Any:
         return json.loads(line)
     except ValueError:
         return None
+
+
+def _as_stored(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest as it is read again."""
+    stored: dict[str, Any] = json.loads(json.dumps({"format": FORMAT, **manifest}, default=str))
+    return stored
 
 
 def _encode(manifest: dict[str, Any]) -> bytes:

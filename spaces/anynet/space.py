@@ -69,6 +69,13 @@ class AnyNet(Space):
         "its entries)"
     )
     string_columns = (*STRINGS, "net")
+    reads = "an entry of NDS (JSON)"
+
+    @property
+    def searched(self) -> str:  # type: ignore[override]
+        more = ", bottleneck and groups" if self.block.bottleneck else ""
+        return f"blocks, width{more} of each stage"
+
     refusals: ClassVar[Mapping[str, str]] = {
         **Space.refusals,
         **dict.fromkeys(

@@ -89,6 +89,15 @@ class CellSpace(RowSpace):
         return len(self.ops)
 
     @property
+    def searched(self) -> str:  # type: ignore[override]
+        return f"1 of {self.choices} operations on each of {self.places} edges of a cell"
+
+    @property
+    def reads(self) -> str:  # type: ignore[override]
+        index = "" if self.order is None else ", the benchmark's index"
+        return f"its string{index}, a list of {self.places} op indices"
+
+    @property
     def example(self) -> str:  # type: ignore[override]
         """A chain of the last op."""
         return self.decode(np.full(len(self.edges), len(self.ops) - 1))

@@ -58,6 +58,8 @@ class NASBench101(Space):
     """
 
     name = "nasbench101"
+    searched = "up to 9 edges among 7 vertices of a cell, 1 of 3 operations at each inner one"
+    reads = "matrix and ops (JSON, Python, ModelSpec(...)), the benchmark's index"
     datasets: ClassVar[Mapping[str, Dataset]] = {"cifar10": CIFAR10}
     dataset = "cifar10"
     convention = (

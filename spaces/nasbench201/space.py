@@ -50,6 +50,10 @@ class NASBench201(CellSpace):
     dataset: str = "cifar10"
     datasets = NATS_BENCH
 
+    @property
+    def reads(self) -> str:  # type: ignore[override]
+        return f"{super().reads}, AutoDL's Structure(...) and lists of nodes, NNI's dictionaries, naslib:(...)"
+
     def network(self, form: str = "benchmark", group: Hashable = None, **changes) -> CellNetwork:
         if form == "benchmark":
             data = self.datasets[self.dataset]

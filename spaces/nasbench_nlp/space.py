@@ -50,6 +50,8 @@ class NASBenchNLP(Space):
     """Recipes of recurrent cells."""
 
     name = "nasbench_nlp"
+    searched = "a recurrent cell: up to 25 nodes, their operations and inputs"
+    reads = "a recipe of the benchmark (JSON)"
     example = (
         '{"node_0":{"op":"linear","input":["x","h_prev_0"]},"h_new_0":{"op":"activation_tanh","input":["node_0"]}}'
     )

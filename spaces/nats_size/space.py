@@ -41,6 +41,8 @@ class NATSSize(RowSpace):
     example = "8:16:32:48:64"
     places = LAYERS
     choices = CHOICES
+    searched = f"1 of {CHOICES} widths of each of {LAYERS} layers"
+    reads = "its string, the benchmark's index, a list of widths or of their places"
     datasets = NATS_BENCH
     dataset = "cifar10"
     convention = (

@@ -82,6 +82,12 @@ class TwoCells(Space):
         "CIFAR-10 to one of its entries)"
     )
     string_columns = (*STRINGS, *COLUMNS)
+    reads = "an entry of NDS (JSON), Genotype(...) out of code or a log, a name such as DARTS_V2"
+
+    @property
+    def searched(self) -> str:  # type: ignore[override]
+        sizes = ", width, depth" if len(self.widths) * len(self.depths) > 1 else ""
+        return f"2 of {len(self.ops)} operations and their inputs at each of {self.nodes} nodes of 2 cells{sizes}"
 
     @property
     def example(self) -> str:  # type: ignore[override]

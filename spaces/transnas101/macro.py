@@ -51,6 +51,8 @@ class MacroSpace(Space):
     dataset = "class_object"
     convention = CONVENTION
     example = "64-1234-basic"
+    searched = "4 to 6 modules; which of them halve the image or double the channels"
+    reads = "its string, the row of its modules"
 
     @property
     def size(self) -> int:

@@ -22,7 +22,7 @@ def version() -> str:
 
 def bundle() -> str:
     """The text, made once for each version of the package and kept in the user's cache."""
-    folder = user_cache("report")
+    folder = user_cache("charts")
     kept = folder / f"vega-{version()}.js" if folder else None
     if kept is not None and kept.is_file():
         return kept.read_text(encoding="utf-8")

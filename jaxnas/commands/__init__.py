@@ -1,0 +1,1 @@
+"""The small commands of `jaxnas`, a file each: they look at what there is, and score nothing."""
