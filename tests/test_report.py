@@ -13,8 +13,9 @@ import pytest
 
 from jaxnas import spaces
 from jaxnas.cli.main import main
-from jaxnas.report.page import cells, document, javascript, redo, runs, scores, search, specs
+from jaxnas.report.page import cells, document, javascript, redo, scores, search, specs
 from jaxnas.report.page.tab import Section, Tab, short
+from jaxnas.tables.runs import read_run
 from jaxnas.tables.store import Store
 
 SPACE = spaces.get("nasbench201")
@@ -350,7 +351,7 @@ def test_sections_and_scripts_are_escaped():
 def test_commands_of_runs(tmp_path):
     prior = {"scorers": {"ntk": {}, "params": {}}}
     run = searched(tmp_path / "run", two=True, method="evolve", evolve={"brood": 4}, prior=prior, warm_start=9)
-    assert redo.command(runs.read_run(run)) == [
+    assert redo.command(read_run(run)) == [
         *("jaxnas", "search", "--space", "nasbench201", "--method", "evolve", "--budget", "40"),
         *("--oracle", "acc.csv", "--maximize", "acc", "--minimize", "latency", "--prior", "ntk,params"),
         *("--warm-start", "9", "--at-most", "latency=5", "--evolve.brood", "4", "--seed", "0", "--out", run),

@@ -44,7 +44,7 @@ def report(config: Report) -> None:
     _check(config)
     from jaxnas.report.page import javascript, scores, search
     from jaxnas.report.page.document import document
-    from jaxnas.report.page.runs import by_space, read_run
+    from jaxnas.tables.runs import by_space, read_run
 
     javascript.version()  # before the long work
     groups = by_space([read_run(path) for path in dict.fromkeys(config.runs)])

@@ -5,10 +5,10 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from jaxnas.report.page.runs import Run
 from jaxnas.report.page.tab import Section, escaped, html_table
 from jaxnas.scorers.protocol import options_of
 from jaxnas.scorers.registry import ALWAYS, DEFAULTS
+from jaxnas.tables.runs import Run
 
 SHOWN = ("device", "created", "data", "counted")  # of a manifest, where it has them
 

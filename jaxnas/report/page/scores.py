@@ -16,9 +16,9 @@ from jaxnas.ranks import Floats, midranks, ordering, spearman_rho
 from jaxnas.report.page import specs
 from jaxnas.report.page.cells import drawing
 from jaxnas.report.page.redo import cost, redo
-from jaxnas.report.page.runs import Run
 from jaxnas.report.page.specs import Axis, Field
 from jaxnas.report.page.tab import Section, Tab, escaped, figure, html_table, short
+from jaxnas.tables.runs import Run
 from jaxnas.types import Status
 
 MOST = 20_000  # rows up to which all are on the page

@@ -9,12 +9,12 @@ import numpy as np
 from jaxnas.report.page import specs
 from jaxnas.report.page.cells import drawing
 from jaxnas.report.page.redo import cost, redo
-from jaxnas.report.page.runs import Run
 from jaxnas.report.page.specs import Field, Objective
 from jaxnas.report.page.tab import Section, Tab, escaped, figure, html_table, short
 from jaxnas.search.goal import Goal, Scores
 from jaxnas.search.loop import Log
 from jaxnas.search.methods import METHODS
+from jaxnas.tables.runs import Run
 from jaxnas.tables.store import Store
 
 DECADES = 100  # of largest to smallest value: from there an axis is logarithmic

@@ -1,4 +1,4 @@
-"""What a page is about: directories that a command wrote, and tables that have a name."""
+"""Runs as a whole: directories that a command wrote, and tables that have a name."""
 
 import json
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ RESULT, CURVES = "result.json", "curves.parquet"
 
 
 class Run(NamedTuple):
-    """One run.
+    """One run of a command.
 
     Attributes:
       path: as it was given.
       kind: `search`; all others have a table of scores: what `score`, `predict` and `supernet` wrote.
       manifest: of the run.
-      frame: its rows.
+      frame: its rows: architectures with their scores; of a search what was asked, by round.
       result: what result.json says; empty where there is none.
       curves: of a supernet's training; empty elsewhere.
     """
@@ -57,12 +57,16 @@ class Run(NamedTuple):
         return "predict" if "train" in self.settings else "score"
 
 
-def read_run(path: str) -> Run:
+def read_run(path: str | Path) -> Run:
     """The run in a directory, or the table `table:NAME`.
 
+    Args:
+      path: what `jaxnas score`, `search`, `predict` or `supernet` wrote.
+
     Raises:
-      UserError: there is none, or it is of a command about which there is no page.
+      UserError: there is none, or another command wrote it.
     """
+    path = str(path)
     frame, manifest = read_scores(path)
     settings = manifest["settings"]
     if "space" not in settings or not ("scorers" in manifest or "method" in settings):
@@ -81,7 +85,7 @@ def read_run(path: str) -> Run:
 
 
 def by_space(runs: Sequence[Run]) -> list[list[Run]]:
-    """The runs that go into one tab: of one kind, and of one space."""
+    """The runs in groups of one kind and one space."""
     groups: list[list[Run]] = []
     for run in runs:
         for group in groups:
