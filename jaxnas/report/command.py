@@ -18,9 +18,12 @@ Run = Annotated[tuple[str, ...], tyro.conf.arg(metavar="DIR|table:NAME...")]
 
 @dataclass(frozen=True)
 class Report:
-    """Make a page about runs: one HTML file that needs no network, with charts that answer each other."""
+    """Make a page about runs: one HTML file that needs no network.
 
-    runs: tyro.conf.Positional[Run]
+    Its charts answer each other: what is marked in one is marked in all.
+    """
+
+    runs: tyro.conf.Positional[Run] = ()
     """Directories of `jaxnas score`, `search`, `predict` or `supernet`, or table:NAME. Runs on one space that differ in
     their seeds become intervals; each space has a tab, and so have its searches."""
     table: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None

@@ -202,9 +202,7 @@
       if (row.i === last) return;
       last = row.i;
       const words = element("div", undefined, { class: "words" });
-      words.append(element("code", row.arch));
       const detail = (tab.details || {})[row.i] || {};
-      for (const [name, text] of Object.entries(detail.strings || {})) words.append(element("p", name), element("code", text));
       const list = element("div", undefined, { class: "numbers" });
       for (const [field, title, kind] of tab.columns) {
         if (kind !== "number") continue;
@@ -212,7 +210,8 @@
         line.append(element("span", title), element("span", written(row[field])));
         list.append(line);
       }
-      words.append(list);
+      words.append(list, element("code", row.arch));
+      for (const [name, text] of Object.entries(detail.strings || {})) words.append(element("p", name), element("code", text));
       const parts = [words];
       if (tab.drawing && row.cell) parts.unshift(draw(tab.drawing, row.cell));
       if (detail.spectrum) {
