@@ -3,8 +3,10 @@
 import inspect
 import json
 import pkgutil
+import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -15,6 +17,7 @@ import jaxnas
 from jaxnas import UserError, scorers, spaces
 from jaxnas.cli.main import main
 
+ROOT = Path(__file__).parents[1]
 SPACE = spaces.get("nasbench201")
 ROWS = SPACE.sample(jax.random.key(0), 5)
 ARCHS = [SPACE.decode(arch) for arch in ROWS]
@@ -180,3 +183,9 @@ def test_bad_input_is_one_line(call, says):
     with pytest.raises(UserError, match=says) as error:
         call()
     assert "\n" not in str(error.value)
+
+
+def test_the_optuna_example(capsys):
+    pytest.importorskip("optuna")
+    runpy.run_path(str(ROOT / "examples" / "optuna_search.py"), run_name="__main__")
+    assert capsys.readouterr().out.startswith("spectral_capacity ")
