@@ -36,7 +36,7 @@ ONE_TAP = {
 COMPILES = "/jax/core/compile/backend_compile_duration"
 # Tests compile much and compute little: two thirds of their time would go into optimising machine code. Results differ
 # by rounding only, and a test holds for both: with XLA_FLAGS set, be it to nothing, XLA optimises as it does for users.
-FLAGS = "--xla_backend_optimization_level=0"
+FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 collect_ignore = ["golden"]  # programs that need PyTorch
 compiled: list[str] = []
 

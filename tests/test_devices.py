@@ -110,6 +110,7 @@ def test_impossible_options_are_one_line_of_a_program(tmp_path, command, option)
 # --- compiled programs on the disk -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_programs_are_kept_where_the_environment_says(tmp_path):
     """And the scores of two devices are those of one."""
     user, jaxs = tmp_path / "user", tmp_path / "jax"
@@ -130,6 +131,7 @@ def test_programs_are_kept_where_the_environment_says(tmp_path):
     assert_frame_equal(*(read_scores(tmp_path / name)[0] for name in ("one", "again")), check_exact=True)
 
 
+@pytest.mark.slow
 def test_a_search_keeps_its_programs(tmp_path):
     done = python(*SEARCH, "--out", tmp_path / "out", XDG_CACHE_HOME=tmp_path / "user")
     assert (done.returncode, done.stderr) == (0, "")

@@ -137,6 +137,7 @@ def test_cells_of_recurrent_networks_have_edges_as_their_ops_take():
     assert set(degree[:, 4:][ops[:, 4:] == 2].tolist()) <= {2, 3}  # linear
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_is_compiled_once(compiles):
     how = Pretraining(32 * 300)
     vectors = pretrain.training_set(SMALL, 100, 0)

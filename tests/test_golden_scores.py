@@ -35,9 +35,8 @@ def measured_and_golden(name, scorer, number):
     return found.value[0], np.array(golden["value"], float)
 
 
-@pytest.mark.parametrize(
-    ("name", "bn", "number"), [("ntk", "frozen", 16), pytest.param("ntk_batch", "batch", 2, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "bn", "number"), [("ntk", "frozen", 16), ("ntk_batch", "batch", 2)])
 def test_condition_numbers(name, bn, number):
     own, golden = measured_and_golden(name, NTK(bn=bn), number)
     well = golden < 1e3
@@ -51,6 +50,7 @@ def test_numbers_of_regions():
     np.testing.assert_array_equal(own, golden)
 
 
+@pytest.mark.slow
 def test_regression_errors():
     own, golden = measured_and_golden("regression", Regression(fidelity="published", steps=5), 1)
     np.testing.assert_allclose(own, golden, rtol=1e-3)

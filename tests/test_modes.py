@@ -52,6 +52,7 @@ def assert_modes_agree(scorer, archs, tolerance, space=SPACE):
     return loop
 
 
+@pytest.mark.slow
 def test_ntk_is_the_same_in_both_modes():
     scores = assert_modes_agree(NTK(images=4), ARCHS, 1e-5, TWO_STAGES)
     assert (scores.status == Status.disconnected).any()
@@ -62,6 +63,7 @@ def test_exact_ntk_is_the_same_in_both_modes():
     assert_modes_agree(NTK(images=4, bn="batch"), ARCHS[::2], 1e-5)
 
 
+@pytest.mark.slow
 def test_regions_are_equal_in_both_modes():
     scorer = Regions(batches=2, samples=30)
     assert_modes_agree(scorer, ARCHS, 0)
@@ -181,6 +183,7 @@ assert (alone(archs).value != expected).all()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", [NO_BIT, SMALL_GROUPS], ids=["architectures", "groups"])
 def test_devices_change_no_bit(script):
     """Also where groups of fewer architectures than devices are shared out."""

@@ -110,6 +110,7 @@ def test_heads_are_those_that_the_own_channels_draw():
         assert 0.9 / 4 < abs(own[name]).max() <= 1 / 4
 
 
+@pytest.mark.slow
 def test_the_ntk_is_that_of_the_own_nodes():
     arch, wide, alone, share = two_cells("thin", bn="frozen", image=(8, 8, 3))
     params = wide.init(jax.random.key(0))

@@ -148,6 +148,7 @@ def test_malformed_strings_say_what_is_wrong(text, words):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_indices_are_the_order_of_the_hashes(everything):
     assert SPACE.arch_ids(everything[:3]) is None  # they would cost half a minute
     for index in (0, 1234, 423_623):
@@ -216,12 +217,14 @@ def test_the_table_is_canonical(tabled):
 # --- the benchmark's order -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_all_classes_are_enumerated_in_the_published_order(everything, few):
     assert everything.shape == (SPACE.size, 26) == (423_624, 26)
     assert count_distinct(SPACE.canonical(everything)) == 423_624
     np.testing.assert_array_equal(everything[[row[0] for row in ROWS]], few)
 
 
+@pytest.mark.slow
 def test_the_order_is_that_of_the_table(everything, tabled, table):
     np.testing.assert_array_equal(everything[table["idx"].to_numpy()], tabled)
 

@@ -34,7 +34,7 @@ def narrow(network, arch):
     return alone, share
 
 
-@pytest.fixture(scope="module", params=["batch", "frozen"])
+@pytest.fixture(scope="module", params=[pytest.param("batch", marks=pytest.mark.slow), "frozen"])
 def network(request):
     return SPACE.network("thin", bn=request.param, **CHANGES)
 

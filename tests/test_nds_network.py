@@ -109,7 +109,11 @@ SMALL_ENAS = replace(spaces.get("enas"), ops=("skip_connect", "sep_conv_3x3"), n
 
 @pytest.mark.parametrize(
     ("space", "form"),
-    [pytest.param(spaces.get("nasnet"), "thin", marks=pytest.mark.slow), (SMALL_DARTS, "taps"), (SMALL_ENAS, "taps")],
+    [
+        pytest.param(spaces.get("nasnet"), "thin", marks=pytest.mark.slow),
+        (SMALL_DARTS, "taps"),
+        pytest.param(SMALL_ENAS, "taps", marks=pytest.mark.slow),
+    ],
     ids=lambda value: getattr(value, "name", value),
 )
 def test_the_network_of_a_genotype_is_its_modules(networks, space, form):
@@ -176,6 +180,7 @@ def supernet():
     return network, params, x, lambda mask: logits(jnp.asarray(mask)), lambda mask: taps(jnp.asarray(mask))
 
 
+@pytest.mark.slow
 def test_the_supernet_with_one_op_on_an_edge_is_the_genotype(networks, supernet):
     network, params, x, logits, _ = supernet
     archs = DARTS.sample(jax.random.key(5), 50)

@@ -36,7 +36,11 @@ def assert_same_logits(actual, expected):
     np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCE * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("network", [SPACE.network("thin"), SPACE.network("benchmark", cells=1)], ids=["ntk", "wide"])
+@pytest.mark.parametrize(
+    "network",
+    [SPACE.network("thin"), pytest.param(SPACE.network("benchmark", cells=1), marks=pytest.mark.slow)],
+    ids=["ntk", "wide"],
+)
 def test_index_mask_modules_and_reference_agree(network, reference, networks, flat_weights):
     params, x = network.init(jax.random.key(0)), images(4, 32, 32, 3)
     flat = flat_weights(params)
@@ -68,7 +72,9 @@ def test_build_gives_the_networks_weights_to_any_architecture():
     assert_same_logits(nnx.jit(lambda module, x: module(x))(module, x), apply(network, params, jnp.array(ARCHS[0]), x))
     for edge, kind in ((0, "nor_conv_3x3"), (2, "nor_conv_1x1")):
         own = module.modules[f"stages/0/0/{edge}"].conv.kernel[...]
-        np.testing.assert_array_equal(own, params["stages"][0][0][edge][kind]["kernel"][...])
+        np.testing.assert_allclose(
+            own, params["stages"][0][0][edge][kind]["kernel"][...], rtol=1e-6
+        )  # drawn by another program
 
 
 # --- sizes -----------------------------------------------------------------------------------------------------------

@@ -60,12 +60,14 @@ def check(bn, archs, golden_inputs, nested_weights):
         np.testing.assert_allclose(gram[0], expected["first_row"], atol=1e-5 * gram[0, 0], err_msg=name)
 
 
+@pytest.mark.slow
 def test_frozen_kappa_equals_pytorch(golden_inputs, nested_weights):
     """Op indices, as in scoring."""
     archs = {name: arch for name, arch in GOLDEN["archs"].items() if not is_mask(arch)}
     check("frozen", archs, golden_inputs, nested_weights)
 
 
+@pytest.mark.slow
 def test_exact_kappa_equals_pytorch(golden_inputs, nested_weights):
     """Op masks, as in pruning; those of single architectures are one-hot."""
     masks = {name: arch if is_mask(arch) else SPACE.to_mask(np.array(arch)) for name, arch in GOLDEN["archs"].items()}

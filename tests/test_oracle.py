@@ -160,13 +160,13 @@ def test_local_search_refuses(options):
 @pytest.mark.parametrize("method", ["random", "local", "evolve"])
 def test_search_of_a_table(capsys, tmp_path, table, method):
     archs, paths = table
-    words = ["--oracle", paths, "--maximize", "accuracy", "--record", "latency", "--method", method, "--budget", "200"]
+    words = ["--oracle", paths, "--maximize", "accuracy", "--record", "latency", "--method", method, "--budget", "80"]
     found = result(capsys, *words, "--out", str(tmp_path / "a"), "--plot", str(tmp_path / "best.png"))
     accuracy = dict(zip([SPACE.decode(a) for a in archs], SPACE.params(archs) / 1e6, strict=True))
     assert found["scores"]["accuracy"] == pytest.approx(accuracy[found["arch"]])
     assert found["scores"]["accuracy"] == found["best_so_far"][-1]["accuracy"]
     assert found["scores"]["latency_status"] == "ok"
-    assert found["evaluations"] <= 200
+    assert found["evaluations"] <= 80
     assert (tmp_path / "best.png").stat().st_size > 1000
     rows = [entry["evaluations"] for entry in found["best_so_far"]]
     assert rows == sorted(rows)
@@ -355,6 +355,7 @@ CHEAP = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", CHEAP)
 def test_methods_that_learn_take_a_limit_and_a_prior(capsys, monkeypatch, tmp_path, table, method):
     monkeypatch.setattr(models, "Training", lambda: Training(width=8, layers=1, steps=20, batch=8))

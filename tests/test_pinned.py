@@ -65,6 +65,7 @@ def python(*arguments, before=(), **environment):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_threads_and_devices_change_no_bit(one_tap):
     """A processor with one core, and one, two and three devices; each compiles for itself."""
     one = python("-c", SCORES, one_tap, 1)

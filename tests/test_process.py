@@ -238,7 +238,7 @@ def test_usage_needs_no_jax():
     )
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+@pytest.mark.parametrize("encoding", ["utf-8", pytest.param("ascii", marks=pytest.mark.slow)])
 def test_an_option_mistake_is_the_same_line_on_a_terminal_and_in_a_pipe(encoding):
     code = MISTAKES.format(words=[words for words, _ in OPTIONS])
     env = os.environ | {"PYTHONIOENCODING": encoding, "TERM": "xterm-256color", "COLUMNS": "40"}

@@ -64,7 +64,11 @@ def test_golden_losses(golden_fit):
         assert losses[names.index(name)] == pytest.approx(GOLDEN["regression_short"][name]["float64"], rel=1e-4)
 
 
-def test_reference(reference, golden_inputs, nested_weights):
+@pytest.mark.parametrize(
+    ("version", "weights"),
+    [("initial", (1, 1, 1)), pytest.param("head", (0.25, 0.5, 1), marks=pytest.mark.slow)],
+)
+def test_reference(reference, golden_inputs, nested_weights, version, weights):
     """Two steps: at the third, ReLUs whose inputs are rounding errors move the reference itself by .001."""
     shapes = golden_inputs.regression_shapes(4, 1, (6, 5, 4))
     flat = golden_inputs.golden_weights(shapes, 1)
@@ -73,19 +77,19 @@ def test_reference(reference, golden_inputs, nested_weights):
     network = spaces.get("nasbench201").network("taps", channels=4, cells=1)
     params = nested_weights(flat, network.init(jax.random.key(0)))
     problem = Problem(jnp.asarray(images), [jnp.asarray(m) for m in maps], lambda step: jnp.asarray(noise)[step])
-    for version, weights in (("initial", (1, 1, 1)), ("head", (0.25, 0.5, 1))):
-        ours = jax.jit(
-            lambda version=version: fit(
-                lambda p, x, r: network.taps(p, jnp.asarray(arch), x, r),
-                params, heads_of(flat), problem, steps=2, version=version,
-            )
-        )()  # fmt: skip
-        theirs = reference.regression(flat, arch, images, maps, noise, train_weights=weights, steps=2)
-        assert ours == pytest.approx(theirs, rel=5e-5)
+    ours = jax.jit(
+        lambda: fit(
+            lambda p, x, r: network.taps(p, jnp.asarray(arch), x, r),
+            params, heads_of(flat), problem, steps=2, version=version,
+        )
+    )()  # fmt: skip
+    theirs = reference.regression(flat, arch, images, maps, noise, train_weights=weights, steps=2)
+    assert ours == pytest.approx(theirs, rel=5e-5)
 
 
+@pytest.mark.slow
 def test_batch_mates_change_nothing(golden_fit):
-    archs = jnp.array(list(GOLDEN["archs"].values())[:8])
+    archs = jnp.array(list(GOLDEN["archs"].values())[:3])
     together = np.asarray(golden_fit(archs))
     np.testing.assert_array_equal(together[::-1], golden_fit(archs[::-1]))
 
@@ -145,6 +149,19 @@ def test_the_task_is_that_of_the_space():
         assert settings["scorers"]["regression"]["task"] == task
 
 
+def test_a_resolution_is_that_of_images_and_network():
+    space, source = spaces.get("nasbench201"), data.load("synthetic")
+    score = Regression(resolution=8, images=2).on(space)
+    ((network, _),) = space.networks(space.sample(jax.random.key(0), 1), score.recipe)
+    assert network.config.image == (8, 8, 3) and network.flow.taps == ((8, 8, 4), (4, 4, 8), (2, 2, 16))
+    whole = source.images(np.random.default_rng(3), 2)
+    images, maps = score.draw(source, np.random.default_rng(3))
+    np.testing.assert_allclose(images[1, 7, 0], whole[1, 28:, :4].mean((0, 1)), rtol=1e-5)
+    assert images.dtype == np.float32 and [m.shape[:3] for m in maps] == [(2, 8, 8)] * 3
+    published = Regression(fidelity="published").on(space)
+    assert published.draw_images(source, np.random.default_rng(3)).shape == (16, 32, 32, 3)
+
+
 def test_a_task_with_another_number_of_taps_is_refused():
     space = spaces.get("nasbench201")
     measure = Evaluator(space, Regression(task="nlp"), data.load("synthetic"))
@@ -152,7 +169,7 @@ def test_a_task_with_another_number_of_taps_is_refused():
         measure(space.sample(jax.random.key(0), 1))
 
 
-@pytest.mark.parametrize("options", [{"images": 1}, {"steps": 0}, {"task": "nb102"}])
+@pytest.mark.parametrize("options", [{"images": 1}, {"steps": 0}, {"task": "nb102"}, {"resolution": 15}])
 def test_options_are_checked(options):
     with pytest.raises(UserError):
         Regression(**options).check()

@@ -195,6 +195,15 @@ def test_second_batch_compiles_nothing(archs, compiles):
         measure(archs[:1])
 
 
+def test_another_thread_may_compile_beforehand(archs, whole, compiles):
+    measure = Evaluator(SPACE, Toy(), SOURCE, batch=7)
+    with compiles(1):
+        thread = threading.Thread(target=measure.prepare(archs))
+        thread.start()
+        assert_same(measure(archs), whole)  # which waits for it
+        thread.join()
+
+
 def test_only_disconnected(archs, compiles):
     with compiles(0), warnings.catch_warnings(action="error"):
         scores = evaluate(np.stack([LOST, LOST]), repeats=2)

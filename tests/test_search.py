@@ -41,6 +41,7 @@ KEYS = {
     "versions",
     "device",
 }
+LEARN = ("agnet", "predictor")  # methods that compile a training
 BUDGET = {
     **{name: ["--budget", "300"] for name in METHODS},
     "prune": [],
@@ -74,6 +75,9 @@ class MadeUp:
         value = np.einsum("reo,neo->rn", self.draw, masks / masks.sum(-1, keepdims=True))
         lost = np.broadcast_to(SPACE.is_disconnected(archs), value.shape)
         return Finished(np.where(lost, np.nan, value), np.where(lost, Status.disconnected, Status.ok), {})
+
+    def prepare(self, archs):
+        return lambda: None
 
     def launch_each(self, archs):
         return {self.name: lambda: self(archs)}
@@ -291,7 +295,7 @@ def test_without_arguments_under_runs(fast, capsys, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "method", [pytest.param(name, marks=pytest.mark.slow if name == "agnet" else ()) for name in METHODS]
+    "method", [pytest.param(name, marks=pytest.mark.slow if name in LEARN else ()) for name in METHODS]
 )
 def test_interrupted_command_resumes(fast, capsys, tmp_path, monkeypatch, method):
     words = ["--method", method, *BUDGET[method]]

@@ -30,12 +30,13 @@ SMALL = [
 @pytest.fixture
 def table(tmp_path):
     """Write accuracies that are the FLOPs, and return the file."""
-    archs = SPACE.enumerate()[::40]
+    archs = SPACE.enumerate()[::120]
     frame = pl.DataFrame({"arch": [SPACE.decode(a) for a in archs], "accuracy": SPACE.flops(archs) / 1e6})
     frame.write_parquet(tmp_path / "table.parquet")
     return tmp_path / "table.parquet"
 
 
+@pytest.mark.slow
 def test_a_run_resumes_and_ranks_into_a_table_of_scores(tmp_path, table, capsys):
     out = tmp_path / "run"
     argv = [*SMALL, "--out", str(out), "--landmarks", str(table), "--target", "accuracy", "--warmup", "1"]

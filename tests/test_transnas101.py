@@ -331,6 +331,7 @@ def test_unknown_networks():
             MACRO.network(form, group)
 
 
+@pytest.mark.slow
 def test_an_op_on_zeros_is_more_than_no_op_once_it_has_learned_a_bias(one_tap):
     archs = np.stack([MICRO.encode(f"64-41414-0_1{op}_003") for op in (0, 3)])
     one, other = map(replace(MICRO, silent=True).isomorphism_class, archs)

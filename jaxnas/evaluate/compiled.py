@@ -64,6 +64,7 @@ class CompiledScorer:
         self.batch = setup.batch or batch_size(self.reads, network, setup.devices[0], setup.mode)
         self._mesh = Mesh(np.array(list(dict.fromkeys(setup.devices))), (AXIS,))
         self._executables: dict[int, Any] = {}  # by architectures in a call
+        self._compiling = threading.Lock()
         mapped = jax.shard_map(
             self._loop if setup.mode == "loop" else self._dispatch,
             mesh=self._mesh,
@@ -164,12 +165,21 @@ class CompiledScorer:
         started = [threads.submit(self._fetched, program, *call) for call in calls]
         return lambda: _joined([one.result() for one in started])
 
+    @under_pinned
+    def prepare(self, archs: np.ndarray) -> Callable[[], Any]:
+        """The function that compiles the program for such as `archs` `[N, ...]`; another thread may call it."""
+        params, inputs, key = self._draws.of(self)[0]
+        hands = 1 if self.setup.devices[0].platform == "cpu" else len(self.setup.devices)
+        copies = np.repeat(archs[:1], hands * max(self.batch, 2), 0)
+        return under_pinned(lambda: self._compiled(params, copies, np.zeros(hands, np.int32), inputs, key))
+
     def _compiled(self, *args: Any) -> Any:
         """The program for arguments of these shapes; it is compiled when it is first used."""
-        if len(args[1]) not in self._executables:
-            with _compiling(), jax.enable_x64(self.reads.float64):
-                self._executables[len(args[1])] = self._jitted.lower(*args).compile()
-        return self._executables[len(args[1])]
+        with self._compiling:
+            if len(args[1]) not in self._executables:
+                with _compiling(), jax.enable_x64(self.reads.float64):
+                    self._executables[len(args[1])] = self._jitted.lower(*args).compile()
+            return self._executables[len(args[1])]
 
     def execute(self, program: Any, *args: Any) -> Any:
         """Run the compiled program."""

@@ -2,7 +2,9 @@
 
 import functools
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import jax
 import numpy as np
@@ -135,6 +137,17 @@ class Evaluator:
 
         return {one.name: functools.partial(wait, i, one) for i, one in enumerate(self.scorers)}
 
+    @under_pinned
+    def prepare(self, archs: np.ndarray) -> Callable[[], Any]:
+        """The function that compiles what `archs` `[N, A]` run on, for another thread meanwhile.
+
+        It does nothing where they run on several networks: which of these are ever used is not known.
+        """
+        groups = self.programs(archs)
+        if len(groups) != 1:
+            return lambda: None
+        return self.program(*groups).prepare(self._run_as(archs))
+
     def redraw(self, seed: int, *scorers: Scorer) -> None:
         """Draw anew from another seed; nothing is compiled again.
 
@@ -215,6 +228,16 @@ class Evaluator:
 
     def _run_as(self, archs: np.ndarray) -> np.ndarray:
         return archs if self.reads.counts_dead_ends else self.space.without_dead_ends(archs)
+
+
+def launch_all(evaluators: Iterable[Evaluator], archs: np.ndarray) -> dict[str, Callable[[], Finished]]:
+    """Start scoring `archs` by several evaluators, and return for each score the function that waits for it.
+
+    Programs are compiled side by side.
+    """
+    with ThreadPoolExecutor() as pool:
+        started = list(pool.map(lambda evaluator: evaluator.launch_each(archs), evaluators))
+    return {name: wait for each in started for name, wait in each.items()}
 
 
 def _check_kinds(space: object, scorer: object, source: object) -> None:

@@ -14,7 +14,7 @@ from jaxnas.cli import process
 from jaxnas.cli.options import own_files
 from jaxnas.digest import digest
 from jaxnas.errors import UserError
-from jaxnas.evaluate.evaluator import Evaluator, one_repeat, summarise
+from jaxnas.evaluate.evaluator import Evaluator, launch_all, one_repeat, summarise
 from jaxnas.scorers.consensus import Calibrated, Consensus
 from jaxnas.scorers.protocol import AnyScore, Combined, Count
 from jaxnas.scorers.registry import DEFAULTS, load
@@ -235,7 +235,7 @@ def _start_part(
     run = work.representatives[chosen]
     rows = np.flatnonzero((work.owner >= chosen.start) & (work.owner < chosen.stop))
     source = work.owner[rows] - chosen.start
-    waiting = {name: fetch for evaluator in evaluators for name, fetch in evaluator.launch_each(run).items()}
+    waiting = launch_all(evaluators, run)
 
     def finish() -> pl.DataFrame:
         archs = work.archs[rows]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from jaxnas.evaluate.evaluator import Evaluator, count, one_repeat, summarise
+from jaxnas.evaluate.evaluator import Evaluator, count, launch_all, one_repeat, summarise
 from jaxnas.scorers.protocol import AnyScore, Combined, Count
 from jaxnas.search.goal import Scores, join
 from jaxnas.search.method import Evaluate, Method, Question
@@ -71,20 +71,25 @@ def evaluate_with(space: Space, chosen: Mapping[str, AnyScore], evaluators: Iter
     """The function from op indices `[N, E]` or op masks `[N, E, O]` to their scores `[R, N]`.
 
     Those that are made of others are made of their means over the repeats. What is not among the `names`, if these are
-    given, is `skipped`, and a consensus is the sum over those of its members that are there.
+    given, is `skipped`, and a consensus is the sum over those of its members that are there; its program is compiled
+    meanwhile, for later.
     """
     every, drawn = list(evaluators), 0
+    later = ThreadPoolExecutor(thread_name_prefix="jaxnas-later")
+    unprepared = list(every)
 
     def evaluate(archs: np.ndarray, names: Collection[str] | None = None, draw: int = 0) -> Scores:
         nonlocal drawn
         wanted = [one for one in every if names is None or any(score.name in names for score in one.scorers)]
+        if names is not None:
+            for one in unprepared:
+                later.submit(one.prepare(archs))
+            unprepared.clear()
         if draw != drawn:
             for one in every:
                 one.redraw(one.setup.seed + SEEDS_APART * (draw - drawn))
             drawn = draw
-        with ThreadPoolExecutor() as pool:  # so that programs are compiled side by side
-            started = list(pool.map(lambda evaluator: evaluator.launch_each(archs), wanted))
-        waiting = {name: wait for each in started for name, wait in each.items()}
+        waiting = launch_all(wanted, archs)
         scores = {name: count(space, score, archs) for name, score in chosen.items() if isinstance(score, Count)}
         scores |= {name: wait() for name, wait in waiting.items()}
         means = {name: _mean(found) for name, found in scores.items()}

@@ -52,7 +52,7 @@ class AnyTask(Regression):
 
     def draw(self, source: Source, rng: np.random.Generator) -> TaskData:
         """The task's images, targets and other data."""
-        images = source.images(rng, self.images)
+        images = self.draw_images(source, rng)
         return TaskData(
             images,
             tuple(_padded(target, self.most) for target in targets(self.drawn, images, rng)),

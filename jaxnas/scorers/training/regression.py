@@ -21,6 +21,7 @@ import numpy as np
 import optax
 
 from jaxnas.data import Source
+from jaxnas.data.image_files import SIDE
 from jaxnas.errors import UserError
 from jaxnas.kernels.layout import NHWC
 from jaxnas.network.network import Network
@@ -36,6 +37,7 @@ SCORE_WEIGHTS = (0.25, 0.5, 1.0)  # of the taps' errors, shallow to deep
 Version = Literal["initial", "head"]
 Fidelity = Literal["fast", "published"]
 PUBLISHED_STEPS = 100
+RESOLUTIONS = (SIDE, SIDE // 2, SIDE // 4)
 TAPS: Form = "taps"
 
 
@@ -191,6 +193,8 @@ class Regression(Scorer):
     """Steps of SGD."""
     images: int = 16
     """Images in the batch."""
+    resolution: int = SIDE
+    """Pixels of an image's side: 32, or 16 or 8, whose pixels are means over squares of the images."""
 
     name: ClassVar[str] = "regression"
     sign: ClassVar[int] = -1
@@ -205,6 +209,8 @@ class Regression(Scorer):
         for name, size in (("width", self.width), ("cells", self.cells)):
             if size is not None and size < 1:
                 raise UserError(f"regression: {name} {size}; give at least 1")
+        if self.resolution not in RESOLUTIONS:
+            raise UserError(f"regression: resolution {self.resolution}; give one of {', '.join(map(str, RESOLUTIONS))}")
         self.stored()
 
     def check_data(self, source: Source) -> None:
@@ -217,12 +223,21 @@ class Regression(Scorer):
 
     @property
     def recipe(self) -> Recipe:
-        return Recipe(TAPS, channels=self.width, cells=self.cells)
+        image = (("image", (self.resolution, self.resolution, 3)),) if self.resolution != SIDE else ()
+        return Recipe(TAPS, channels=self.width, cells=self.cells, others=image)
 
     def draw(self, source: Source, rng: np.random.Generator) -> tuple[Any, ...]:
         """One repeat's images `[B, H, W, C]` and targets, one `[B, 8, 8, C_l]` per tap."""
-        images = source.images(rng, self.images)
+        images = self.draw_images(source, rng)
         return images, targets(self.stored(), images, rng)
+
+    def draw_images(self, source: Source, rng: np.random.Generator) -> np.ndarray:
+        """One repeat's images `[B, H, W, C]`, at the resolution."""
+        images, side = source.images(rng, self.images), self.resolution
+        if side == SIDE:
+            return images
+        squares = images.reshape(len(images), side, SIDE // side, side, SIDE // side, -1)
+        return squares.mean((2, 4), dtype=np.float32)
 
     def check_network(self, network: Network) -> None:
         """Raise a `UserError` if the task has another number of taps than the network."""
