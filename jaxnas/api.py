@@ -126,8 +126,10 @@ def run_search(
       scorers: what decides where no oracle does; by default the method's.
       oracle: what to ask instead: a table of measurements, a file or a frame; or a function from an architecture's
         string to a number or a dictionary of numbers.
-      maximize, minimize: numbers of the oracle.
-      at_most, at_least: limits by name.
+      maximize: numbers of the oracle of which more is better, a name or several.
+      minimize: those of which less is better.
+      at_most: limits from above, by name.
+      at_least: limits from below.
       prior: scores that a search by an oracle may look at before it asks.
       warm_start: random architectures of which the prior chooses those to begin with.
       budget: architectures to evaluate; by default the method's.
