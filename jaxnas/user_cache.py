@@ -12,6 +12,7 @@ KINDS = {
     "references": "reference samples of the consensus",
     "generators": "trained generators of agnet",
     "tables": "tables that were fetched",
+    "charts": "the JavaScript of reports",
 }
 
 

@@ -33,8 +33,8 @@ SPACES: dict[str, Space] = {
 }
 
 
-def get(name: str) -> Space:
-    """The space called `name`, or that of `path/to/file.py:variable`.
+def get(name: str | Space) -> Space:
+    """The space called `name`, or that of `path/to/file.py:variable`; a space is returned as it is.
 
     `SPACE:DATASET` names the space with the networks for another of the data sets of its benchmark: `darts:cifar10`,
     `nasbench201:cifar100`. Counts and `build` follow it, scores do not.
@@ -42,6 +42,8 @@ def get(name: str) -> Space:
     Raises:
       UserError: there is none; the message lists the spaces, or the data sets of the space.
     """
+    if isinstance(name, Space):
+        return name
     if ".py:" in name:
         return own.load(name)
     if name.endswith(".py"):
@@ -49,9 +51,9 @@ def get(name: str) -> Space:
     return _built_in(name)
 
 
-def name_of(spec: str) -> str:
+def name_of(spec: str | Space) -> str:
     """The one name of what `get(spec)` returns: of a built-in space its own, of a user's space `spec`."""
-    return spec if ".py:" in spec else get(spec).name
+    return spec if isinstance(spec, str) and ".py:" in spec else get(spec).name
 
 
 def same_scores(one: Space, other: Space) -> bool:

@@ -1,6 +1,6 @@
 """Spaces whose architectures are rows of independent choices, the same ones at every place."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -64,6 +64,13 @@ class RowSpace(Space):
             if not 0 <= number < self.choices:
                 raise UserError(f"malformed architecture {string!r}: number {place} is {number}; {expected}")
         return np.array(numbers, np.int32)
+
+    def arrays(self, archs: str | Sequence[str] | np.ndarray) -> np.ndarray:
+        found = super().arrays(archs)
+        if ((found < 0) | (found >= self.choices)).any():
+            wrong = found[(found < 0) | (found >= self.choices)][0]
+            raise UserError(f"{self.name} has no choice {wrong}; give whole numbers from 0 to {self.choices - 1}")
+        return found
 
     def sample(self, key: jax.Array, n: int) -> np.ndarray:
         """Draw `n` different architectures `[n, places]` uniformly."""

@@ -58,7 +58,7 @@ def test_predictions_are_a_directory_of_scores(files, capsys):
     assert run(files, "--predict", others, "--scores", str(files / "run"), "--out", str(files / "out")) == 0
     assert f"written to {files / 'out'}" in capsys.readouterr().out
     written = pl.read_parquet(files / "out" / "part-00000.parquet")
-    assert set(written.columns) == {"row", *COLUMNS}
+    assert set(written.columns) == {"row", "held_out", *COLUMNS}
     assert written["arch"].to_list() == pl.read_parquet(others)["arch_str"].to_list()
     assert written["measured"].null_count() == M
     archs = np.stack([SPACE.encode(arch) for arch in written["arch"]])

@@ -47,7 +47,8 @@ def _option(field: dataclasses.Field[Any], hint: Any, text: str | None) -> tuple
         group = documented(typing.cast(type[Any], hint))
         return field.name, group, dataclasses.field(default_factory=group)
     default = dataclasses.field(default=field.default, default_factory=field.default_factory)  # type: ignore[call-overload]
-    by_default = "" if field.default is None or field.default is False else None  # which needs no words
+    is_nothing = field.default is None or field.default is False or field.default == ()
+    by_default = "" if is_nothing else None  # which needs no words
     shown = tyro.conf.arg(help=text, help_behavior_hint=by_default, metavar=_metavar(hint))
     return field.name, Annotated[hint, shown], default
 

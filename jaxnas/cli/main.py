@@ -20,6 +20,7 @@ COMMANDS = {
     "score": Command("score.command", "score architectures into a directory of Parquet files"),
     "top": Command("commands.top", "show the best architectures of such a directory"),
     "correlate": Command("correlate.command", "compare scores with measured accuracies"),
+    "report": Command("report.command", "make a page about runs: one HTML file"),
     "predict": Command("predict.command", "learn from measured architectures, predict others"),
     "supernet": Command("supernet.command", "train one network for a space and rank its architectures"),
     "tables": Command("tables.command", "build, list, fetch, verify and convert tables of whole spaces"),

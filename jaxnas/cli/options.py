@@ -66,11 +66,16 @@ class Options(ScorerOptions):  # type: ignore[misc,valid-type]
     batch_size: int | None = None
     """Architectures on a device at once; by default chosen from the scorers and the device's free memory."""
 
-    def select(self, space: Space) -> dict[str, AnyScore]:
-        """Return the scores with their options, or raise a `UserError` if these make no sense."""
+    def select(self, space: Space, more: Sequence[AnyScore] = ()) -> dict[str, AnyScore]:
+        """Return the scores with their options, or raise a `UserError` if these make no sense.
+
+        Args:
+          space: that is scored.
+          more: scores that --scorers may name, beside jaxnas's own.
+        """
         check_least(self, {"repeats": 1})
         check_seed(self.seed)
-        chosen = scorers.select(self.scorers, [getattr(self, name) for name in SCORERS], space)
+        chosen = scorers.select(self.scorers, [*(getattr(self, name) for name in SCORERS), *more], space)
         chosen = {name: score.on(space) if isinstance(score, Scorer) else score for name, score in chosen.items()}
         for score in chosen.values():
             if isinstance(score, Scorer):
@@ -145,9 +150,9 @@ class Options(ScorerOptions):  # type: ignore[misc,valid-type]
         }
 
 
-def own_files(*names: str) -> dict[str, Any]:
+def own_files(*names: str | Space) -> dict[str, Any]:
     """The setting `files`: fingerprints of the user's files among the names of a space and of tasks, if any."""
-    paths = [name.rpartition(":")[0] if ".py:" in name else name for name in names]
+    paths = [name.rpartition(":")[0] if ".py:" in name else name for name in names if isinstance(name, str)]
     found = {path: fingerprint(path) for path in paths if path.endswith((".py", ".json"))}
     return {"files": found} if found else {}
 

@@ -32,6 +32,7 @@ class Compared:
       scores: values `[n]` by name of the score; NaN is a failure. Of several seeds those of the first.
       seeds: of the scores with several seeds, the values `[n]` by seed.
       target: measured values `[n]`.
+      rows: of the architectures `[n]` among those of the scores.
     """
 
     pair: Pair
@@ -42,6 +43,7 @@ class Compared:
     scores: Mapping[str, Floats]
     seeds: Mapping[str, Mapping[int, Floats]]
     target: Floats
+    rows: Ints
 
     def orderings(self) -> dict[str, Ints]:
         """Return dense ranks `[n]` by name of the score, 0 = worst."""
@@ -87,7 +89,11 @@ def read(pair: Pair) -> Compared:
     Raises:
       UserError: the scores or the table cannot be used, or they have no architecture in common.
     """
-    scores = read_sources(pair.scores, pair.space)
+    return against(pair, read_sources(pair.scores, pair.space))
+
+
+def against(pair: Pair, scores: Scores) -> Compared:
+    """Join scores with what a pair says was measured; see `read`."""
     pair, known = _measured(pair, scores)
     joined = join(scores.space, scores.archs, known)
     signs = {name: sign for name, sign in scores.signs.items() if OF_SCORES + name != pair.target}
@@ -101,6 +107,7 @@ def read(pair: Pair) -> Compared:
         scores={name: next(iter(by_seed.values())) for name, by_seed in values.items()},
         seeds={name: by_seed for name, by_seed in values.items() if len(by_seed) > 1},
         target=known.values[joined.places],
+        rows=joined.rows,
     )
 
 

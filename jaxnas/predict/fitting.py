@@ -62,11 +62,13 @@ class Fitted(NamedTuple):
 
     Attributes:
       predicted: in units of the target.
+      held_out: of each label `[n]`, predicted from those of the other folds.
       agreements: of the held-out predictions, of the zero-label score, of each score and the baselines, with the
         labels.
     """
 
     predicted: np.ndarray
+    held_out: np.ndarray
     agreements: dict[str, Agreement]
 
 
@@ -86,7 +88,7 @@ def fit(problem: Problem, *, model: str, transfer: str, folds: int, seed: int) -
     found = predictor(problem.pool, np.tile(rows, (members, 1)), np.tile(labels, (members, 1)), seed=seed)
     *parts, whole = found.reshape(members, len(rows), -1).mean(0)
     held_out = np.stack(parts)[fold, problem.labels.rows]
-    return Fitted(whole, agreements(problem, held_out, seed))
+    return Fitted(whole, held_out, agreements(problem, held_out, seed))
 
 
 def padded(labels: Labels, lists: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

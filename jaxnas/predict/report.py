@@ -59,14 +59,16 @@ def best(problem: Problem, fitted: Fitted) -> list[dict[str, Any]]:
 def predictions(problem: Problem, fitted: Fitted, rows: np.ndarray) -> pl.DataFrame:
     """The table of `rows` `[M]`: what is predicted and what was measured, in units of the target."""
     known = problem.known
-    measured = np.full(len(known.archs), np.nan)
+    measured, held_out = np.full((2, len(known.archs)), np.nan)
     measured[problem.labels.rows] = problem.sign * problem.labels.values
+    held_out[problem.labels.rows] = problem.sign * fitted.held_out
     return pl.DataFrame(
         {
             "row": np.arange(len(rows)),
             "arch": [known.space.decode(arch) for arch in known.archs[rows]],
             "predicted": problem.sign * fitted.predicted[rows],
             "measured": pl.Series(measured[rows]).fill_nan(None),
+            "held_out": pl.Series(held_out[rows]).fill_nan(None),
             "params": known.params(rows),
             "flops": known.flops(rows),
             "live_flops": known.live_flops(rows),

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -85,8 +85,51 @@ class Search(ObjectiveOptions, MethodOptions):  # type: ignore[misc,valid-type]
     """Print result.json on standard output, and nothing else."""
 
 
+class Outcome(NamedTuple):
+    """What a search found.
+
+    Attributes:
+      record: as result.json has it.
+      path: of the run's directory.
+      goal: what it was after.
+      log: of its rounds.
+      others: what else the chosen architecture is written as.
+      rows: of the table of rounds.
+      new: evaluations that no earlier run had made.
+      note: on the table of an oracle; empty if there is nothing to say.
+    """
+
+    record: dict[str, Any]
+    path: Path
+    goal: Goal
+    log: Log
+    others: dict[str, str]
+    rows: list[dict[str, str]]
+    new: int
+    note: str
+
+
 def search(config: Search) -> str | None:
     """Run the command; return what is not as asked."""
+    found = find(config)
+    if config.plot is not None:
+        _draw(config.plot, found.goal, found.log)
+    if config.json:
+        print(found.path.joinpath(RESULT).read_text(encoding="utf-8"), end="")
+    else:
+        if found.note:
+            print(f"oracle: {found.note}")
+        _show(found.record, found.others.values(), found.rows, found.path, new=found.new)
+    miss = found.record.get("nearest_miss")
+    return _in_words(miss, config, found.log.evaluations) if miss else None
+
+
+def find(config: Search) -> Outcome:
+    """Search, and keep every round and the result in the run's directory.
+
+    Raises:
+      UserError: the options do not fit together, or nothing was found.
+    """
     devices.start()
     space = spaces.get(config.space)
     config = _with_defaults(config, space)
@@ -128,15 +171,8 @@ def search(config: Search) -> str | None:
     }
     text = json.dumps(result, indent=2, allow_nan=False)
     store.put(RESULT, f"{text}\n".encode())
-    if config.plot is not None:
-        _draw(config.plot, by.goal, log)
-    if config.json:
-        print(text)
-    else:
-        if by.table is not None and (note := by.table.note()):
-            print(f"oracle: {note}")
-        _show(result, others.values(), method.table(state), store.path, new=log.evaluations - before)
-    return _in_words(miss, config, log.evaluations) if miss else None
+    note = "" if by.table is None else by.table.note()
+    return Outcome(result, store.path, by.goal, log, others, method.table(state), log.evaluations - before, note)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

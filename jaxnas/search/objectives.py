@@ -144,12 +144,17 @@ def _by_oracle(options: ObjectiveOptions, space: Space, source: Source) -> Objec
     if len(goal.signs) < len(up) + len(down):
         raise UserError("--maximize and --minimize name the same number; say once in which direction it is better")
     names = list(dict.fromkeys([*goal.signs, *sorted(goal.limited), *beside]))
-    function = Function(space, options.oracle, names) if ".py:" in options.oracle else None
+    own = callable(options.oracle) or ".py:" in options.oracle
+    function = Function(space, options.oracle, names) if own else None
     oracle = function or Table(space, [Path(path) for path in _names(options.oracle)], names)
     settings: dict[str, Any] = {
         "space": name_of(options.space),
         "seed": options.seed,
-        "oracle": {"name": options.oracle, "fingerprint": oracle.fingerprint, "record": beside},
+        "oracle": {
+            "name": function.name if function else options.oracle,
+            "fingerprint": oracle.fingerprint,
+            "record": beside,
+        },
         "warm_start": options.warm_start,
         "prior": None,
         **own_files(options.space),

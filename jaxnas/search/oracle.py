@@ -93,18 +93,24 @@ class Function:
     """A function of the user, from the string of an architecture to a number, or to several by name.
 
     Attributes:
+      name: what it is called.
+      fingerprint: of its file; empty where it was given as such.
       failure: why the last architecture without an answer has none; empty if all have one.
 
     Args:
       space: of the architectures.
-      spec: `path/to/file.py:function`.
+      spec: `path/to/file.py:function`, or the function.
       names: the numbers to answer with; a function that returns a single one is asked for a single name.
     """
 
-    def __init__(self, space: Space, spec: str, names: Sequence[str]):
+    def __init__(self, space: Space, spec: str | Callable[[str], Any], names: Sequence[str]):
         self.space, self._names = space, tuple(names)
-        self._function: Callable[[str], Any] = load_variable(spec, "--oracle", "function", callable)
-        self.fingerprint = fingerprint(spec.rpartition(":")[0])
+        if isinstance(spec, str):
+            self._function: Callable[[str], Any] = load_variable(spec, "--oracle", "function", callable)
+            self.name, self.fingerprint = spec, fingerprint(spec.rpartition(":")[0])
+        else:
+            self._function = spec
+            self.name, self.fingerprint = getattr(spec, "__qualname__", type(spec).__qualname__), ""
         self.failure = ""
         self._known: dict[str, Mapping[str, float]] = {}
         self._store: Store | None = None

@@ -1,0 +1,286 @@
+"""The tab of searches on one space."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxnas.report.page import specs
+from jaxnas.report.page.cells import drawing
+from jaxnas.report.page.redo import cost, redo
+from jaxnas.report.page.specs import Field, Objective
+from jaxnas.report.page.tab import Section, Tab, escaped, figure, html_table, short
+from jaxnas.search.goal import Goal, Scores
+from jaxnas.search.loop import Log
+from jaxnas.search.methods import METHODS
+from jaxnas.tables.runs import Run
+from jaxnas.tables.store import Store
+
+DECADES = 100  # of largest to smallest value: from there an axis is logarithmic
+CLIP = 10  # percentile of an objective from which it is shown
+MARGIN = 0.04  # of an axis beyond the best value
+ROUNDS = 40  # in a table
+MOST = 20_000  # architectures of a search on the page, the last ones
+
+
+class Searched(NamedTuple):
+    """What a search evaluated, in its order.
+
+    Attributes:
+      run: of it.
+      label: of its curves: those of one label differ in their seeds.
+      goal: what it was after.
+      archs: `[N, A]`, or flattened masks of a supernet.
+      scores: of them.
+      seconds: of all evaluations until the round of each `[N]`.
+    """
+
+    run: Run
+    label: str
+    goal: Goal
+    archs: np.ndarray
+    scores: Scores
+    seconds: np.ndarray
+
+    @property
+    def whole(self) -> bool:
+        """What it asks for are architectures that compare with each other, from the first to the last."""
+        return METHODS[self.run.settings["method"]].oracle
+
+    def values(self, name: str) -> np.ndarray:
+        """The means over the repeats `[N]`; NaN where there are none."""
+        found: np.ndarray = (
+            self.scores[name].value.mean(0) if name in self.scores else np.full(len(self.seconds), np.nan)
+        )
+        return found
+
+    def best(self, name: str) -> np.ndarray:
+        """The best so far `[N]` of an objective among those that keep the limits; NaN before the first."""
+        sign = self.goal.signs[name]
+        kept = np.where(self.goal.feasible(self.scores), sign * self.values(name), np.nan)
+        best: np.ndarray = sign * np.fmax.accumulate(kept)
+        return best
+
+
+def tab(runs: Sequence[Run]) -> Tab:
+    """The tab of runs of `jaxnas search` on one space."""
+    several = len({tuple(run.settings["goal"]["signs"]) for run in runs}) > 1
+    searches = [_searched(run, several=several) for run in runs]
+    names = list(dict.fromkeys(name for search in searches for name in search.goal.signs))
+    fields = [Field(number, name) for number, name in enumerate(names)]
+    data: dict[str, Mapping[str, Sequence[Any]]] = {}
+    space = runs[0].space
+    sections = [_found(searches)]
+    comparable = [search for search in searches if search.whole]
+    if comparable:
+        sections += _curves(comparable, fields, data)
+    sections += [_pruned(search, data, number) for number, search in enumerate(searches) if _masks(search)]
+    rows = _rows(searches, fields)
+    drawn = drawing(space, np.array(rows.pop("asked"))) if rows["arch"] else drawing(space, np.empty((0, 1), int))
+    data["rows"] = {**rows, "cell": drawn.cells}
+    if rows["arch"]:
+        sections.append(Section("Architectures", parts=("cell", "table")))
+    sections += [_rounds(search) for search in searches]
+    columns = [("arch", "architecture", "text"), *((f.value, f.title, "number") for f in fields)]
+    columns += [("run", "search", "text")] if len(runs) > 1 else []
+    methods = dict.fromkeys(search.run.settings["method"] for search in searches)
+    line = f"search on {space.name} · {', '.join(methods)} · {', '.join(names)}" + (
+        f" · {len(runs)} runs" if len(runs) > 1 else ""
+    )
+    more = {"drawing": drawn.key, "details": {}, "spectrum": specs.spectrum()}
+    return Tab(f"search {space.name}", line, [*sections, cost(runs), redo(runs)], data, columns, more)
+
+
+def _searched(run: Run, *, several: bool) -> Searched:
+    log = Log(Store(Path(run.path), run.manifest))
+    archs, scores = log.history()
+    limits = run.settings["goal"]
+    goal = Goal(limits["signs"], limits.get("at_most", {}), limits.get("at_least", {}))
+    rounds = run.frame.sort("row").group_by("round", maintain_order=True).first().sort("round")
+    ends = dict(zip(rounds["round"], np.cumsum(rounds["seconds"].to_numpy()), strict=True))
+    seconds = np.array([ends[number] for number in run.frame.sort("row")["round"]])
+    label = str(run.settings["method"]) + (f" {', '.join(goal.signs)}" if several else "")
+    return Searched(run, label, goal, archs, scores, seconds)
+
+
+def _masks(search: Searched) -> bool:
+    """The search asked for masks of a supernet."""
+    return search.run.settings["method"] == "prune"
+
+
+def _found(searches: Sequence[Searched]) -> Section:
+    """What each search found."""
+    rows = []
+    for search in searches:
+        result, scores = search.run.result, search.run.result.get("scores", {})
+        names = [*search.goal.signs, *sorted(search.goal.limited - search.goal.signs.keys()), "params", "flops"]
+        numbers = ", ".join(f"{name} {figure(scores.get(name), 6)}" for name in dict.fromkeys(names))
+        state = "unfinished" if not result else "keeps no limit" if "nearest_miss" in result else "done"
+        rows.append([search.run.path, state, f"{len(search.archs):,}", numbers, result.get("arch", "-")])
+    text = []
+    for search in searches[:1]:
+        limits = [f"{n} at most {v:g}" for n, v in search.goal.at_most.items()]
+        limits += [f"{n} at least {v:g}" for n, v in search.goal.at_least.items()]
+        after = ", ".join(f"{'more' if s > 0 else 'less'} {n}" for n, s in search.goal.signs.items())
+        text.append(f"After {after}" + (f", with {', '.join(limits)}" if limits else "") + ".")
+    return Section(
+        "Found",
+        f"<p>{escaped(' '.join(text))}</p>" + html_table(["run", "", "evaluated", "numbers", "architecture"], rows),
+    )
+
+
+def _curves(
+    searches: Sequence[Searched], fields: Sequence[Field], data: dict[str, Mapping[str, Sequence[Any]]]
+) -> list[Section]:
+    """The best so far of each objective and, of several, the front."""
+    data |= {"evaluated": _evaluated(searches, fields, best=False), "best": _evaluated(searches, fields, best=True)}
+    data["band"] = _band(searches, fields)
+    several = bool(data["band"]["n"])
+    goal, charts = searches[0].goal, {}
+    objectives = [_objective(searches, field) for field in fields]
+    for objective in objectives:
+        charts[f"best{objective.field.number}"] = specs.best(objective, several=several)
+    text = f"Without the worst {CLIP} %. Pale: breaks a limit. Dashed: the limit."
+    text += " Line and band: mean and range over the seeds." if several else ""
+    sections = [Section("Best so far", f"<p>{text}</p>", charts)]
+    if len(goal.signs) > 1:
+        data["front"] = _front(searches, fields)
+        drawn = specs.front(*objectives[:2], higher=goal.signs[fields[0].title] > 0)
+        sections.append(
+            Section("Front", "<p>Steps: nothing that was evaluated is better by both.</p>", {"front": drawn})
+        )
+    return sections
+
+
+def _objective(searches: Sequence[Searched], field: Field) -> Objective:
+    """How an objective is shown: its axis has the limits, but not its worst values."""
+    goal = next(search.goal for search in searches if field.title in search.goal.signs)
+    values = np.concatenate([search.values(field.title) for search in searches])
+    known, limits, higher = values[np.isfinite(values)], _limits(goal, field.title), goal.signs[field.title] > 0
+    clip = np.percentile(known, CLIP if higher else 100 - CLIP) if len(known) else 0.0
+    ends = [clip, *limits.values(), *([known.max() if higher else known.min()] if len(known) else [])]
+    room = MARGIN * (max(ends) - min(ends))
+    title = f"{field.title} ({'higher' if higher else 'lower'} is better)"
+    log = spans_decades(np.array([*known, *limits.values()]))
+    low, high = (0.0, room) if higher else (room, 0.0)
+    domain = (float(min(ends) - (0 if log else low)), float(max(ends) + (0 if log else high)))
+    return Objective(field, title, domain, log, limits)
+
+
+def spans_decades(values: np.ndarray) -> bool:
+    """Say whether values `[N]` are positive and so far apart that their axis should be logarithmic."""
+    known = values[np.isfinite(values)]
+    return bool(len(known) and known.min() > 0 and known.max() >= DECADES * known.min())
+
+
+def _limits(goal: Goal, name: str) -> dict[str, float]:
+    """The limits on a score by what they are called."""
+    limits = {f"{name} at most": goal.at_most.get(name), f"{name} at least": goal.at_least.get(name)}
+    return {called: limit for called, limit in limits.items() if limit is not None}
+
+
+def _evaluated(searches: Sequence[Searched], fields: Sequence[Field], *, best: bool) -> dict[str, Sequence[Any]]:
+    """The points of all searches, or their best so far."""
+    columns: dict[str, list[Any]] = {name: [] for name in ("n", "seconds", "run", "seed", "keeps")}
+    columns |= {field.value: [] for field in fields}
+    for search in searches:
+        number = len(search.archs)
+        columns["n"] += range(1, number + 1)
+        columns["seconds"] += short(search.seconds)
+        columns["run"] += [search.label] * number
+        columns["seed"] += [search.run.seed] * number
+        columns["keeps"] += search.goal.feasible(search.scores).tolist()
+        for field in fields:
+            known = field.title in search.goal.signs
+            values = search.best(field.title) if best and known else search.values(field.title)
+            columns[field.value] += short(values)
+    return dict(columns)
+
+
+def _band(searches: Sequence[Searched], fields: Sequence[Field]) -> dict[str, Sequence[Any]]:
+    """Mean and range of the best so far over the seeds of each label; empty where no label has several."""
+    columns: dict[str, list[Any]] = {name: [] for name in ("n", "run", "objective", "mean", "low", "high")}
+    labels = [search.label for search in searches]
+    for label in dict.fromkeys(labels) if len(set(labels)) < len(labels) else ():
+        own = [search for search in searches if search.label == label]
+        number = min(len(search.archs) for search in own)
+        for field in [field for field in fields if field.title in own[0].goal.signs]:
+            every = np.stack([search.best(field.title)[:number] for search in own])
+            columns["n"] += range(1, number + 1)
+            columns["run"] += [label] * number
+            columns["objective"] += [field.number] * number
+            for name, of in (("mean", every.mean(0)), ("low", every.min(0)), ("high", every.max(0))):
+                columns[name] += short(of)
+    return dict(columns)
+
+
+def _front(searches: Sequence[Searched], fields: Sequence[Field]) -> dict[str, Sequence[Any]]:
+    """What is on the front of the first two objectives, from left to right."""
+    columns: dict[str, list[Any]] = {name: [] for name in ("run", "seed", *(field.value for field in fields[:2]))}
+    for search in searches:
+        names = [field.title for field in fields[:2]]
+        if not set(names) <= search.goal.signs.keys():
+            continue
+        goal = Goal({name: search.goal.signs[name] for name in names}, search.goal.at_most, search.goal.at_least)
+        rows = np.flatnonzero(goal.front(search.scores))
+        rows = rows[np.argsort(search.values(names[0])[rows], kind="stable")]
+        columns["run"] += [search.label] * len(rows)
+        columns["seed"] += [search.run.seed] * len(rows)
+        for field in fields[:2]:
+            columns[field.value] += short(search.values(field.title)[rows])
+    return dict(columns)
+
+
+def _pruned(search: Searched, data: dict[str, Mapping[str, Sequence[Any]]], number: int) -> Section:
+    """The operations that live on each edge after each round."""
+    supernet = search.run.space.supernet
+    assert supernet is not None
+    columns: dict[str, list[Any]] = {name: [] for name in ("round", "edge", "count", "live")}
+    size = len(supernet.edges), len(supernet.ops)
+    first = search.archs[0].reshape(size)
+    masks = [first, *(np.array(record["mask"]) for record in search.run.result.get("rounds", []))]
+    for after, mask in enumerate(masks):
+        for edge, live in zip(supernet.edges, mask.astype(bool), strict=True):
+            ops = [op for op, there in zip(supernet.ops, live, strict=True) if there]
+            entry = (after, edge, len(ops), ", ".join(ops))
+            for name, value in zip(columns, entry, strict=True):
+                columns[name].append(value)
+    spec = specs.live_ops(supernet.edges)
+    spec["data"] = {"name": f"live{number}"}
+    data[f"live{number}"] = columns
+    text = f"<p>{escaped(search.run.path)}: the number of operations; the mouse tells which.</p>"
+    return Section("Operations that live", text, {f"live{number}": spec})
+
+
+def _rows(searches: Sequence[Searched], fields: Sequence[Field]) -> dict[str, list[Any]]:
+    """What was evaluated, as rows of the table: architectures with at least one objective."""
+    columns: dict[str, list[Any]] = {name: [] for name in ("arch", "run", "asked", *(f.value for f in fields))}
+    for search in [search for search in searches if not _masks(search)]:
+        space = search.run.space
+        known = np.isfinite([search.values(name) for name in search.goal.signs]).any(0)
+        rows = np.flatnonzero(known)[-MOST:]
+        columns["arch"] += [space.decode(arch) for arch in search.archs[rows]]
+        columns["run"] += [search.run.path] * len(rows)
+        columns["asked"] += list(search.archs[rows])
+        for field in fields:
+            columns[field.value] += short(search.values(field.title)[rows])
+    return columns
+
+
+def _rounds(search: Searched) -> Section:
+    """What the method says of its rounds, but for lists."""
+    records = [
+        {name: value for name, value in record.items() if not isinstance(value, list | dict)}
+        for record in search.run.result.get("rounds", [])
+    ]
+    names = list(dict.fromkeys(name for record in records for name in record))
+    if not names:
+        return Section("", "")
+    rows = [[number, *(_cell(record.get(name)) for name in names)] for number, record in enumerate(records, 1)]
+    left_out = f"<p>The last {ROUNDS} of {len(rows)}.</p>" if len(rows) > ROUNDS else ""
+    return Section(f"Rounds of {search.run.path}", left_out + html_table(["round", *names], rows[-ROUNDS:]))
+
+
+def _cell(value: object) -> str:
+    return figure(value, 5) if isinstance(value, int | float) else "-" if value is None else str(value)
