@@ -64,6 +64,7 @@ def window_sizes(x: jax.Array, layout: Layout) -> jax.Array:
     return sum_pool3x3(from_nhwc(ones, layout), layout)
 
 
+@functools.partial(jax.jit, static_argnames=("layout",))
 def mean_pool2x2(x: jax.Array, layout: Layout) -> jax.Array:
     """Average over disjoint 2x2 windows."""
     shape = list(x.shape)
@@ -86,6 +87,7 @@ def max_pool3x3(x: jax.Array, layout: Layout) -> jax.Array:
     return x
 
 
+@functools.partial(jax.jit, static_argnames=("layout",))
 def max_pool2x2(x: jax.Array, layout: Layout) -> jax.Array:
     """The maxima over disjoint 2x2 windows of images with even sides."""
     for axis in (layout.height, layout.width):

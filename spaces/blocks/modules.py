@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -40,10 +41,12 @@ class Pooling(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         if not self.plain:
             return (max_pool if self.kind == "max" else avg_pool)(x, self.size, self.stride)
-        window, strides, padding = (self.size,) * 2, (self.stride,) * 2, ((self.size // 2,) * 2,) * 2
-        if self.kind == "max":
-            return nnx.max_pool(x, window, strides, padding)
-        return nnx.avg_pool(x, window, strides, padding, count_include_pad=False)
+        how: dict[str, Any] = {
+            "window_shape": (self.size,) * 2,
+            "strides": (self.stride,) * 2,
+            "padding": ((self.size // 2,) * 2,) * 2,
+        }
+        return nnx.max_pool(x, **how) if self.kind == "max" else nnx.avg_pool(x, **how, count_include_pad=False)
 
 
 class Chain(nnx.Module):
