@@ -44,10 +44,11 @@ class Winner:
         """
         check_seed(seed)
         of = spaces.get(space)
+        if "benchmark" not in of.forms:
+            raise UserError(f"{of.name} has no networks of images, and export takes no others")
         found = of.encode(arch)
         module = of.build(found, rngs=nnx.Rngs(seed))
-        if not isinstance(module, ArchitectureModule):
-            raise UserError(f"{of.name} has language models; export takes networks of images")
+        assert isinstance(module, ArchitectureModule)
         module.eval()
         return cls(spaces.name_of(space), of.decode(found), module)
 
