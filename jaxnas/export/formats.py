@@ -28,7 +28,7 @@ class Format(NamedTuple):
 
 FORMATS: Mapping[str, Format] = {
     "flax": Format((".py", ".npz"), flax_file.write),
-    "stablehlo": Format((".stablehlo",), stablehlo.write),
+    "stablehlo": Format((".stablehlo",), stablehlo.write, ("flatbuffers",)),
     "onnx": Format((".onnx",), onnx_file.write, ("jax2onnx",)),
     "torch": Format((".py", ".npz"), torch_file.write),
 }

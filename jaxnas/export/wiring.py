@@ -36,6 +36,7 @@ OPS = {  # operations without parameters
     Rectifier: "F.relu({})",
 }
 COPIES = ("broadcast_in_dim", "convert_element_type", "copy", "reshape")  # or a stack of one
+MOVES = ("convert_element_type", "copy", "dynamic_slice", "gather", "reshape", "squeeze")  # out of a stack
 INPUT = "x"
 
 Value = np.ndarray | str | list
@@ -170,7 +171,7 @@ class _Reader:
             return [values[0] if after == shapes[0] else [values[0]]]
         if name.startswith(("scatter", "dynamic_update_slice")):
             return [self._put(equation, values, shapes)]
-        if isinstance(values[0], list):
+        if isinstance(values[0], list) and name in MOVES:
             return [_taken(equation, values, shapes[0])]
         raise UserError(f"--to torch does not know the operation {name}; say --to flax, stablehlo or onnx")
 
@@ -181,18 +182,15 @@ class _Reader:
         return one[0] if _is_zero(other[0]) else self.line("{} + {}", one, other)
 
     def _put(self, equation: Any, values: list[Value], shapes: list[tuple[int, ...]]) -> Value:
-        """A stack with one of its feature maps replaced, or added to."""
-        zeros, ones = jnp.zeros(shapes[0]), jnp.ones(shapes[2 if equation.primitive.name.startswith("scatter") else 1])
-        scatters = equation.primitive.name.startswith("scatter")
-        update: Value = values[2 if scatters else 1]
-        rest = [jnp.asarray(value) for value in (values[1:2] if scatters else values[2:])]
-        operands = [zeros, *rest, ones] if scatters else [zeros, ones, *rest]
-        marked = np.asarray(equation.primitive.bind(*operands, **equation.params)).reshape(shapes[0][0], -1)
-        (row,) = np.flatnonzero(marked.all(1))
-        stack = list(values[0])
+        """A stack with one of its feature maps replaced, or added to: that at which ones arrive among zeros."""
+        primitive, position = equation.primitive, 2 if equation.primitive.name.startswith("scatter") else 1
+        operands = [jnp.asarray(value) if i not in (0, position) else value for i, value in enumerate(values)]
+        operands[0], operands[position] = jnp.zeros(shapes[0]), jnp.ones(shapes[position])
+        marked = np.asarray(primitive.bind(*operands, **equation.params))
+        (row,) = np.flatnonzero(marked.reshape(len(marked), -1).all(1))
+        stack, update, shape = list(values[0]), values[position], shapes[0][1:]
         one = update[0] if isinstance(update, list) else update
-        shape = shapes[0][1:]
-        adds = equation.primitive.name in ("scatter-add", "scatter_add")
+        adds = primitive.name in ("scatter-add", "scatter_add")
         stack[row] = self.add((stack[row], shape), (one, shape)) if adds else one
         return stack
 
@@ -259,11 +257,11 @@ READ: dict[str, Read] = {
 
 
 def _taken(equation: Any, values: list[Value], shape: tuple[int, ...]) -> Value:
-    """What an operation that moves data takes of a stack: found by running it on a stack of numbers."""
+    """What one of `MOVES` takes of a stack: found by running it on a stack of numbers."""
     numbers = np.broadcast_to(np.arange(len(values[0])).reshape(-1, *[1] * (len(shape) - 1)), shape)
     rest = [jnp.asarray(value) for value in values[1:]]
     found = np.asarray(equation.primitive.bind(jnp.asarray(numbers), *rest, **equation.params))
-    rows = found.reshape(-1, int(np.prod(shape[1:])))[:, 0]
+    rows = found.reshape(-1, int(np.prod(shape[1:])))[:, 0].astype(int)
     return [values[0][row] for row in rows] if found.ndim == len(shape) else values[0][rows[0]]
 
 
