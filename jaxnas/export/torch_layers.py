@@ -119,17 +119,17 @@ def _conv(conv: Conv2d | Depthwise, channels: int) -> Layer:
 
 def _norm(norm: nnx.BatchNorm) -> Layer:
     """A batch normalisation; PyTorch's momentum is that of the new value."""
-    affine = norm.scale is not None
-    options = [f"eps={norm.epsilon}", f"momentum={round(1 - norm.momentum, 6)}", *["affine=False"] * (not affine)]
-    arrays = {"running_mean": norm.mean, "running_var": norm.var}
-    if affine:
-        arrays |= {"weight": norm.scale, "bias": norm.bias}
-    weights = {name: np.asarray(leaf[...]) for name, leaf in arrays.items()}
+    leaves: dict[str, Any] = {"running_mean": norm.mean, "running_var": norm.var}
+    leaves |= {name: leaf for name, leaf in (("weight", norm.scale), ("bias", norm.bias)) if leaf is not None}
+    plain = [] if "weight" in leaves else ["affine=False"]
+    options = [f"eps={norm.epsilon}", f"momentum={round(1 - norm.momentum, 6)}", *plain]
+    weights = {name: np.asarray(leaf[...]) for name, leaf in leaves.items()}
     weights["num_batches_tracked"] = np.zeros((), np.int64)
     return Layer(f"nn.BatchNorm2d({norm.num_features}, {', '.join(options)})", weights)
 
 
 def _linear(linear: nnx.Linear) -> Layer:
+    assert linear.bias is not None
     kernel, bias = np.asarray(linear.kernel[...]), np.asarray(linear.bias[...])
     return Layer(f"nn.Linear({kernel.shape[0]}, {kernel.shape[1]})", {"weight": kernel.T, "bias": bias})
 

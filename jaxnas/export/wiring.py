@@ -84,7 +84,8 @@ def read(module: ArchitectureModule) -> Wiring:
       UserError: the network has an operation that is not known here.
     """
     network = module.network
-    layout, arch, walk = network.config.layout, np.array(module.arch), PlaceWalk(network.ops())
+    arch: Any = np.array(module.arch)  # known while tracing
+    layout, walk = network.config.layout, PlaceWalk(network.ops())
     image = jax.eval_shape(lambda: from_nhwc(jnp.zeros((1, *network.config.image)), layout))
     traced = jax.make_jaxpr(lambda x: network.wire(walk, arch, x)[-1])(image)
     reader = _Reader(module, layout)
@@ -106,7 +107,7 @@ class _Reader:
 
     def read(self, jaxpr: core.Jaxpr, consts: Sequence[Any], arguments: Sequence[Value]) -> list[Value]:
         """The values of the outputs."""
-        known = dict(zip(jaxpr.constvars, map(np.asarray, consts), strict=True))
+        known: dict[Any, Value] = dict(zip(jaxpr.constvars, map(np.asarray, consts), strict=True))
         known |= dict(zip(jaxpr.invars, arguments, strict=True))
 
         def value(of: Any) -> Value:
