@@ -1,6 +1,7 @@
 """Pooling: maxima and averages of windows, in both layouts."""
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +51,23 @@ def avg_pool(x: jax.Array, size: int, stride: int) -> jax.Array:
     ones = np.ones((size, size, 1, x.shape[-1]), x.dtype)
     pixels = depthwise(jnp.ones((1, *x.shape[1:3], 1), x.dtype), ones[..., :1], (stride, stride))
     return depthwise(x, ones, (stride, stride)) / pixels
+
+
+def lax_max_pool(x: jax.Array, size: int, stride: int) -> jax.Array:
+    """`max_pool` as an operation of `lax`, which has all derivatives."""
+    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, *_square(size, stride))
+
+
+def lax_avg_pool(x: jax.Array, size: int, stride: int) -> jax.Array:
+    """`avg_pool` as operations of `lax`, which have all derivatives."""
+    ones, where = jnp.ones((1, *x.shape[1:3], 1), x.dtype), _square(size, stride)
+    return jax.lax.reduce_window(x, 0.0, jax.lax.add, *where) / jax.lax.reduce_window(ones, 0.0, jax.lax.add, *where)
+
+
+def _square(size: int, stride: int) -> tuple[Sequence[int], Sequence[int], Sequence[tuple[int, int]]]:
+    """Window, strides and padding of `[B, H, W, C]`; the padding keeps the image."""
+    margin = (size // 2, size // 2)
+    return (1, size, size, 1), (1, stride, stride, 1), ((0, 0), margin, margin, (0, 0))
 
 
 @functools.partial(jax.jit, static_argnames=("layout",))

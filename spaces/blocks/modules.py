@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from jaxnas.kernels.layout import Layout
-from jaxnas.kernels.pool import avg_pool, max_pool
+from jaxnas.kernels.pool import avg_pool, lax_avg_pool, lax_max_pool, max_pool
 from jaxnas.network.module_op import ModuleOp
 from jaxnas.network.network import Config
 from jaxnas.network.op import Op
@@ -39,14 +38,8 @@ class Pooling(nnx.Module):
         self.kind, self.size, self.stride, self.plain = part.kind, part.size, stride, False
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        if not self.plain:
-            return (max_pool if self.kind == "max" else avg_pool)(x, self.size, self.stride)
-        how: dict[str, Any] = {
-            "window_shape": (self.size,) * 2,
-            "strides": (self.stride,) * 2,
-            "padding": ((self.size // 2,) * 2,) * 2,
-        }
-        return nnx.max_pool(x, **how) if self.kind == "max" else nnx.avg_pool(x, **how, count_include_pad=False)
+        maximum, average = (lax_max_pool, lax_avg_pool) if self.plain else (max_pool, avg_pool)
+        return (maximum if self.kind == "max" else average)(x, self.size, self.stride)
 
 
 class Chain(nnx.Module):
