@@ -53,11 +53,6 @@ def avg_pool(x: jax.Array, size: int, stride: int) -> jax.Array:
     return depthwise(x, ones, (stride, stride)) / pixels
 
 
-def lax_max_pool(x: jax.Array, size: int, stride: int) -> jax.Array:
-    """`max_pool` as an operation of `lax`, which has all derivatives."""
-    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, *_square(size, stride))
-
-
 def lax_avg_pool(x: jax.Array, size: int, stride: int) -> jax.Array:
     """`avg_pool` as operations of `lax`, which have all derivatives."""
     ones, where = jnp.ones((1, *x.shape[1:3], 1), x.dtype), _square(size, stride)

@@ -1,5 +1,6 @@
 """ONNX, for any number of images, through jax2onnx."""
 
+import logging
 from pathlib import Path
 
 import jax
@@ -12,6 +13,7 @@ def write(winner: Winner, path: Path) -> None:
     """Write the graph from images `[B, H, W, C]` to logits `[B, classes]`, its weights within."""
     import jax2onnx  # of the extra `export`
 
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it warns of shapes that nobody asks for
     graphdef, state = nnx.split(winner.module)
 
     def logits(images: jax.Array) -> jax.Array:

@@ -29,6 +29,7 @@ CALLS = {  # functions of the wiring, by name
     "relu": "F.relu({})",
     "mean_pool2x2": "F.avg_pool2d({}, 2)",
     "max_pool2x2": "F.max_pool2d({}, 2)",
+    "stem_max_pool": "F.max_pool2d({}, 3, stride=2, padding=1)",
 }
 OPS = {  # operations without parameters
     AvgPool: "F.avg_pool2d({}, 3, stride=1, padding=1, count_include_pad=False)",
@@ -241,19 +242,12 @@ def _select(reader: _Reader, how: Mapping[str, Any], operands: list[Operand], af
     return cases[chosen][0]
 
 
-def _max_pool(reader: _Reader, how: Mapping[str, Any], operands: list[Operand], after: tuple[int, ...]) -> Value:
-    height = reader.layout.height
-    size, stride = how["window_dimensions"][height], how["window_strides"][height]
-    return reader.line(f"F.max_pool2d({{}}, {size}, stride={stride}, padding={how['padding'][height][0]})", *operands)
-
-
 READ: dict[str, Read] = {
     "add": _add,
     "add_any": _add,
     "concatenate": _concatenate,
     "slice": _slice,
     "select_n": _select,
-    "reduce_window_max": _max_pool,
 }
 
 
