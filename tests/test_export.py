@@ -155,6 +155,7 @@ def test_operations_that_reach_no_output_are_not_in_the_torch_module(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the exporter's
 @pytest.mark.parametrize("name", sorted(THIN.keys() - {"resnet", "transnas101_micro"}))  # these take minutes
 def test_onnx_graph_computes_the_same(tmp_path, name):
     pytest.importorskip("jax2onnx", reason="it comes with the extra `export`")
