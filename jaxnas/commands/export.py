@@ -22,9 +22,9 @@ RESULT = "result.json"  # what `jaxnas search` leaves in its directory
 
 @dataclass(frozen=True)
 class Export:
-    """Write an architecture as a file for other programs: the benchmark's network, in evaluation mode.
+    """Write an architecture as a file for other programs.
 
-    The weights are drawn from --seed, or come from --weights.
+    It is the benchmark's network, its batch normalisations in evaluation mode.
     """
 
     winner: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="ARCH|RESULT|DIR")]]
