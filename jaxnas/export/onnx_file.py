@@ -19,4 +19,7 @@ def write(winner: Winner, path: Path) -> None:
     def logits(images: jax.Array) -> jax.Array:
         return nnx.merge(graphdef, state)(images)
 
-    jax2onnx.to_onnx(logits, [("B", *winner.image)], return_mode="file", output_path=str(path))
+    try:
+        jax2onnx.to_onnx(logits, [("B", *winner.image)], return_mode="file", output_path=str(path))
+    finally:
+        jax.clear_caches()  # of functions that were traced with the exporter's operations, which JAX cannot run
