@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxnas import data as data
+    from jaxnas import export as export
     from jaxnas import scorers as scorers
     from jaxnas import spaces as spaces
     from jaxnas import tables as tables
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _HOMES = {  # name: module that has it, or that it is; imported on first use, so that `jaxnas --help` need not wait
     "data": "",
+    "export": "",
     "scorers": "",
     "spaces": "",
     "tables": "",

@@ -1,6 +1,7 @@
 """Pooling: maxima and averages of windows, in both layouts."""
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +53,18 @@ def avg_pool(x: jax.Array, size: int, stride: int) -> jax.Array:
     return depthwise(x, ones, (stride, stride)) / pixels
 
 
+def lax_avg_pool(x: jax.Array, size: int, stride: int) -> jax.Array:
+    """`avg_pool` as operations of `lax`, which have all derivatives."""
+    ones, where = jnp.ones((1, *x.shape[1:3], 1), x.dtype), _square(size, stride)
+    return jax.lax.reduce_window(x, 0.0, jax.lax.add, *where) / jax.lax.reduce_window(ones, 0.0, jax.lax.add, *where)
+
+
+def _square(size: int, stride: int) -> tuple[Sequence[int], Sequence[int], Sequence[tuple[int, int]]]:
+    """Window, strides and padding of `[B, H, W, C]`; the padding keeps the image."""
+    margin = (size // 2, size // 2)
+    return (1, size, size, 1), (1, stride, stride, 1), ((0, 0), margin, margin, (0, 0))
+
+
 @functools.partial(jax.jit, static_argnames=("layout",))
 def sum_pool3x3(x: jax.Array, layout: Layout) -> jax.Array:
     """Sum over 3x3 windows at stride 1, zeros outside; its own adjoint."""
@@ -64,6 +77,7 @@ def window_sizes(x: jax.Array, layout: Layout) -> jax.Array:
     return sum_pool3x3(from_nhwc(ones, layout), layout)
 
 
+@functools.partial(jax.jit, static_argnames=("layout",))
 def mean_pool2x2(x: jax.Array, layout: Layout) -> jax.Array:
     """Average over disjoint 2x2 windows."""
     shape = list(x.shape)
@@ -86,6 +100,7 @@ def max_pool3x3(x: jax.Array, layout: Layout) -> jax.Array:
     return x
 
 
+@functools.partial(jax.jit, static_argnames=("layout",))
 def max_pool2x2(x: jax.Array, layout: Layout) -> jax.Array:
     """The maxima over disjoint 2x2 windows of images with even sides."""
     for axis in (layout.height, layout.width):

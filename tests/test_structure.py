@@ -42,13 +42,14 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "search": "cli data errors evaluate learn ranks report scorers spaces tables types user_file",
     "search_signals": "cli data digest errors evaluate ranks scorers search spaces tables types",
     "supernet": "cli data digest errors evaluate network report score scorers spaces tables types",
+    "export": "errors kernels network spaces",
     "report.page": "cli correlate errors ranks report scorers search spaces tables types user_cache",
     "report.command": "cli correlate errors report report.page tables",
     "report.__main__": "cli",
-    "commands": "cli errors report score scorers search spaces tables types user_cache",
+    "commands": "cli errors export report score scorers search spaces tables types user_cache",
     "api": "cli correlate data errors pinned score scorers search spaces",
     "__main__": "cli",
-    "__init__": "api cli data errors evaluate scorers spaces tables types",
+    "__init__": "api cli data errors evaluate export scorers spaces tables types",
 }
 SHARED_BY_SPACES = {  # what families of spaces may import of jaxnas.spaces, beside themselves; never another family
     *("base", "blocks", "cell", "datasets", "graphs", "literals", "own", "product", "prunable", "sampling", "strings"),

@@ -19,6 +19,7 @@ COMMANDS = {
     "search": Command("search.command", "find a good architecture of a space"),
     "score": Command("score.command", "score architectures into a directory of Parquet files"),
     "top": Command("commands.top", "show the best architectures of such a directory"),
+    "export": Command("commands.export", "write an architecture as Flax, StableHLO, ONNX or PyTorch"),
     "correlate": Command("correlate.command", "compare scores with measured accuracies"),
     "report": Command("report.command", "make a page about runs: one HTML file"),
     "predict": Command("predict.command", "learn from measured architectures, predict others"),

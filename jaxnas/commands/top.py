@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -40,9 +40,30 @@ class Top:
     """How to print it; all but `table`, `markdown` and `latex` have every score."""
 
 
-def top(config: Top) -> str | None:
-    """Run the command; return what is not as asked."""
-    check_least(config, {"n": 1})
+class Ranking(NamedTuple):
+    """The rows of a table in the order that was asked for.
+
+    Attributes:
+      table: all rows.
+      manifest: of the run.
+      names: of its scores.
+      by: the score that decides.
+      kept: `[N]`, whether a row has that score.
+      best: rows, the best first, of those that keep the limits.
+      miss: in words, that none of the rows with the score keeps them; None where one does.
+    """
+
+    table: pl.DataFrame
+    manifest: dict[str, Any]
+    names: list[str]
+    by: str
+    kept: np.ndarray
+    best: np.ndarray
+    miss: str | None
+
+
+def ranking(config: Top) -> Ranking:
+    """The rows by the score and within the limits of `config`."""
     table, manifest = read_scores(config.scores)
     scorers = manifest.get("scorers", {})
     names = [name for name in scorers if name in table.columns]
@@ -55,21 +76,30 @@ def top(config: Top) -> str | None:
             raise unknown("score with a limit", name, names)
     values = _values(table, {by, *goal.limited})
     kept = np.isfinite(goal.values(values)[0])
-    if kept.any() and not (kept & goal.feasible(values)).any():
-        return _nothing(config, table, goal, values)
     within = kept & goal.feasible(values)
-    best = np.flatnonzero(within)[np.argsort(-goal.values(values)[0][within], kind="stable")][: config.n]
-    chosen = table[best.tolist()]
+    miss = _nothing(config, table, goal, values) if kept.any() and not within.any() else None
+    best = np.flatnonzero(within)[np.argsort(-goal.values(values)[0][within], kind="stable")]
+    return Ranking(table, manifest, names, by, kept, best, miss)
+
+
+def top(config: Top) -> str | None:
+    """Run the command; return what is not as asked."""
+    check_least(config, {"n": 1})
+    found = ranking(config)
+    if found.miss is not None:
+        return found.miss
+    table, by, kept = found.table, found.by, found.kept
     about = {
         "directory": str(config.scores),
         "by": by,
-        "better": "higher" if goal.signs[by] > 0 else "lower",
+        "better": "higher" if found.manifest["scorers"][by]["sign"] > 0 else "lower",
         "architectures": len(table),
-        "asked": manifest["settings"].get("archs", {}).get("number", len(table)),
+        "asked": found.manifest["settings"].get("archs", {}).get("number", len(table)),
         "without_value": int((~kept).sum()),
-        "limits_broken": int((kept & ~within).sum()),
+        "limits_broken": int(kept.sum()) - len(found.best),
     }
-    records = [{"place": place, **row} for place, row in enumerate(_plain(chosen, names), 1)]
+    chosen = table[found.best[: config.n].tolist()]
+    records = [{"place": place, **row} for place, row in enumerate(_plain(chosen, found.names), 1)]
     shown = [_shown(row, by, with_ids=row.get("arch_id") is not None) for row in records]
     right = [column for column in (shown[0] if shown else ()) if column != "architecture"]
     notes = _notes(about, table, records)

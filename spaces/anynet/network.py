@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from flax import nnx
 
 from jaxnas.kernels.conv import grouped_conv2d
 from jaxnas.kernels.layout import NHWC, THIN
@@ -22,6 +21,7 @@ from jaxnas.network.network import HEAD, Config, Network, Ops, Path, Walk
 from jaxnas.network.op import Op, Params, Saved, normalise, through_norm
 from jaxnas.network.ops import ConvNorm, Head
 from jaxnas.spaces.anynet.blocks import CIFAR_STEM, FRAMES, Block, Frame, Stem
+from jaxnas.spaces.blocks.modules import stem_max_pool
 
 TAPS, GENNAS_STEM_WIDTH = 3, 12
 
@@ -107,7 +107,7 @@ class AnyNetwork(Network):
         for i in range(len(self.stem.convs)):
             x = apply(("stem", i), x)
         if self.stem.pool:
-            x = nnx.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))  # the ReLU after it could as well be before it
+            x = stem_max_pool(x)  # the ReLU after it could as well be before it
         places, features, x = self.ops(), [], apply.block(x)
         for number, stage in enumerate(self.stages):
             for depth in range(stage.depth):

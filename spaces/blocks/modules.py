@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxnas.kernels.layout import Layout
-from jaxnas.kernels.pool import avg_pool, max_pool
+from jaxnas.kernels.pool import avg_pool, lax_avg_pool, max_pool
 from jaxnas.network.module_op import ModuleOp
 from jaxnas.network.network import Config
 from jaxnas.network.op import Op
@@ -31,6 +31,19 @@ class FactorizedReduction(nnx.Module):
         return self.norm(jnp.concatenate([self.convs[0](x), self.convs[1](moved)], -1))
 
 
+def plain_max_pool(x: jax.Array, size: int, stride: int) -> jax.Array:
+    """`max_pool` as operations that have all derivatives; exporters to ONNX know pooling without padding only."""
+    margin = (size // 2, size // 2)
+    padded = jnp.pad(x, ((0, 0), margin, margin, (0, 0)), constant_values=-jnp.inf)
+    return nnx.max_pool(padded, window_shape=(size, size), strides=(stride, stride), padding="VALID")
+
+
+@jax.jit
+def stem_max_pool(x: jax.Array) -> jax.Array:
+    """3x3 maximum pooling at stride 2 on `[B, H, W, C]`."""
+    return plain_max_pool(x, 3, 2)
+
+
 class Pooling(nnx.Module):
     """`parts.Pool`."""
 
@@ -38,12 +51,8 @@ class Pooling(nnx.Module):
         self.kind, self.size, self.stride, self.plain = part.kind, part.size, stride, False
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        if not self.plain:
-            return (max_pool if self.kind == "max" else avg_pool)(x, self.size, self.stride)
-        window, strides, padding = (self.size,) * 2, (self.stride,) * 2, ((self.size // 2,) * 2,) * 2
-        if self.kind == "max":
-            return nnx.max_pool(x, window, strides, padding)
-        return nnx.avg_pool(x, window, strides, padding, count_include_pad=False)
+        maximum, average = (plain_max_pool, lax_avg_pool) if self.plain else (max_pool, avg_pool)
+        return (maximum if self.kind == "max" else average)(x, self.size, self.stride)
 
 
 class Chain(nnx.Module):
