@@ -14,6 +14,7 @@ from jaxnas import spaces
 from jaxnas.cli.options import SCORERS, Options
 from jaxnas.correlate.comparison import read
 from jaxnas.correlate.pairs import OF_SCORES, Pair
+from jaxnas.correlate.report import flat
 from jaxnas.data import Source
 from jaxnas.errors import UserError, unknown
 from jaxnas.pinned import under_pinned
@@ -228,18 +229,8 @@ def compare(
         name = None if space is None else spaces.name_of(space)
         pair = Pair(tuple(read_from), measured, target, key, lower_is_better, space=name)
         found = read(pair).agreements(resamples=bootstrap, seed=seed)
-    records = []
-    for score, row in found.items():
-        record: dict[str, Any] = {"score": score, "n": row.n, "failures": row.failures}
-        for figure, value, interval in (
-            ("spearman", row.spearman, row.spearman_interval),
-            ("kendall", row.kendall, row.kendall_interval),
-        ):
-            low, high = interval or (None, None)
-            record |= {figure: value, f"{figure}_low": low, f"{figure}_high": high}
-        kept = ("spearman_top", "partial_given_flops", "top_target")
-        records.append(record | {name: getattr(row, name) for name in kept})
-    return pl.DataFrame(records, infer_schema_length=None)
+    records = [{"score": score, **flat(agreement)} for score, agreement in found.items()]
+    return pl.DataFrame(records, infer_schema_length=None).drop("label", "top_ties")
 
 
 def _space(space: str | Space) -> Space:

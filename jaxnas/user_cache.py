@@ -1,5 +1,6 @@
 """Where jaxnas keeps what it can make again, by kind."""
 
+import contextlib
 import os
 import warnings
 from pathlib import Path
@@ -36,3 +37,11 @@ def user_cache(kind: str) -> Path | None:
         reason = str(error)
     warnings.warn(f"no cache ({reason}), so every run compiles anew; name a folder by {PLACE}", stacklevel=2)
     return None
+
+
+def keep(path: Path, text: str) -> None:
+    """Write a file of the cache, which appears complete or not at all; one that cannot be written is not kept."""
+    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+    with contextlib.suppress(OSError):
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)

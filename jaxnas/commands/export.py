@@ -15,9 +15,9 @@ from jaxnas.errors import UserError
 from jaxnas.export import Winner, formats
 from jaxnas.export.winner import read_result
 from jaxnas.tables.named import is_named
+from jaxnas.tables.store import RESULT
 
 SPACE = "nasbench201"
-RESULT = "result.json"  # what `jaxnas search` leaves in its directory
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from jaxnas.report.sheet import Format, Sheet
 from jaxnas.scorers.consensus import Consensus
 from jaxnas.scorers.protocol import Combined
 from jaxnas.scorers.registry import ALWAYS, DEFAULTS
-from jaxnas.search.goal import Goal, Scores, limits
+from jaxnas.search.goal import Goal, Scores, limits, missed
 from jaxnas.tables.store import read_scores
 from jaxnas.types import Finished
 
@@ -174,10 +174,5 @@ def _notes(about: Mapping[str, Any], table: pl.DataFrame, records: Sequence[Mapp
 def _nothing(config: Top, table: pl.DataFrame, goal: Goal, values: Scores) -> str:
     """That no architecture keeps the limits, in words."""
     row = int(goal.excess(values).argmin())
-    miss = ", ".join(f"{name} {values[name].value[0, row]:.5g}" for name in sorted(goal.limited))
-    given = " ".join(
-        f"{option} {limit}"
-        for option, limit in (("--at-most", config.at_most), ("--at-least", config.at_least))
-        if limit is not None
-    )
-    return f"none of {len(table):,} architectures keeps {given}; the nearest miss is {table['arch'][row]} with {miss}"
+    numbers = {name: float(values[name].value[0, row]) for name in sorted(goal.limited)}
+    return missed(config.at_most, config.at_least, f"{len(table):,}", table["arch"][row], numbers)

@@ -63,7 +63,7 @@ def heading(comparison: Comparison) -> list[str]:
 def sheet(found: Sequence[Comparison], as_json: Mapping[str, Any], *, several: bool) -> Sheet:
     """The figures for papers and programs: of one space a row per score, of several a row per figure and score."""
     records = [
-        {"space": c.measured.name, "target": c.measured.pair.target, "score": name, **_flat(agreement)}
+        {"space": c.measured.name, "target": c.measured.pair.target, "score": name, **flat(agreement)}
         for c in found
         for name, agreement in c.agreements.items()
     ]
@@ -81,16 +81,16 @@ def sheet(found: Sequence[Comparison], as_json: Mapping[str, Any], *, several: b
     return Sheet(rows, records, [*columns], json=as_json)
 
 
-def _flat(agreement: Agreement) -> dict[str, Any]:
+def flat(agreement: Agreement) -> dict[str, Any]:
     """The figures of a score, each end of an interval by a name of its own."""
-    flat: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for name, value in asdict(agreement).items():
         if name.endswith("_interval"):
             low, high = value or (None, None)
-            flat |= {name.replace("interval", "low"): low, name.replace("interval", "high"): high}
+            found |= {name.replace("interval", "low"): low, name.replace("interval", "high"): high}
         else:
-            flat[name] = value
-    return flat
+            found[name] = value
+    return found
 
 
 def print_one(comparison: Comparison, *, bootstrap: int, seed: int) -> None:

@@ -22,7 +22,7 @@ from jaxnas.scorers.protocol import AnyScore, Count, Scorer, options_of
 from jaxnas.scorers.reference import Reference
 from jaxnas.spaces import Space
 from jaxnas.types import nullable
-from jaxnas.user_cache import user_cache
+from jaxnas.user_cache import keep, user_cache
 
 SEED = 0
 STORED_ARCHS, FEW_ARCHS, LEAST_ARCHS = 256, 128, 20  # of a stored reference at most, of a measured one, of any
@@ -154,10 +154,7 @@ def _kept(key: str) -> np.ndarray | None:
 def _keep(key: str, values: np.ndarray) -> None:
     """Keep the values for later runs, if a file can be written; it appears complete or not at all."""
     if (path := _file(key)) is not None:
-        with contextlib.suppress(OSError):
-            part = path.with_suffix(f".{digest(str(path), values)}.tmp")
-            part.write_text(json.dumps(nullable(values)))
-            part.replace(path)
+        keep(path, json.dumps(nullable(values)))
 
 
 def _array(values: Sequence[float | None]) -> np.ndarray:

@@ -18,9 +18,8 @@ from jaxnas.correlate.sources import BASELINES
 from jaxnas.predict.fitting import MEMBERS, RESAMPLES, Fitted, Problem
 from jaxnas.ranks import Agreement, best_rows, ordering
 from jaxnas.tables.measured import of_rows
-from jaxnas.tables.store import Store
+from jaxnas.tables.store import RESULT, Store
 
-RESULT = "result.json"
 FIGURES = ("label", "n", "spearman", "spearman_interval", "kendall", "kendall_interval", "partial_given_flops")
 SHOWN = 5  # of the architectures that are predicted to be the best
 

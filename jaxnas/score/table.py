@@ -217,7 +217,7 @@ def score_parts(
 
 def in_memory(work: Work, evaluators: list[Evaluator], space: Space, scorers: dict[str, AnyScore]) -> pl.DataFrame:
     """The whole table, which is written nowhere."""
-    parts = range(-(-len(work.representatives) // work.part_size))
+    parts = range(work.parts(work.part_size))
     frames = [_start_part(part, work.part_size, work, evaluators, space, scorers)[1]() for part in parts]
     return derive(pl.concat(frames, how="diagonal_relaxed").sort("row"), scorers, relative=True)
 

@@ -20,17 +20,16 @@ from jaxnas.errors import UserError, unknown
 from jaxnas.evaluate import devices
 from jaxnas.evaluate.evaluator import summarise
 from jaxnas.scorers import NTK
-from jaxnas.search.goal import Found, Goal, NothingFoundError
+from jaxnas.search.goal import Found, Goal, NothingFoundError, missed
 from jaxnas.search.loop import Log, run
 from jaxnas.search.method import Evaluate, Method, Task
 from jaxnas.search.methods import METHODS
 from jaxnas.search.objectives import ObjectiveOptions, Objectives, objectives
 from jaxnas.spaces import Space
 from jaxnas.spaces.prunable import Preset
-from jaxnas.tables.store import Store
+from jaxnas.tables.store import RESULT, Store
 from jaxnas.types import Status
 
-RESULT = "result.json"
 SHOWN = 20  # rounds in the table, the last ones
 
 
@@ -264,15 +263,9 @@ def _nearest_miss(space: Space, goal: Goal, log: Log) -> dict[str, Any]:
 
 
 def _in_words(miss: dict[str, Any], config: Search, evaluations: int) -> str:
-    limits = {"--at-most": config.at_most, "--at-least": config.at_least}
-    given = " ".join(f"{option} {limit}" for option, limit in limits.items() if limit)
-    numbers = ", ".join(
-        f"{name} {'unknown' if n is None else f'{n:.5g}'}" for name, n in miss.items() if name != "arch"
-    )
-    return (
-        f"none of {evaluations} architectures keeps {given}; the nearest miss is {miss['arch']} with {numbers}: "
-        "loosen the limit or search longer"
-    )
+    numbers = {name: number for name, number in miss.items() if name != "arch"}
+    said = missed(config.at_most, config.at_least, str(evaluations), miss["arch"], numbers)
+    return f"{said}: loosen the limit or search longer"
 
 
 def _draw(path: Path, goal: Goal, log: Log) -> None:

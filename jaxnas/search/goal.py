@@ -146,6 +146,15 @@ def limits(at_most: str | None, at_least: str | None, known: Collection[str]) ->
     ]
 
 
+def missed(
+    at_most: str | None, at_least: str | None, number: str, arch: str, numbers: Mapping[str, float | None]
+) -> str:
+    """That none of so many architectures keeps the limits of the options, and which comes nearest, in words."""
+    given = " ".join(f"{name} {limit}" for name, limit in (("--at-most", at_most), ("--at-least", at_least)) if limit)
+    known = ", ".join(f"{name} {'unknown' if n is None else f'{n:.5g}'}" for name, n in numbers.items())
+    return f"none of {number} architectures keeps {given}; the nearest miss is {arch} with {known}"
+
+
 def _limit(part: str, option: str, known: Collection[str]) -> tuple[str, float]:
     name, _, text = part.partition("=")
     try:

@@ -71,8 +71,8 @@ def evaluate_with(space: Space, chosen: Mapping[str, AnyScore], evaluators: Iter
     """The function from op indices `[N, E]` or op masks `[N, E, O]` to their scores `[R, N]`.
 
     Those that are made of others are made of their means over the repeats. What is not among the `names`, if these are
-    given, is `skipped`, and a consensus is the sum over those of its members that are there; its program is compiled
-    meanwhile, for later.
+    given, is `skipped`, and a consensus is the sum over those of its members that are there; programs of skipped scores
+    are compiled meanwhile.
     """
     every, drawn = list(evaluators), 0
     later = ThreadPoolExecutor(thread_name_prefix="jaxnas-later")
@@ -81,14 +81,14 @@ def evaluate_with(space: Space, chosen: Mapping[str, AnyScore], evaluators: Iter
     def evaluate(archs: np.ndarray, names: Collection[str] | None = None, draw: int = 0) -> Scores:
         nonlocal drawn
         wanted = [one for one in every if names is None or any(score.name in names for score in one.scorers)]
-        if names is not None:
-            for one in unprepared:
-                later.submit(one.prepare(archs))
-            unprepared.clear()
         if draw != drawn:
             for one in every:
                 one.redraw(one.setup.seed + SEEDS_APART * (draw - drawn))
             drawn = draw
+        if names is not None:
+            for one in unprepared:
+                later.submit(one.prepare(archs))
+            unprepared.clear()
         waiting = launch_all(wanted, archs)
         scores = {name: count(space, score, archs) for name, score in chosen.items() if isinstance(score, Count)}
         scores |= {name: wait() for name, wait in waiting.items()}

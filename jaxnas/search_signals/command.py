@@ -29,10 +29,10 @@ from jaxnas.scorers.training.targets import TASK, load_task, to_record
 from jaxnas.search_signals.evolution import LABELS, Log, Trial, evaluate_with, fitness, propose, stream
 from jaxnas.spaces import Space
 from jaxnas.tables.measured import Target, of_rows, read_measured
-from jaxnas.tables.store import Store
+from jaxnas.tables.store import RESULT, Store
 
 FEWEST = 3  # labelled architectures
-BEST, RESULT = "best.json", "result.json"
+BEST = "best.json"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,9 @@ import polars as pl
 from jaxnas import spaces
 from jaxnas.errors import UserError
 from jaxnas.spaces import Space
-from jaxnas.tables.store import is_built, read_scores
+from jaxnas.tables.store import RESULT, is_built, read_scores
 
-RESULT, CURVES = "result.json", "curves.parquet"
+CURVES = "curves.parquet"
 
 
 class Run(NamedTuple):

@@ -25,6 +25,7 @@ from jaxnas.tables.named import is_named, located
 
 FORMAT = 3  # 2 did not record the arithmetic, and counted FLOPs otherwise
 MANIFEST = "manifest.json"
+RESULT = "result.json"  # what a command found, where that is more than a table
 MAKERS = "makers.jsonl"  # with `mixed`: what made a part, the last line of each; of those not named, the manifest's
 _PART = re.compile(r"part-(\d{5,})\.parquet")
 _TMP = re.compile(r".+\.tmp-(?P<host>.+)-(?P<pid>\d+)")

@@ -1,13 +1,11 @@
 """The JavaScript that draws: Vega, Vega-Lite and Vega-Embed as one text, out of a package of the extra `report`."""
 
-import contextlib
 import importlib
 import importlib.metadata
-from pathlib import Path
 
 from jaxnas.cli import process
 from jaxnas.errors import UserError
-from jaxnas.user_cache import user_cache
+from jaxnas.user_cache import keep, user_cache
 
 PACKAGE = "vl-convert-python"
 
@@ -29,13 +27,5 @@ def bundle() -> str:
     process.say("note: making the JavaScript of the charts, which takes up to a minute, once")
     text = str(importlib.import_module("vl_convert").javascript_bundle())
     if kept is not None:
-        _keep(kept, text)
+        keep(kept, text)
     return text
-
-
-def _keep(path: Path, text: str) -> None:
-    """Write a file that appears complete or not at all; a cache that cannot be written is none."""
-    beside = path.with_suffix(".tmp")
-    with contextlib.suppress(OSError):
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)

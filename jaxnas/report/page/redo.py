@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from jaxnas import spaces
 from jaxnas.report.page.tab import Section, escaped, html_table
 from jaxnas.scorers.protocol import options_of
 from jaxnas.scorers.registry import ALWAYS, DEFAULTS
@@ -84,7 +85,7 @@ def _of_scores(settings: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     own = settings.get(settings.get("method", ""), {})
     yield from ((f"{settings['method']}.{option}", value) for option, value in own.items())
     if "archs" in settings:
-        yield "archs", "all" if settings["archs"]["number"] == _size(settings["space"]) else "FILE"
+        yield "archs", "all" if settings["archs"]["number"] == spaces.get(settings["space"]).size else "FILE"
     yield "repeats", settings.get("repeats", "")
     yield "data", settings.get("data", {}).get("name", "")
     yield "seed", settings.get("seed", "")
@@ -95,12 +96,6 @@ def _option(name: str, value: Any) -> list[str]:
         return []
     words = [f"--{name.replace('_', '-')}"]
     return words if value is True else [*words, str(value)]
-
-
-def _size(space: str) -> int:
-    from jaxnas import spaces
-
-    return spaces.get(space).size
 
 
 def _described(run: Run) -> dict[str, dict[str, Any]]:
