@@ -9,7 +9,7 @@ one shape is traced once, however often a network uses it.
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -109,9 +109,8 @@ def conv2d_kernel_grad(x: jax.Array, g: jax.Array, size: Pair, stride: Pair, lay
     """Pull the cotangent `g` back to the kernel `[*size, C_in, C_out]`, summed over the batch."""
     sizes = pair(size)
     if layout is CHWN:
-        patches = jnp.concatenate(windows(x, sizes, stride, layout))
-        products = _inner(g.reshape(len(g), -1), patches.reshape(math.prod(sizes) * len(x), -1))
-        return products.T.reshape(*sizes, len(x), len(g))
+        by_lines = pair(stride) == (1, 1) and sizes != (1, 1)
+        return (_kernel_grad_by_lines if by_lines else _kernel_grad_by_taps)(x, g, sizes, stride)
 
     def by_taps(x: jax.Array, g: jax.Array) -> jax.Array:
         met = windows(x, sizes, stride, layout)
@@ -148,25 +147,39 @@ def conv2d_norm_grads(
       hat: the normalised output, before `gain` `[C_out]`.
       coupled: differentiate through the batch's moments, g_y = gain (g - mean g - hat mean(g hat)), or not, gain g.
 
-    On `CHWN` every sum over g, the kernel's gradient included, is a row of one matrix product with what does not depend
-    on g (the shifted inputs X, ones, hat), which mapped cotangents share: X g_y^T = gain (X g^T - mean(g) X 1 -
-    mean(g hat) X hat^T).
+    Of mapped cotangents, on `CHWN`, every sum over g, the kernel's gradient included, is a row of one matrix product
+    with what does not depend on g (the shifted inputs X, ones, hat) and is shared: X g_y^T = gain (X g^T -
+    mean(g) X 1 - mean(g hat) X hat^T).
     """
-    if layout is not CHWN:
+
+    def alone(x: jax.Array, hat: jax.Array, gain: jax.Array, g: jax.Array) -> NormGrads:
         scale, bias = (g * hat).sum(layout.all_but_channel), g.sum(layout.all_but_channel)
         linear = through_moments(g, hat, gain, bias, scale, coupled, layout)
         return NormGrads(linear, conv2d_kernel_grad(x, linear, size, stride, layout), scale, bias)
-    features, pixels = len(g), g[0].size
-    rows = jnp.concatenate([*windows(x, (size, size), stride, layout), jnp.ones_like(g[:1]), hat]).reshape(-1, pixels)
-    taps = len(rows) - 1 - features
-    own = _inner(g.reshape(features, pixels), rows)
-    bias, scale = own[:, taps], jnp.diagonal(own[:, taps + 1 :])
-    kernel = own[:, :taps]
-    if coupled:
-        shared = _inner(rows[taps:], rows[:taps])
-        kernel = kernel - (bias[:, None] * shared[:1] + scale[:, None] * shared[1:]) / pixels
-    kernel = (gain[:, None] * kernel).T.reshape(size, size, len(x), features)
-    return NormGrads(through_moments(g, hat, gain, bias, scale, coupled, layout), kernel, scale, bias)
+
+    def sharing(x: jax.Array, hat: jax.Array, gain: jax.Array, g: jax.Array) -> NormGrads:
+        features, pixels = len(g), g[0].size
+        rows = jnp.concatenate([*windows(x, (size, size), stride, layout), jnp.ones_like(g[:1]), hat])
+        rows = rows.reshape(-1, pixels)
+        taps = len(rows) - 1 - features
+        own = _inner(g.reshape(features, pixels), rows)
+        bias, scale = own[:, taps], jnp.diagonal(own[:, taps + 1 :])
+        kernel = own[:, :taps]
+        if coupled:
+            shared = _inner(rows[taps:], rows[:taps])
+            kernel = kernel - (bias[:, None] * shared[:1] + scale[:, None] * shared[1:]) / pixels
+        kernel = (gain[:, None] * kernel).T.reshape(size, size, len(x), features)
+        return NormGrads(through_moments(g, hat, gain, bias, scale, coupled, layout), kernel, scale, bias)
+
+    function = jax.custom_batching.custom_vmap(alone)
+
+    @function.def_vmap
+    def batched(count: int, axes: list[bool], *operands: jax.Array) -> tuple[NormGrads, Any]:
+        chosen = sharing if layout is CHWN and axes == [False, False, False, True] else alone
+        grads = jax.vmap(chosen, tuple(0 if mapped else None for mapped in axes), axis_size=count)(*operands)
+        return grads, jax.tree.map(lambda _: True, grads)
+
+    return function(x, hat, gain, g)
 
 
 def through_moments(
@@ -186,6 +199,24 @@ def conv2d_kernel_gram(x: jax.Array, g: jax.Array, size: int, stride: int, layou
         return gram(_sample_kernel_grads(x, g, size, stride), -1)
     patches = jnp.concatenate(windows(x, (size, size), stride, layout), -1)
     return gram(jnp.einsum("bhwp,bhwo->bpo", patches, g))
+
+
+def _kernel_grad_by_taps(x: jax.Array, g: jax.Array, size: tuple[int, int], stride: Pair) -> jax.Array:
+    """`conv2d_kernel_grad` on `[C, H, W, B]`: one matrix product with all shifts of x."""
+    patches = jnp.concatenate(windows(x, size, stride, CHWN))
+    products = _inner(g.reshape(len(g), -1), patches.reshape(math.prod(size) * len(x), -1))
+    return products.T.reshape(*size, len(x), len(g))
+
+
+def _kernel_grad_by_lines(x: jax.Array, g: jax.Array, size: tuple[int, int], stride: Pair) -> jax.Array:
+    """`conv2d_kernel_grad` on `[C, H, W, B]` at stride 1: one product of the shifts of x down and those of g across.
+
+    It moves 2 k copies of an image, all shifts of x are k^2: half the time of a 3x3 kernel's (2-core x86, jax 0.10.2).
+    """
+    down = jnp.concatenate(windows(x, (size[0], 1), stride, CHWN))
+    across = jnp.concatenate(windows(g, (1, size[1]), stride, CHWN)[::-1])
+    products = _inner(down.reshape(size[0] * len(x), -1), across.reshape(size[1] * len(g), -1))
+    return products.reshape(size[0], len(x), size[1], len(g)).swapaxes(1, 2)
 
 
 def _inner(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -69,8 +69,13 @@ def shifted(x: jax.Array, offset: tuple[int, int], size: tuple[int, ...], stride
 
 
 def pad_space(x: jax.Array, pad: Pair, layout: Layout, fill: float = 0) -> jax.Array:
-    """Pad height and width with `pad` times `fill` on both sides."""
+    """Pad height and width with `pad` times `fill` on both sides.
+
+    The padded image is made once: XLA would make it, and what `x` is made of, again for every window of it.
+    """
+    if not any(pair(pad)):
+        return x
     widths = [(0, 0)] * 4
     for axis, count in zip((layout.height, layout.width), pair(pad), strict=True):
         widths[axis] = (count, count)
-    return jnp.pad(x, widths, constant_values=fill) if any(pair(pad)) else x
+    return jax.lax.optimization_barrier(jnp.pad(x, widths, constant_values=fill))

@@ -315,10 +315,12 @@ def padded():
 
     @jax.jit
     def measure(inputs, key):
-        return blank.measure(Taps(), params, jnp.float32(1), inputs, key)
+        return blank.measure(Taps(), params, jnp.float32(1), blank.for_all(inputs, key), key)
 
     def direct(scorer, inputs, key):
-        return jax.jit(lambda i, k: scorer.measure(Taps(), params, jnp.float32(1), i, k))(inputs, key)
+        return jax.jit(lambda i, k: scorer.measure(Taps(), params, jnp.float32(1), scorer.for_all(i, k), k))(
+            inputs, key
+        )
 
     return measure, direct
 
@@ -370,7 +372,7 @@ def test_every_task_draws_anew_through_one_program(monkeypatch, compiles):
     def measure(self, network, params, arch, inputs, key):
         """Something of all that a task has of its own, fast to compile."""
         weight = jax.tree.leaves(params)[0].ravel()[0]
-        drawn = jnp.stack([weight, jax.random.uniform(key), inputs.images[0, 0, 0, 0], inputs.level])
+        drawn = jnp.stack([weight, jax.random.uniform(key), inputs.images[0, 0, 0, 0, 0], inputs.level])
         return arch.sum() + drawn @ jnp.arange(1.0, 5) + sum(target.sum() for target in inputs.targets)
 
     monkeypatch.setattr(AnyTask, "measure", measure)

@@ -68,6 +68,15 @@ class Pass(ABC):
         """The inputs of one repeat: arrays, for instance images `[B, H, W, C]`."""
         return source.images(rng, 64)
 
+    def for_all(self, inputs: Any, key: jax.Array) -> Any:
+        """The inputs and whatever else no architecture changes, made once for many of them. Traced by JAX.
+
+        Args:
+          inputs: one repeat's, as drawn.
+          key: as `measure` gets it.
+        """
+        return inputs
+
     @abstractmethod
     def measure(self, network: Network, params: Any, arch: jax.Array, inputs: Any, key: jax.Array) -> Any:
         """What was measured of one architecture: arrays of the same shapes for all. Traced by JAX.
@@ -76,7 +85,7 @@ class Pass(ABC):
           network: with the space's wiring; `network.apply(params, arch, inputs)` are the logits `[B, classes]`.
           params: weights that all architectures share.
           arch: the architecture `[A]`.
-          inputs: one repeat's, as drawn.
+          inputs: one repeat's, as `for_all` returned them.
           key: for further draws.
         """
 

@@ -61,18 +61,22 @@ class AnyTask(Regression):
             np.float32(self.drawn.noise_level),
         )
 
+    def for_all(self, inputs: TaskData, key: jax.Array) -> TaskData:
+        """The task's data, with the noisy images `[steps + 1, B, H, W, C]` of each step in place of the images."""
+
+        def draw(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+            kinds = [lambda key, draw=draw: draw(key, shape, inputs.level) for draw in NOISES.values()]
+            drawn: jax.Array = jax.lax.switch(inputs.noise, kinds, key)
+            return drawn
+
+        return inputs._replace(images=self._noisy(inputs.images, key, draw))
+
     def _heads(self, inputs: TaskData, key: jax.Array, widths: Sequence[int]) -> list[Params]:
         heads = init_heads(key, widths, [self.most] * len(widths))
         return [_narrowed(head, count) for head, count in zip(heads, inputs.channels, strict=True)]
 
-    def _problem(self, inputs: TaskData, key: jax.Array) -> Problem:
-        kinds = [lambda key, draw=draw: draw(key, inputs.images.shape, inputs.level) for draw in NOISES.values()]
-
-        def noise(step: jax.Array) -> jax.Array:
-            drawn: jax.Array = jax.lax.switch(inputs.noise, kinds, jax.random.fold_in(key, step))
-            return drawn
-
-        return Problem(inputs.images, inputs.targets, noise, scale=tuple(self.most / inputs.channels))
+    def _problem(self, inputs: TaskData) -> Problem:
+        return Problem(inputs.images, inputs.targets, scale=tuple(self.most / inputs.channels))
 
 
 def _padded(target: np.ndarray, channels: int) -> np.ndarray:

@@ -11,6 +11,7 @@ the commands hold the order (see `devices.start`) and record what it depends on;
 a CPU and a GPU, do not belong in one ranking.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, NamedTuple, Self
@@ -56,19 +57,20 @@ Taps = Callable[[Any, jax.Array, Any], tuple[Sequence[jax.Array], Any]]
 """`(params, x, running) -> (feature maps, moments)`; `running` is None in training."""
 
 
+DrawNoise = Callable[[jax.Array, tuple[int, ...]], jax.Array]
+"""`(key, shape) -> noise`"""
+
+
 class Problem(NamedTuple):
-    """What is regressed: images `[B, H, W, C]`, a target `[B, S, S, C_l]` per tap, `noise(step) -> [B, H, W, C]`.
+    """What is regressed: a target `[B, S, S, C_l]` per tap from the noisy images `[steps + 1, B, H, W, C]` of each step
+    and of the evaluation.
 
     `scale` is a factor on each tap's error, shallow to deep; of fewer taps the deepest keep theirs.
     """
 
     images: jax.Array
     targets: Sequence[jax.Array]
-    noise: Callable[[jax.Array], jax.Array]
     scale: Sequence[Any] = (1.0, 1.0, 1.0)
-
-    def inputs(self, step: jax.Array) -> jax.Array:
-        return self.images + self.noise(step)
 
 
 def init_heads(key: jax.Array, widths: Sequence[int], channels: Sequence[int]) -> list[Params]:
@@ -92,8 +94,8 @@ def rescale_head(head: Params, mask: jax.Array) -> Params:
     return {**head, "kernel": head["kernel"] * (mask * factor)[:, None], "offset": head["offset"] * factor}
 
 
-def fit(taps: Taps, params: Any, heads: list[Params], problem: Problem, *, steps: int, version: Version) -> jax.Array:
-    """Train `params` and `heads` for `steps` steps and return the score `[]`."""
+def fit(taps: Taps, params: Any, heads: list[Params], problem: Problem, version: Version) -> jax.Array:
+    """Train `params` and `heads` on the problem and return the score `[]`."""
     optimiser = optax.chain(
         optax.add_decayed_weights(WEIGHT_DECAY, _is_kernel), optax.sgd(LEARNING_RATE, momentum=MOMENTUM)
     )
@@ -107,21 +109,21 @@ def fit(taps: Taps, params: Any, heads: list[Params], problem: Problem, *, steps
         by = by[-len(errors) :]  # fewer taps: the deepest keep their weights
         return sum(w * e for w, e in zip(by, errors, strict=True)), (seen, [own for _, own in maps])
 
-    def step(carry, index):
+    def step(carry, images):
         weights, state, running = carry
-        grads, seen = jax.grad(loss, has_aux=True)(weights, problem.inputs(index), None, TRAIN_WEIGHTS[version])
+        grads, seen = jax.grad(loss, has_aux=True)(weights, images, None, TRAIN_WEIGHTS[version])
         updates, state = optimiser.update(grads, state, weights)
         running = jax.tree.map(lambda old, new: (1 - RUNNING) * old + RUNNING * new, running, seen)
         return (optax.apply_updates(weights, updates), state, running), None
 
     weights = (params, heads)
-    seen = jax.eval_shape(lambda: loss(weights, problem.images, None, SCORE_WEIGHTS)[1])
+    seen = jax.eval_shape(lambda: loss(weights, problem.images[0], None, SCORE_WEIGHTS)[1])
     running = jax.tree.map(
         lambda m: Moments(jnp.zeros_like(m.mean), jnp.ones_like(m.variance)), seen, is_leaf=_is_moments
     )
     start = (weights, optimiser.init(weights), running)
-    (weights, _, running), _ = jax.lax.scan(step, start, jnp.arange(steps))
-    return loss(weights, problem.inputs(jnp.asarray(steps)), running, SCORE_WEIGHTS)[0]
+    (weights, _, running), _ = jax.lax.scan(step, start, problem.images[:-1])
+    return loss(weights, problem.images[-1], running, SCORE_WEIGHTS)[0]
 
 
 def regression(
@@ -165,10 +167,9 @@ def regression(
         )
     head_key, noise_key = jax.random.split(key)
     heads = init_heads(head_key, [f.shape[-1] for f in features], [t.shape[-1] for t in target])
-    value = fit(
-        taps, params, heads, Problem(x, target, _noise(task, noise_key, x.shape)), steps=steps, version="initial"
-    )
-    return if_finite(value)
+    draw = functools.partial(noise, task) if task else lambda _, shape: jnp.zeros(shape)
+    problem = Problem(_noisy(x, steps, noise_key, draw), target)
+    return if_finite(fit(taps, params, heads, problem, "initial"))
 
 
 @dataclass(frozen=True)
@@ -239,6 +240,11 @@ class Regression(Scorer):
         squares = images.reshape(len(images), side, SIDE // side, side, SIDE // side, -1)
         return squares.mean((2, 4), dtype=np.float32)
 
+    def for_all(self, inputs: Any, key: jax.Array) -> Any:
+        """The inputs, with the noisy images `[steps + 1, B, H, W, C]` of each step in place of the images."""
+        images, target = inputs
+        return self._noisy(images, key, functools.partial(noise, self.stored())), target
+
     def check_network(self, network: Network) -> None:
         """Raise a `UserError` if the task has another number of taps than the network."""
         own, there = len(self.stored().taps), len(network.tap_widths)
@@ -249,19 +255,16 @@ class Regression(Scorer):
 
     def measure(self, network: Network, params: Any, arch: jax.Array, inputs: Any, key: jax.Array) -> jax.Array:
         """The error of one architecture, `[]`."""
-        head_key, noise_key = jax.random.split(key)
+        head_key, _ = jax.random.split(key)
         self.check_network(network)
         heads = self._heads(inputs, head_key, network.tap_widths)
         if (masks := network.tap_masks(arch)) is not None:
             heads = [rescale_head(*each) for each in zip(heads, masks, strict=True)]
-        problem = self._problem(inputs, noise_key)
 
         def taps(params: Any, x: jax.Array, running: Any) -> tuple[Sequence[jax.Array], Any]:
             return network.taps(params, arch, x, running)
 
-        return fit(
-            taps, network.rescale_to_fan_in(params, arch), heads, problem, steps=self.updates, version=self.preset
-        )
+        return fit(taps, network.rescale_to_fan_in(params, arch), heads, self._problem(inputs), self.preset)
 
     @property
     def updates(self) -> int:
@@ -284,9 +287,12 @@ class Regression(Scorer):
     def _heads(self, inputs: Any, key: jax.Array, widths: Sequence[int]) -> list[Params]:
         return init_heads(key, widths, self.stored().channels)
 
-    def _problem(self, inputs: Any, key: jax.Array) -> Problem:
-        images, target = inputs
-        return Problem(images, target, _noise(self.stored(), key, images.shape))
+    def _problem(self, inputs: Any) -> Problem:
+        return Problem(*inputs)
+
+    def _noisy(self, images: jax.Array, key: jax.Array, draw: DrawNoise) -> jax.Array:
+        _, noise_key = jax.random.split(key)
+        return _noisy(images, self.updates, noise_key, draw)
 
     def floats(self, network: Network) -> int:
         """About how many floats the measurement of one architecture holds at once."""
@@ -305,10 +311,10 @@ def _head(head: Params, x: jax.Array, target: jax.Array, running: Moments | None
     )
 
 
-def _noise(task: Task | None, key: jax.Array, shape: tuple[int, ...]) -> Callable[[jax.Array], jax.Array]:
-    if task is None:
-        return lambda step: jnp.zeros(shape, jnp.float32)
-    return lambda step: noise(task, jax.random.fold_in(key, step), shape)
+def _noisy(images: jax.Array, steps: int, key: jax.Array, draw: DrawNoise) -> jax.Array:
+    """The images with fresh noise, `[steps + 1, B, H, W, C]`."""
+    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(steps + 1))
+    return jax.lax.map(lambda key: images + draw(key, images.shape), keys)
 
 
 def _is_kernel(tree: Any) -> Any:
