@@ -11,6 +11,7 @@ from jaxnas.scorers import NTK, Regions, Regression
 TE_NAS: dict[str, Loop] = {"TE-NAS loop": partial(ntk_loop, bn="batch")}
 FROZEN: dict[str, Loop] = {"frozen loop": partial(ntk_loop, bn="frozen")}
 GEN_NAS: dict[str, Loop] = {"GenNAS loop": regression_loop}
+THIN_GEN_NAS: dict[str, Loop] = {"GenNAS loop": partial(regression_loop, channels=4, cells=3)}
 BOTH = ("--scorers", "ntk,regions")
 
 SPACE_FROZEN = CommandCase("space_frozen", "ntk frozen and regions, a whole space", "jaxnas.score", BOTH, "all")
@@ -28,6 +29,13 @@ CASES: dict[str, Case] = {
             "ntk_exact", "NTK through the batch statistics; C=3, N=1, B=72", NTK(bn="batch"), 16, TE_NAS, "highest"
         ),
         ScorerCase("regions", "linear regions; 3 batches of 1,000", Regions(), 256, {"TE-NAS loop": regions_loop}),
+        ScorerCase(
+            "regression_thin",
+            "GenNAS; C=4, N=3, B=16, 50 steps",
+            Regression(width=4, cells=3, steps=50),
+            16,
+            THIN_GEN_NAS,
+        ),
         ScorerCase("regression", "GenNAS; C=16, N=5, B=16, 100 steps", Regression(fidelity="published"), 6, GEN_NAS),
         SPACE_FROZEN,
         SPACE_EXACT,

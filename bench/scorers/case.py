@@ -149,8 +149,9 @@ def regions_loop(torch_loop: ModuleType, patches: Any, arch: Any) -> int:
     return torch_loop.regions(torch_loop.Classifier(arch, torch_loop.PRESETS["regions"]), patches)
 
 
-def regression_loop(torch_loop: ModuleType, inputs: Any, arch: Any) -> float:
-    """The regression error of a new network."""
+def regression_loop(torch_loop: ModuleType, inputs: Any, arch: Any, **sizes: int) -> float:
+    """The regression error of a new network, of other `channels` or `cells` than GenNAS's if they are given."""
     images, targets, added = inputs
-    module = torch_loop.Regressor(arch, [target.shape[-1] for target in targets])
+    preset = replace(torch_loop.PRESETS["regression"], **sizes)
+    module = torch_loop.Regressor(arch, [target.shape[-1] for target in targets], preset)
     return torch_loop.regression(module, images, targets, added)
