@@ -5,10 +5,10 @@ normalisation and 1x1 convolution on every tap; 100 steps of SGD on the mean squ
 images at each. The score is the weighted error in evaluation mode at the end: lower is better.
 
 Training amplifies rounding: between two orders of the same sums (the kernels' gradients in two ways) 198 random
-architectures of NAS-Bench-201 differ by .4 % in the median and 9.4 % at most, with Spearman's rho .985 and Kendall's tau
-.92 between the two (`fast`, one repeat); as published, between XLA's CPU compiler dividing operations for two threads or
-for one, 20 of them by 1.3 and 8.3 %, with .98 and .94. So the commands hold the order (see `devices.start`) and record
-what it depends on; scores of two kinds of processor, or of a CPU and a GPU, do not belong in one ranking.
+architectures of NAS-Bench-201 differ by .4 % in the median and 9.4 % at most, with Spearman's rho .985 and Kendall's
+tau .92 between the two (`fast`, one repeat); as published, between XLA's CPU compiler dividing operations for two
+threads or for one, 20 of them by 1.3 and 8.3 %, with .98 and .94. So the commands hold the order (see `devices.start`)
+and record what it depends on; scores of two kinds of processor, or of a CPU and a GPU, do not belong in one ranking.
 """
 
 import functools
