@@ -171,15 +171,8 @@ def conv2d_norm_grads(
         kernel = (gain[:, None] * kernel).T.reshape(size, size, len(x), features)
         return NormGrads(through_moments(g, hat, gain, bias, scale, coupled, layout), kernel, scale, bias)
 
-    function = jax.custom_batching.custom_vmap(alone)
-
-    @function.def_vmap
-    def batched(count: int, axes: list[bool], *operands: jax.Array) -> tuple[NormGrads, Any]:
-        chosen = sharing if layout is CHWN and axes == [False, False, False, True] else alone
-        grads = jax.vmap(chosen, tuple(0 if mapped else None for mapped in axes), axis_size=count)(*operands)
-        return grads, jax.tree.map(lambda _: True, grads)
-
-    return function(x, hat, gain, g)
+    own = [False, False, False, True]
+    return _unless_mapped(alone, sharing, lambda axes: layout is CHWN and axes == own)(x, hat, gain, g)
 
 
 def through_moments(
@@ -246,18 +239,25 @@ def _lax_conv(x: jax.Array, kernel: jax.Array, stride: Pair, size: Sequence[int]
 
 
 def _unless_mapped(
-    plain: Callable[[jax.Array, jax.Array], jax.Array], mapped: Callable[[jax.Array, jax.Array], jax.Array]
-) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """Return `plain(x, weights)`, which under `vmap` over the weights is `mapped`, vectorised: batched matrix products.
+    plain: Callable[..., Any], mapped: Callable[..., Any], applies: Callable[[list[bool]], bool] = lambda axes: axes[1]
+) -> Callable[..., Any]:
+    """Return `plain`, a function of arrays, which under a `vmap` that `applies` is `mapped`, vectorised.
 
-    Of a convolution XLA would make a grouped one, whose gradients are slow (jax#13800).
+    By default that is one over the second operand, weights, where `mapped` is of batched matrix products: of a
+    convolution XLA would make a grouped one, whose gradients are slow (jax#13800).
+
+    Args:
+      plain: what is computed.
+      mapped: the same, in the way that suits a `vmap`.
+      applies: from which operands are mapped to whether that `vmap` is meant.
     """
     function = jax.custom_batching.custom_vmap(plain)
 
     @function.def_vmap
-    def batched(size: int, axes: list[bool], x: jax.Array, weights: jax.Array) -> tuple[jax.Array, bool]:
-        chosen = mapped if axes[1] else plain
-        return jax.vmap(chosen, in_axes=tuple(0 if m else None for m in axes), axis_size=size)(x, weights), True
+    def batched(size: int, axes: list[bool], *operands: jax.Array) -> tuple[Any, Any]:
+        chosen = mapped if applies(axes) else plain
+        out = jax.vmap(chosen, in_axes=tuple(0 if m else None for m in axes), axis_size=size)(*operands)
+        return out, jax.tree.map(lambda _: True, out)
 
     return function
 
