@@ -84,6 +84,8 @@ class Machine:
       fit: it may work.
       proven: it has had a result.
       failures: since the last result.
+      rests: until this time of the clock `time.monotonic`; after an error, lest it fail on everything before others
+        have started.
     """
 
     name: str
@@ -96,6 +98,7 @@ class Machine:
     fit: bool = False
     proven: bool = False
     failures: int = 0
+    rests: float = 0.0
 
     @classmethod
     def of(cls, node: dict[str, Any], devices: int | None) -> "Machine":
@@ -140,19 +143,23 @@ class OnRay(Here[State]):
             running = {ref: (machine, one) for machine in self._fit() for one in machine.processes for ref in one.items}
             if not running and not todo:
                 return
-            for ref in self._finished(running, todo):
-                machine, one = running[ref]
-                if ref in one.items:  # else it died of another item
-                    yield from self._result(task, todo, machine, one, ref)
+            for machine, one in [running[ref] for ref in self._finished(running, todo)]:
+                yield from self._result(task, todo, machine, one)
 
     def close(self) -> None:
         if self._own:
             self._ray.shutdown()
 
     def _result(
-        self, task: Task[State, Item, Result], todo: Todo[Item], machine: Machine, one: Process, ref: Any
+        self, task: Task[State, Item, Result], todo: Todo[Item], machine: Machine, one: Process
     ) -> Iterator[tuple[Item, Result]]:
-        """Yield an item with its result, or see to it that there will be one."""
+        """Yield the first item of a process with its result, or see to it that there will be one.
+
+        If the process died, this is the one that it died of; the others have not begun.
+        """
+        if not one.items:  # given back
+            return
+        ref = next(iter(one.items))
         item: Item = one.items.pop(ref)
         try:
             result: Result = self._ray.get(ref)
@@ -160,6 +167,7 @@ class OnRay(Here[State]):
             cause = error.cause
             if isinstance(cause, UserError) or not (trying := todo.try_again(item, machine.name)):
                 raise cause from None
+            machine.rests = time.monotonic() + LOOK_SECONDS
             self._blame(machine, trying, f"{type(cause).__name__}: {cause}", todo)
         except self._ray.exceptions.RayError as error:
             self._end(one, machine, todo)
@@ -234,7 +242,7 @@ class OnRay(Here[State]):
         So it compiles once: the others find the programs in the cache.
         """
         for queued in range(QUEUED):
-            for machine in self._fit():
+            for machine in [machine for machine in self._fit() if machine.rests <= time.monotonic()]:
                 room = machine.room if machine.proven else 1
                 while len(machine.processes) < room:
                     self._new(machine)
@@ -281,6 +289,10 @@ def _died(item: int, why: str) -> Any:
     raise UserError(f"the process that plans has died again and again: {why}")
 
 
+def _ignored(*_: Any, **__: Any) -> None:
+    pass
+
+
 def _started(address: str | None) -> tuple[Any, bool]:
     """Ray, connected, and whether this process had not connected it before."""
     try:
@@ -296,6 +308,7 @@ def _started(address: str | None) -> tuple[Any, bool]:
         ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(f"--on ray{':' * bool(address)}{address or ''}: {str(error).partition(chr(10))[0]}") from None
+    ray._private.worker.print_to_stdstream = _ignored  # what daemons report, which would stand amid our output
     for number, handler in caught.items():
         signal.signal(number, handler)  # Ray has one of its own
     return ray, True
