@@ -1,24 +1,17 @@
 """`--on ray`: the same results as without, whatever dies meanwhile. On a small cluster of this machine."""
 
 import itertools
-import json
 import os
-import signal
-import subprocess
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import ANY
 
 import pytest
-from polars.testing import assert_frame_equal
 
 from jaxnas.engine import Crew, Task, named
 from jaxnas.errors import UserError
-from jaxnas.score.command import main
-from jaxnas.tables.store import read_scores
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'jaxnas[ray]'")
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")]  # Ray starts programs
@@ -82,7 +75,8 @@ def halves(item):
 
 
 def work(cluster, folder, items, **crew):
-    with named(on(cluster), Crew(setup, **crew)) as engine:
+    with named(on(cluster)) as hire:
+        engine = hire(Crew(setup, **crew))
         task = Task(noted, folder, lambda item, why: why, halves)
         return dict(engine.each(task, items))
 
@@ -97,8 +91,9 @@ def test_a_process_that_dies_is_replaced_and_what_kills_it_found(cluster, tmp_pa
 
 
 def test_errors_of_a_user_are_raised_at_once_and_others_if_they_come_again(cluster, tmp_path):
-    with named(on(cluster), Crew(setup)) as engine:
-        with pytest.raises(UserError, match="^no such file$"):
+    with named(on(cluster)) as hire:
+        engine = hire(Crew(setup))
+        with pytest.raises(UserError, match="no such file"):
             engine.ask(refused)
         with pytest.raises(ZeroDivisionError):
             engine.ask(lambda state: 1 / 0)
@@ -111,7 +106,8 @@ def refused(state):
 def test_machines_come_and_go(cluster, tmp_path):
     added = cluster.add_node(num_cpus=1)
     items, nodes = [(first, first + 1) for first in range(120)], []
-    with named(on(cluster), Crew(setup)) as engine:
+    with named(on(cluster)) as hire:
+        engine = hire(Crew(setup))
         for _, one in engine.each(Task(noted, tmp_path, lambda item, why: why), items):
             nodes.append(one["node"])
             if len(set(nodes)) == 2 and added is not None:
@@ -132,7 +128,8 @@ def test_a_machine_that_is_not_fit_is_left_out_by_name(cluster, tmp_path, capsys
         work(cluster, tmp_path, items, about=where, differs=lambda node: "it has other versions")
     capsys.readouterr()
     items, found = [(first, first + 1) for first in range(200)], {}
-    with named(on(cluster), Crew(setup)) as engine:
+    with named(on(cluster)) as hire:
+        engine = hire(Crew(setup))
         for item, one in engine.each(Task(noted, tmp_path, lambda item, why: why), items):
             found[item] = one
             if one["node"] == added.node_id:
@@ -148,7 +145,8 @@ def where(state):
 
 def test_each_process_keeps_its_accelerator(cluster, tmp_path):
     added, found = cluster.add_node(num_cpus=0, num_gpus=2), []
-    with named(on(cluster), Crew(setup)) as engine:
+    with named(on(cluster)) as hire:
+        engine = hire(Crew(setup))
         items = ((first, first + 1) for first in itertools.count())
         for _, one in engine.each(Task(noted, tmp_path, lambda item, why: why), items):
             found += [one] * (one["node"] == added.node_id)

@@ -40,7 +40,7 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "tables.command": "cli correlate errors tables tables.verbs",
     "tables.__main__": "cli",
     "predict": "cli correlate errors learn ranks score spaces tables",
-    "search": "cli data errors evaluate learn ranks report scorers spaces tables types user_file",
+    "search": "cli data engine errors evaluate learn ranks report scorers spaces tables types user_file",
     "search_signals": "cli data digest errors evaluate ranks scorers search spaces tables types",
     "supernet": "cli data digest errors evaluate network report score scorers spaces tables types",
     "export": "errors kernels network spaces",

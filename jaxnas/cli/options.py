@@ -176,6 +176,12 @@ def own_files(*names: str | Space) -> dict[str, Any]:
     return {"files": found} if found else {}
 
 
+def machine(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the bits of a score and may differ from machine to machine: some settings, versions, arithmetic."""
+    own = {name: settings[name] for name in ("data", "files") if name in settings}
+    return {"settings": own, "versions": versions.recorded(), "arithmetic": devices.arithmetic()}
+
+
 def provenance(source: Source | Labelled) -> dict[str, Any]:
     """Return where, when and with what a run was made; `versions` and `arithmetic` are compared when it goes on."""
     return {

@@ -18,13 +18,13 @@ class Crew(Generic[State]):
       setup: from a number of devices (None: all) to what a process works with; it can be sent to others.
       devices: of each process, by default all that there are.
       about: what a machine says of itself, from the state of a process.
-      differs: why a machine must not take part, from what it said; empty if it may.
+      differs: why a machine must not take part, from what it said; empty if it may. Without it all may.
     """
 
     setup: Callable[[int | None], State]
     devices: int | None = None
     about: Callable[[State], Any] = lambda state: None
-    differs: Callable[[Any], str] = lambda said: ""
+    differs: Callable[[Any], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,11 @@ class Here(Generic[State]):
     def __init__(self, crew: Crew[State]) -> None:
         self.state = crew.setup(crew.devices)
 
+    @property
+    def width(self) -> int:
+        """How many items are worked on at a time."""
+        return 1
+
     def ask(self, question: Callable[..., Answer], *args: Any) -> Answer:
         """What a process that works answers: `question(state, *args)`."""
         return question(self.state, *args)
@@ -71,6 +76,3 @@ class Here(Generic[State]):
                 before, finish = started.pop(0)
                 yield before, finish()
         yield from ((item, finish()) for item, finish in started)
-
-    def close(self) -> None:
-        """Let the machines go."""

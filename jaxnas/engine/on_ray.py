@@ -10,6 +10,7 @@ what; Ray starts processes and carries data, and neither repeats nor moves any w
 """
 
 import contextlib
+import functools
 import importlib
 import os
 import pickle
@@ -17,13 +18,13 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Generic
 
 import jax
 
 from jaxnas.cli import process
 from jaxnas.engine.here import Answer, Crew, Here, Item, Result, State, Task
+from jaxnas.engine.named import Hire
 from jaxnas.engine.todo import Todo
 from jaxnas.errors import UserError
 from jaxnas.pinned import pinned
@@ -47,7 +48,7 @@ class Worker(Generic[State]):
         with contextlib.suppress(OSError):
             os.chdir(folder)
 
-    @cached_property
+    @functools.cached_property
     def _state(self) -> State:
         state: State = pickle.loads(self._setup)(self._devices)
         return state
@@ -116,18 +117,23 @@ class Machine:
 
 
 class OnRay(Here[State]):
-    """A Ray cluster: the one at an address, that of `RAY_ADDRESS` or of this machine, or else one of this process.
+    """A Ray cluster.
 
-    This process touches no accelerator.
+    Args:
+      ray: the package, connected to the cluster.
+      crew: the processes that work.
     """
 
-    def __init__(self, crew: Crew[State], address: str | None) -> None:
-        self._ray, self._own = _started(address)
-        jax.config.update("jax_platforms", "cpu")
+    def __init__(self, ray: Any, crew: Crew[State]) -> None:
         super().__init__(crew)
+        self._ray = ray
         self._crew, self._setup = crew, self._ray.cloudpickle.dumps(crew.setup)
         self._machines: dict[str, Machine] = {}
         self._looked = -LOOK_SECONDS
+
+    @property
+    def width(self) -> int:
+        return max(1, sum(machine.room for machine in self._machines.values()))
 
     def ask(self, question: Callable[..., Answer], *args: Any) -> Answer:
         task = Task[State, int, Answer](_answer, (question, args), _died)
@@ -145,10 +151,6 @@ class OnRay(Here[State]):
                 return
             for machine, one in [running[ref] for ref in self._finished(running, todo)]:
                 yield from self._result(task, todo, machine, one)
-
-    def close(self) -> None:
-        if self._own:
-            self._ray.shutdown()
 
     def _result(
         self, task: Task[State, Item, Result], todo: Todo[Item], machine: Machine, one: Process
@@ -218,7 +220,8 @@ class OnRay(Here[State]):
         """Take in what a machine says of itself."""
         ref, machine.asked, why = machine.asked, None, ""
         try:
-            why = self._crew.differs(self._ray.get(ref))
+            said = self._ray.get(ref)
+            why = self._crew.differs(said) if self._crew.differs else ""
         except self._ray.exceptions.RayTaskError as error:
             why = f"{type(error.cause).__name__}: {error.cause}"
         except self._ray.exceptions.RayError:
@@ -293,22 +296,36 @@ def _ignored(*_: Any, **__: Any) -> None:
     pass
 
 
-def _started(address: str | None) -> tuple[Any, bool]:
-    """Ray, connected, and whether this process had not connected it before."""
+@contextlib.contextmanager
+def connected(address: str | None) -> Iterator[Hire]:
+    """What gives engines on the cluster at an address, that of `RAY_ADDRESS` or of this machine, or else a new one.
+
+    This process touches no accelerator from now on.
+    """
     try:
         ray = importlib.import_module("ray")
     except ImportError:
         raise UserError("--on ray: Ray is not installed here; pip install 'jaxnas[ray]'") from None
-    if ray.is_initialized():
-        return ray, False
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    jax.config.update("jax_platforms", "cpu")
+    own = not ray.is_initialized()
+    if own:
+        _start(ray, address)
+    try:
+        yield functools.partial(OnRay, ray)
+    finally:
+        if own:
+            ray.shutdown()
+
+
+def _start(ray: Any, address: str | None) -> None:
+    for name in ("RAY_USAGE_STATS_ENABLED", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"):
+        os.environ.setdefault(name, "0")
     caught = {number: signal.getsignal(number) for number in process.SIGNALS}
     try:
         ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"--on ray{':' * bool(address)}{address or ''}: {str(error).partition(chr(10))[0]}") from None
+        said = str(error).partition("\n")[0]
+        raise UserError(f"--on ray{f':{address}' if address else ''}: {said}") from None
     ray._private.worker.print_to_stdstream = _ignored  # what daemons report, which would stand amid our output
     for number, handler in caught.items():
         signal.signal(number, handler)  # Ray has one of its own
-    return ray, True

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,15 +13,16 @@ from jaxnas import scorers
 from jaxnas.cli import frame
 from jaxnas.cli.options import Options, against
 from jaxnas.cli.progress import Progress
+from jaxnas.cli.session import Session
 from jaxnas.engine import Crew, Here, Task, named
 from jaxnas.errors import UserError
 from jaxnas.score import table
 from jaxnas.score.claims import Claims
-from jaxnas.score.session import Made, Scoring, Session, about, lost, planned, prospect, start
+from jaxnas.score.spans import Made, Scoring, lost, planned, prospect, start
 from jaxnas.score.work import Planned, Span
 from jaxnas.scorers.consensus import Calibrated
 from jaxnas.scorers.protocol import Combined
-from jaxnas.tables.store import WRITTEN, Store, difference
+from jaxnas.tables.store import WRITTEN, Store, fitting
 
 AUTO = "auto"
 
@@ -53,8 +54,11 @@ def score(config: Score) -> str | None:
     """Run the command; return what is not as asked."""
     started = time.time()
     shard, shards = _shard(config.shard)
-    crew = Crew(functools.partial(Session, config), config.devices, about, _differs(config))
-    with named(config.on, crew) as engine:
+    crew = Crew(
+        functools.partial(Session, config), config.devices, Session.about, fitting(config.out, mixed=config.mixed)
+    )
+    with named(config.on) as hire:
+        engine: Here[Session] = hire(crew)
         session, dedup = engine.state, not config.no_dedup
         if drawn := _streamed(config.archs):
             _refuse_relative(session.chosen)
@@ -182,21 +186,6 @@ def _refuse_relative(chosen: Mapping[str, scorers.AnyScore]) -> None:
             raise UserError(
                 f"{name} ranks the whole set, which no process holds of a stream; say --scorers {','.join(one.needs)}"
             )
-
-
-def _differs(config: Score) -> Callable[[Mapping[str, Any]], str]:
-    """Whether a machine fits the run that is there or, where there is none, the first machine."""
-    run: Mapping[str, Any] | None = None
-    with contextlib.suppress(UserError):
-        run = Store.existing(config.out).manifest
-
-    def differs(said: Mapping[str, Any]) -> str:
-        nonlocal run
-        run = said if run is None else run
-        found = difference(run, said, mixed=config.mixed)
-        return found and f"{found}; --mixed lets other processors and versions take part"
-
-    return differs
 
 
 def _plan(config: Score, store: Store | None, work: Planned, engine: Here[Session]) -> None:

@@ -373,20 +373,30 @@ def _maker(manifest: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-def difference(run: Mapping[str, Any], said: Mapping[str, Any], *, mixed: bool) -> str:
-    """Say how what a machine `said` of itself differs from a run's manifest, in what it said; empty if it fits.
+def fitting(path: str | Path, *, mixed: bool) -> Callable[[Mapping[str, Any]], str]:
+    """The function from what a machine says of itself to why it must not take part in a run; empty if it may.
 
     Args:
-      run: the manifest.
-      said: some `settings`, `versions` and `arithmetic`.
-      mixed: the last two may differ.
+      path: of the run; where there is none, the first machine decides.
+      mixed: other versions and arithmetic do not matter.
     """
-    here = _as_stored(said)
-    old, new = (_flatten({name: at["settings"].get(name) for name in here["settings"]}) for at in (run, here))
-    if not mixed:
-        old, new = old | _maker(dict(run)), new | _maker(here)
-    names = _differing(old, new)[:SHOWN]
-    return f"the run is made with {_show(old, names)}, it has {_show(new, names)}" if names else ""
+    run: dict[str, Any] | None = None
+    with contextlib.suppress(UserError):
+        run = Store.existing(path).manifest
+
+    def differs(said: Mapping[str, Any]) -> str:
+        nonlocal run
+        here = _as_stored(said)
+        run = run or here
+        old, new = (_flatten({name: at["settings"].get(name) for name in here["settings"]}) for at in (run, here))
+        if not mixed:
+            old, new = old | _maker(run), new | _maker(here)
+        if not (names := _differing(old, new)[:SHOWN]):
+            return ""
+        allow = "" if mixed else "; --mixed lets other processors and versions take part"
+        return f"{path} is made with {_show(old, names)}, there is {_show(new, names)}{allow}"
+
+    return differs
 
 
 def _compare(path: Path, stored: dict[str, Any], wanted: dict[str, Any]) -> None:

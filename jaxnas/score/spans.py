@@ -1,65 +1,22 @@
-"""What a process scores with, and what it is asked to do: here, or as one of many on other machines."""
+"""What a process that scores is asked to do: here, or as one of many on other machines."""
 
-import functools
 import os
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
-from jaxnas.cli import versions
-from jaxnas.cli.options import Options, against, provenance
-from jaxnas.data import Source
+from jaxnas.cli.options import against, machine
+from jaxnas.cli.session import Session
 from jaxnas.evaluate import devices
-from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.score import table
 from jaxnas.score.work import Piece, Planned, Span, Stream, Work
-from jaxnas.scorers.protocol import AnyScore, Scorer
+from jaxnas.scorers.protocol import Scorer
 from jaxnas.scorers.reference import Reference
-from jaxnas.spaces import Space, get
 from jaxnas.types import Finished, Status
-
-
-class Session:
-    """Space, scores, images and compiled programs; each is there once it is asked for.
-
-    Args:
-      config: the options.
-      count: of devices; None for those of the options.
-    """
-
-    def __init__(self, config: Options, count: int | None) -> None:
-        devices.start()
-        self.config = replace(config, devices=count)
-
-    @functools.cached_property
-    def space(self) -> Space:
-        return get(self.config.space)
-
-    @functools.cached_property
-    def chosen(self) -> dict[str, AnyScore]:
-        """The scores, by name."""
-        return self.config.select(self.space)
-
-    @functools.cached_property
-    def source(self) -> Source:
-        return self.config.source()
-
-    @functools.cached_property
-    def evaluators(self) -> list[Evaluator]:
-        return self.config.evaluators(self.space, self.chosen, self.source)
-
-    def settings(self) -> dict[str, Any]:
-        """What the scores of an architecture depend on."""
-        return self.config.settings(self.chosen, self.source)
-
-    def reference(self) -> Reference | None:
-        """What the consensus compares with, if it is among the scores."""
-        return self.config.reference(self.space, self.chosen, self.evaluators, self.source)
 
 
 class Scoring(NamedTuple):
@@ -78,7 +35,7 @@ class Made(NamedTuple):
 
     Attributes:
       rows: of the table.
-      maker: versions and arithmetic.
+      maker: what the machine says of itself, but for its settings.
       host: name of the machine.
       pid: of the process.
       seconds: from the start to the end of these rows; those before may not have been finished at the start.
@@ -93,18 +50,6 @@ class Made(NamedTuple):
     lost: str = ""
 
 
-def about(session: Session) -> dict[str, Any]:
-    """What decides the bits of a score and may differ from machine to machine."""
-    settings = session.settings()
-    own = {name: settings[name] for name in ("data", "files") if name in settings}
-    return {"settings": own, **maker()}
-
-
-def maker() -> dict[str, Any]:
-    """Versions and arithmetic of this process."""
-    return {"versions": versions.recorded(), "arithmetic": devices.arithmetic()}
-
-
 def planned(session: Session, archs: np.ndarray | int, dedup: bool) -> tuple[Planned, dict[str, Any]]:
     """The parts of the work, and the settings and the provenance of the run.
 
@@ -115,10 +60,10 @@ def planned(session: Session, archs: np.ndarray | int, dedup: bool) -> tuple[Pla
     """
     work: Planned
     if isinstance(archs, int):
-        work = Stream.plan(session.space, session.config.seed, archs, session.evaluators)
+        work = Stream.plan(session.space, session.options.seed, archs, session.evaluators)
     else:
         work = Work.plan(session.space, archs, session.evaluators, dedup=dedup)
-    return work, {"settings": session.settings() | work.settings(), **provenance(session.source)}
+    return work, {"settings": session.settings() | work.settings(), **session.provenance()}
 
 
 def prospect(session: Session, work: Planned, size: int, todo: Sequence[int]) -> list[str]:
@@ -131,10 +76,10 @@ def prospect(session: Session, work: Planned, size: int, todo: Sequence[int]) ->
         ]
         if programs:
             said.append(f"programs to compile, or to find in the cache: {', '.join(programs)}")
-    config = session.config
-    if count := config.reference_archs(session.space, session.chosen, session.evaluators, session.source):
+    options = session.options
+    if count := options.reference_archs(session.space, session.chosen, session.evaluators, session.source):
         said.append(f"reference of the consensus: {count:,} measurements before")
-    return [*said, f"devices: {devices.named(devices.available(config.devices))}"]
+    return [*said, f"devices: {devices.named(devices.available(options.devices))}"]
 
 
 def start(session: Session, scoring: Scoring, span: Span) -> Callable[[], Made]:
@@ -144,7 +89,7 @@ def start(session: Session, scoring: Scoring, span: Span) -> Callable[[], Made]:
 
     def made() -> Made:
         rows = finish()
-        return Made(rows, maker(), socket.gethostname(), os.getpid(), time.time() - began)
+        return Made(rows, machine({}), socket.gethostname(), os.getpid(), time.time() - began)
 
     return made
 
@@ -152,7 +97,7 @@ def start(session: Session, scoring: Scoring, span: Span) -> Callable[[], Made]:
 def lost(session: Session, scoring: Scoring, span: Span, why: str) -> Made:
     """The rows of a span that cannot be scored, with the status `failed`."""
     piece = scoring.piece(span)
-    shape = session.config.repeats, len(piece.run)
+    shape = session.options.repeats, len(piece.run)
     failed = Finished(np.full(shape, np.nan), np.full(shape, int(Status.failed)), {})
     measured = {name: failed for name, score in session.chosen.items() if isinstance(score, Scorer)}
     rows = table.rows_of(piece, measured, session.space, against(session.chosen, scoring.reference))
