@@ -2,16 +2,25 @@
 
 import itertools
 import os
+import shutil
+import signal
+import subprocess
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import ANY
 
+import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from jaxnas.engine import Crew, Task, named
 from jaxnas.errors import UserError
+from jaxnas.score.command import main
+from jaxnas.search.command import main as search
+from jaxnas.tables.store import read_scores
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'jaxnas[ray]'")
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")]  # Ray starts programs
@@ -154,3 +163,100 @@ def test_each_process_keeps_its_accelerator(cluster, tmp_path):
                 break
     cluster.remove_node(added)
     assert sorted({(one["pid"], one["gpu"]) for one in found}, key=lambda pair: pair[1]) == [(ANY, "0"), (ANY, "1")]
+
+
+@pytest.fixture
+def fake(tmp_path):
+    """A file with a score and an oracle that are cheap, and options of `jaxnas score` that go by the score."""
+    shutil.copy(Path(__file__).with_name("fake.py"), tmp_path)
+    score = f"{tmp_path / 'fake.py'}:FAKE"
+    return ["--archs", "random:40", "--no-dedup", "--scorers", score, "--batch-size", "4", "--devices", "1"]
+
+
+def scored(out, *options):
+    assert main(["--out", str(out), *options]) == 0
+    return read_scores(out)[0]
+
+
+def test_scores_are_those_of_this_process_and_runs_go_on_in_each_other(cluster, fake, tmp_path):
+    alone = scored(tmp_path / "alone", *fake)
+    together = scored(tmp_path / "together", *fake, "--on", on(cluster))
+    assert_frame_equal(together, alone, check_exact=True)
+    files = [
+        {path.name: path.read_bytes() for path in (tmp_path / name).glob("part-*")} for name in ("alone", "together")
+    ]
+    assert files[0] == files[1] and len(files[0]) > 4
+    for number in (1, 2):
+        (tmp_path / "alone" / f"part-0000{number}.parquet").unlink()
+        (tmp_path / "together" / f"part-0000{number}.parquet").unlink()
+    assert_frame_equal(scored(tmp_path / "alone", *fake, "--on", on(cluster)), alone, check_exact=True)
+    assert_frame_equal(scored(tmp_path / "together", *fake, "--shard", "auto"), alone, check_exact=True)
+
+
+def test_an_architecture_that_kills_its_process_gets_a_status(cluster, fake, tmp_path, capsys):
+    fake = [*fake, "--batch-size", "2"]
+    alone = scored(tmp_path / "alone", *fake)
+    (tmp_path / "kills").write_text(f"{alone['fake'][7]:.6f}")
+    assert main(["--out", str(tmp_path / "out"), *fake, "--on", on(cluster)]) == 3
+    assert (
+        f"1 architectures failed, for they end the process that scores them: {alone['arch'][7]}"
+        in capsys.readouterr().err
+    )
+    found, _ = read_scores(tmp_path / "out")
+    assert found["fake_status"][7] == "failed" and found["fake"][7] is None
+    assert_frame_equal(*(table.filter(pl.col("row") != 7) for table in (found, alone)), check_exact=True)
+
+
+def test_a_driver_that_is_killed_leaves_what_is_done(cluster, fake, tmp_path):
+    alone = scored(tmp_path / "alone", *fake)
+    (tmp_path / "slow").write_text("0.3")
+    command = [sys.executable, "-m", "jaxnas.score", "--out", str(tmp_path / "out"), *fake, "--on", on(cluster)]
+    driver = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while len(there := sorted((tmp_path / "out").glob("part-*"))) < 2 and driver.poll() is None:
+        time.sleep(0.02)
+    driver.kill()
+    assert driver.wait() == -signal.SIGKILL
+    before = {path: path.stat().st_mtime_ns for path in there}
+    (tmp_path / "slow").unlink()
+    assert_frame_equal(scored(tmp_path / "out", *fake), alone, check_exact=True)
+    assert {path: path.stat().st_mtime_ns for path in there} == before
+
+
+def test_a_function_is_asked_by_several_processes(cluster, fake, tmp_path):
+    added = cluster.add_node(num_cpus=1)
+    options = ["--oracle", f"{tmp_path / 'fake.py'}:evaluate", "--maximize", "accuracy", "--record", "process"]
+    options += ["--method", "random", "--budget", "40", "--json"]
+    found = {}
+    for name, place in {"alone": [], "together": ["--on", on(cluster)]}.items():
+        assert search(["--out", str(tmp_path / name), *options, *place]) == 0
+        found[name] = read_scores(tmp_path / name)[0]
+    cluster.remove_node(added)
+    assert_frame_equal(*(table.drop("process", "seconds") for table in found.values()), check_exact=True)
+    assert [found[name]["process"].explode().drop_nans().n_unique() for name in found] == [1, 2]
+
+
+def test_scores_of_a_search(cluster, fake, tmp_path):
+    options = ["--scorers", fake[fake.index("--scorers") + 1], "--method", "random", "--budget", "20", "--json"]
+    for name, place in {"alone": [], "together": ["--on", on(cluster)]}.items():
+        assert search(["--out", str(tmp_path / name), *options, *place]) == 0
+    alone, together = (read_scores(tmp_path / name)[0].drop("seconds") for name in ("alone", "together"))
+    assert_frame_equal(together, alone, check_exact=True)
+
+
+def test_a_real_part(cluster, tmp_path):
+    options = ["--archs", "random:6", "--scorers", "regions", "--regions.batches", "1", "--regions.samples", "40"]
+    alone = scored(tmp_path / "alone", *options)
+    assert_frame_equal(scored(tmp_path / "together", *options, "--on", on(cluster)), alone, check_exact=True)
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ("slurm", "--on slurm: say ray, or ray:ADDRESS"),
+        ("ray:127.0.0.1:1", "--on ray:127.0.0.1:1: no cluster answers there"),
+    ],
+)
+def test_bad_places(tmp_path, capsys, place, says):
+    assert main(["--out", str(tmp_path / "out"), "--archs", "random:2", "--on", place]) == 2
+    errors = capsys.readouterr().err
+    assert says in errors and errors.count("\n") == 1

@@ -398,7 +398,7 @@ def test_shards_equal_a_whole_run(toys, score, table):
     whole = table(*args, out="whole")
     code, output, errors, half = score(*args, "--shard", "1/2")
     assert (code, errors) == (0, "")
-    assert "other shards are still missing" in output
+    assert "parts of others are still missing" in output
     assert 0 < len(half) < 40 and "te_nas" not in half.columns
     code, output, errors, both = score(*args, "--shard", "0/2")
     assert (code, errors) == (0, "")
@@ -409,7 +409,7 @@ def test_shards_equal_a_whole_run(toys, score, table):
 def test_more_shards_than_parts(toys, score, capsys, tmp_path):
     args = ("--out", str(tmp_path / "out"), "--archs", CELL, "--scorers", "ntk", "--shard")
     assert main([*args, "1/2"]) == 0
-    assert "other shards are still missing" in capsys.readouterr().out
+    assert "parts of others are still missing" in capsys.readouterr().out
     assert main([*args, "0/2"]) == 0
     assert "1 architectures are in" in capsys.readouterr().out
 

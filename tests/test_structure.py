@@ -47,7 +47,7 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "report.page": "cli correlate errors ranks report scorers search spaces tables types user_cache",
     "report.command": "cli correlate errors report report.page tables",
     "report.__main__": "cli",
-    "commands": "cli errors export report score scorers search spaces tables types user_cache",
+    "commands": "cli errors export report score scorers search spaces tables tables.verbs types user_cache",
     "api": "cli correlate data errors pinned score scorers search spaces",
     "__main__": "cli",
     "__init__": "api cli data errors evaluate export scorers spaces tables types",

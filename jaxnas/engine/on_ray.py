@@ -15,6 +15,7 @@ import importlib
 import os
 import pickle
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from jaxnas.pinned import pinned
 
 QUEUED = 2  # items that a process has at a time, so that it need not wait
 FAILURES = 3  # of a machine
+CONNECT_SECONDS = 10.0
 LOOK_SECONDS = 10.0  # between two looks at what machines there are
 
 
@@ -320,6 +322,12 @@ def connected(address: str | None) -> Iterator[Hire]:
 def _start(ray: Any, address: str | None) -> None:
     for name in ("RAY_USAGE_STATS_ENABLED", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"):
         os.environ.setdefault(name, "0")
+    host, colon, port = (address or "").rpartition(":")
+    if colon and port.isdecimal():  # Ray would wait for minutes
+        try:
+            socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise UserError(f"--on ray:{address}: no cluster answers there ({error})") from None
     caught = {number: signal.getsignal(number) for number in process.SIGNALS}
     try:
         ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")

@@ -32,6 +32,7 @@ RESULT = "result.json"  # what a command found, where that is more than a table
 WRITTEN = "parts.jsonl"  # a line for each part that was written: when, by whom, how long it took
 MAKERS = "makers.jsonl"  # with `mixed`: what made a part, the last line of each; of those not named, the manifest's
 _PART = re.compile(r"part-(\d{5,})\.parquet")
+_CLAIM = re.compile(r"claim-(\d{5,})")
 _TMP = re.compile(r".+\.tmp-(?P<host>.+)-(?P<pid>\d+)")
 SHOWN = 5  # settings in which two runs differ
 _STALE_SECONDS = 86_400  # when a temporary file of another machine counts as left behind
@@ -140,6 +141,12 @@ class Store:
     def has(self, index: int) -> bool:
         """Whether part `index` is there, damaged or not."""
         return (self.path / _name(index)).exists()
+
+    def claims(self) -> dict[int, str]:
+        """Which processes say that they work on which part; some may be gone."""
+        found = ((_CLAIM.fullmatch(name), self.path / name) for name in sorted(os.listdir(self.path)))
+        marks = {int(match[1]): _last_line(path) for match, path in found if match}
+        return {part: mark for part, mark in marks.items() if mark}
 
     def makers(self) -> dict[int, dict[str, Any]]:
         """What made each part, by its index."""
@@ -328,6 +335,13 @@ def _read_part(path: Path) -> pl.DataFrame:
             f"{path} is damaged; delete it and run the command that made it again, which scores only that part"
         )
     return frame
+
+
+def _last_line(path: Path) -> str:
+    """The last line of a text; empty if there is none, or no such file any more."""
+    with contextlib.suppress(OSError):
+        return path.read_text().rstrip().rpartition("\n")[2]
+    return ""
 
 
 def _parsed(line: bytes) -> Any:
