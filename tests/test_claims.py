@@ -72,18 +72,11 @@ def test_claims_of_processes_that_are_gone_are_taken_over(begin, tmp_path, capsy
     assert sorted(path.name for path in tmp_path.iterdir()) == ["claim-00001", "claim-00002", "claim-00004"]
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_run(tmp_path, capsys):
-    (tmp_path / "fake.py").write_text(FAKE)
-    options = [
-        "--archs",
-        "random:40",
-        "--scorers",
-        f"{tmp_path / 'fake.py'}:FAKE",
-        "--batch-size",
-        "1",
-        "--devices",
-        "2",
-    ]
+    fake = shutil.copy(Path(__file__).with_name("fake.py"), tmp_path)
+    (tmp_path / "slow").write_text("0.2")
+    options = ["--archs", "random:40", "--scorers", f"{fake}:FAKE", "--batch-size", "1", "--devices", "2"]
     command = [sys.executable, "-m", "jaxnas.score", "--out", str(tmp_path / "out"), *options, "--shard", "auto"]
     other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     while not list(tmp_path.glob("out/part-*")) and other.poll() is None:

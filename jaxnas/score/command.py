@@ -214,8 +214,8 @@ def _report(store: Store, chosen: dict[str, scorers.AnyScore], complete: bool, s
     """Print what the run found; return what is not as asked."""
     if not complete:
         print(
-            "parts of others are still missing; scores that rank the whole set come when all are there: see jaxnas status "
-            f"{store.path}"
+            "parts of others are still missing; scores that rank the whole set come when all are there: see jaxnas "
+            f"status {store.path}"
         )
     rows, found = store.tally(chosen)
     if not rows:
