@@ -81,7 +81,8 @@ class Machine:
       node: Ray's name.
       needs: resources of a process, as options of Ray.
       devices: of a process; None for all that it sees.
-      room: for processes; 0 if it is left out.
+      room: for processes.
+      out: it is left out.
       processes: that run.
       asked: the reference to what it says of itself, while it is being asked.
       fit: it may work.
@@ -99,6 +100,7 @@ class Machine:
     processes: list[Process] = field(default_factory=list)
     asked: Any = None
     fit: bool = False
+    out: bool = False
     proven: bool = False
     failures: int = 0
     rests: float = 0.0
@@ -131,11 +133,11 @@ class OnRay(Here[State]):
         self._ray = ray
         self._crew, self._setup = crew, self._ray.cloudpickle.dumps(crew.setup)
         self._machines: dict[str, Machine] = {}
-        self._looked = -LOOK_SECONDS
+        self._looked, self._waited = -LOOK_SECONDS, False
 
     @property
     def width(self) -> int:
-        return max(1, sum(machine.room for machine in self._machines.values()))
+        return max(1, sum(machine.room for machine in self._machines.values() if not machine.out))
 
     def ask(self, question: Callable[..., Answer], *args: Any) -> Answer:
         task = Task[State, int, Answer](_answer, (question, args), _died)
@@ -175,9 +177,8 @@ class OnRay(Here[State]):
             self._blame(machine, trying, f"{type(cause).__name__}: {cause}", todo)
         except self._ray.exceptions.RayError as error:
             self._end(one, machine, todo)
-            if machine.node not in self._alive():
+            if self._gone(machine, todo):
                 todo.give_back([item])
-                self._forget(machine, todo)
             elif trying := todo.try_again(item, machine.name):
                 self._blame(machine, trying, "its processes die", todo)
             elif smaller := task.halves(item):
@@ -194,12 +195,11 @@ class OnRay(Here[State]):
             self._looked, alive = time.monotonic(), self._alive()
             for machine in [machine for node, machine in self._machines.items() if node not in alive]:
                 self._forget(machine, todo)
-            for node in sorted(
-                alive.keys() - self._machines.keys(), key=lambda node: -alive[node]["Resources"].get("GPU", 0)
-            ):
-                self._machines[node] = Machine.of(alive[node], self._crew.devices)
+            new = [node for name, node in alive.items() if name not in self._machines]
+            for node in sorted(new, key=lambda node: -node["Resources"].get("GPU", 0)):
+                self._machines[node["NodeID"]] = Machine.of(node, self._crew.devices)
         for machine in self._machines.values():
-            if machine.room and not machine.fit and machine.asked is None:
+            if machine.room and not (machine.fit or machine.out) and machine.asked is None:
                 one = machine.processes[0] if machine.processes else self._new(machine)
                 machine.asked = one.actor.ask.remote(self._crew.about)
 
@@ -208,8 +208,12 @@ class OnRay(Here[State]):
         asked = {machine.asked: machine for machine in self._machines.values() if machine.asked is not None}
         refs = [*running, *asked]
         if not refs:
-            if self._machines and not any(machine.room for machine in self._machines.values()):
+            working = [machine for machine in self._machines.values() if machine.room]
+            if working and all(machine.out for machine in working):
                 raise UserError("no machine of the cluster is left to work on; the notes say why")
+            if not working and not self._waited:
+                process.say("note: waiting for a machine that can work to join the cluster")
+                self._waited = True
             time.sleep(LOOK_SECONDS)
             return []
         self._ray.wait(refs, num_returns=1, timeout=LOOK_SECONDS)
@@ -228,7 +232,8 @@ class OnRay(Here[State]):
             why = f"{type(error.cause).__name__}: {error.cause}"
         except self._ray.exceptions.RayError:
             self._end(machine.processes[0], machine, todo)
-            self._blame(machine, 1, "its processes die", todo)
+            if not self._gone(machine, todo):
+                self._blame(machine, 1, "its processes die", todo)
         else:
             machine.fit = not why
         if why:
@@ -274,12 +279,18 @@ class OnRay(Here[State]):
 
     def _leave_out(self, machine: Machine, why: str, todo: Todo[Any]) -> None:
         process.say(f"note: machine {machine.name} is left out: {' '.join(why.split())}")
-        machine.fit, machine.room = False, 0
+        machine.fit, machine.out = False, True
         for one in list(machine.processes):
             self._end(one, machine, todo)
 
+    def _gone(self, machine: Machine, todo: Todo[Any]) -> bool:
+        """Say whether a machine is gone; if so, forget it."""
+        if machine.node in self._alive():
+            return False
+        self._forget(machine, todo)
+        return True
+
     def _forget(self, machine: Machine, todo: Todo[Any]) -> None:
-        """Give up a machine that is gone."""
         for one in list(machine.processes):
             self._end(one, machine, todo)
         self._machines.pop(machine.node, None)
