@@ -56,9 +56,14 @@ class Session:
         """What the scores of an architecture depend on."""
         return self.options.settings(self.chosen, self.source)
 
-    def about(self) -> dict[str, Any]:
-        """What a machine says of itself."""
+    @functools.cached_property
+    def machine(self) -> dict[str, Any]:
+        """What this machine says of itself."""
         return machine(self.settings())
+
+    def about(self) -> dict[str, Any]:
+        """What this machine says of itself."""
+        return self.machine
 
     def provenance(self) -> dict[str, Any]:
         """Where, when and with what a run is made."""

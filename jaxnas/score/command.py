@@ -54,9 +54,8 @@ def score(config: Score) -> str | None:
     """Run the command; return what is not as asked."""
     started = time.time()
     shard, shards = _shard(config.shard)
-    crew = Crew(
-        functools.partial(Session, config), config.devices, Session.about, fitting(config.out, mixed=config.mixed)
-    )
+    fits = fitting(config.out, mixed=config.mixed)
+    crew = Crew(functools.partial(Session, config), config.devices, Session.about, fits)
     with named(config.on) as hire:
         engine: Here[Session] = hire(crew)
         session, dedup = engine.state, not config.no_dedup
@@ -112,11 +111,8 @@ def _score_parts(
         return
     left = functools.partial(lost, engine.state, scoring)
     task = Task[Session, Span, Made](start, scoring, left, Span.halves)
-    with contextlib.ExitStack() as stack:
-        progress = stack.enter_context(
-            Progress("scoring", "architectures", total, total - scoring.work.rows(todo, scoring.size))
-        )
-        claims = Claims(store.path, todo, store.has)
+    done, claims = total - scoring.work.rows(todo, scoring.size), Claims(store.path, todo, store.has)
+    with Progress("scoring", "architectures", total, done) as progress, contextlib.ExitStack() as stack:
         parts = stack.enter_context(claims) if claim else todo
         spans = (scoring.work.span(part, scoring.size) for part in parts)
         for part, whole in _whole_parts(scoring, engine.each(task, spans)):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from jaxnas.cli.options import against, machine
+from jaxnas.cli.options import against
 from jaxnas.cli.session import Session
 from jaxnas.evaluate import devices
 from jaxnas.score import table
@@ -35,7 +35,7 @@ class Made(NamedTuple):
 
     Attributes:
       rows: of the table.
-      maker: what the machine says of itself, but for its settings.
+      maker: what the machine says of itself.
       host: name of the machine.
       pid: of the process.
       seconds: from the start to the end of these rows; those before may not have been finished at the start.
@@ -89,7 +89,7 @@ def start(session: Session, scoring: Scoring, span: Span) -> Callable[[], Made]:
 
     def made() -> Made:
         rows = finish()
-        return Made(rows, machine({}), socket.gethostname(), os.getpid(), time.time() - began)
+        return Made(rows, session.machine, socket.gethostname(), os.getpid(), time.time() - began)
 
     return made
 

@@ -139,8 +139,8 @@ class Store:
         return {index for index, path in _part_paths(self.path).items() if _height(path)}
 
     def has(self, index: int) -> bool:
-        """Whether part `index` is there, damaged or not."""
-        return (self.path / _name(index)).exists()
+        """Whether part `index` is there and readable."""
+        return (path := self.path / _name(index)).exists() and bool(_height(path))
 
     def claims(self) -> dict[int, str]:
         """Which processes say that they work on which part; some may be gone."""
