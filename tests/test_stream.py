@@ -5,8 +5,9 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from jaxnas import spaces
+from jaxnas.score import work
 from jaxnas.score.command import main
-from jaxnas.score.work import BLOCK, Span, Stream
+from jaxnas.score.work import BLOCK, CALLS, Span, Stream
 from jaxnas.tables.store import read_scores
 
 SPACE = spaces.get("darts")
@@ -18,7 +19,7 @@ def rows(stream, size):
 
 def test_rows_follow_from_the_seed_and_their_number():
     stream = Stream.plan(SPACE, 0, 2 * BLOCK + 300, [])
-    assert stream.part_size == BLOCK
+    assert stream.part_size == CALLS * BLOCK
     whole = rows(stream, BLOCK)
     assert len(whole) == 2 * BLOCK + 300
     np.testing.assert_array_equal(rows(stream, 700), whole)
@@ -40,7 +41,8 @@ def test_parts_and_spans():
     assert [*Span(2, 0, 3).halves(), *Span(2, 0, 1).halves()] == [Span(2, 0, 1), Span(2, 1, 3)]
 
 
-def test_a_stream_is_scored_in_parts(tmp_path, capsys):
+def test_a_stream_is_scored_in_parts(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(work, "CALLS", 1)
     options = ["--space", "darts", "--archs", f"stream:{BLOCK + 20}", "--scorers", "params"]
     assert main([*options, "--out", str(tmp_path / "run")]) == 0
     table, manifest = read_scores(tmp_path / "run")

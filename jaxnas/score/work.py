@@ -16,6 +16,7 @@ from jaxnas.tables.joins import different
 
 PROGRAMS = 8  # that a part compiles, in the mean, where there are many: minutes of work, which are lost with the part
 BLOCK = 1024  # architectures of a stream that are drawn together
+CALLS = 12  # of a part of a stream, ten seconds each on a CPU: parts are files, and a stream has many
 
 
 class Piece(NamedTuple):
@@ -164,8 +165,8 @@ class Stream:
         if number < 1:
             raise UserError(f"--archs stream:{number}: ask for at least 1")
         first = _block(space, seed, 0)
-        step = max([one.step(one.groups(first)) for one in evaluators], default=BLOCK)
-        return cls(space, seed, number, -(-step // BLOCK) * BLOCK)
+        step = min([one.step(one.groups(first)) for one in evaluators], default=BLOCK)
+        return cls(space, seed, number, -(-CALLS * step // BLOCK) * BLOCK)
 
     def parts(self, size: int) -> int:
         return -(-self.number // size)

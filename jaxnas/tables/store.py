@@ -151,7 +151,7 @@ class Store:
     def makers(self) -> dict[int, dict[str, Any]]:
         """What made each part, by its index."""
         named = {record.pop("part"): record for record in self.records(MAKERS)}
-        return dict.fromkeys(self.parts(), _maker(self.manifest)) | named
+        return dict.fromkeys(_part_paths(self.path), _maker(self.manifest)) | named
 
     def written(self) -> float:
         """When the last part was written, in seconds since the epoch; 0 if there is none."""
