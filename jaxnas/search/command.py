@@ -14,8 +14,9 @@ from rich.table import Table
 
 from jaxnas import spaces
 from jaxnas.cli import frame
-from jaxnas.cli.options import option_groups, provenance
+from jaxnas.cli.options import option_groups
 from jaxnas.cli.progress import Progress
+from jaxnas.engine import Hire, named
 from jaxnas.errors import UserError, unknown
 from jaxnas.evaluate import devices
 from jaxnas.evaluate.evaluator import summarise
@@ -27,7 +28,7 @@ from jaxnas.search.methods import METHODS
 from jaxnas.search.objectives import ObjectiveOptions, Objectives, objectives
 from jaxnas.spaces import Space
 from jaxnas.spaces.prunable import Preset
-from jaxnas.tables.store import RESULT, Store
+from jaxnas.tables.store import RESULT, Store, fitting
 from jaxnas.types import Status
 
 SHOWN = 20  # rounds in the table, the last ones
@@ -129,21 +130,25 @@ def find(config: Search) -> Outcome:
     Raises:
       UserError: the options do not fit together, or nothing was found.
     """
-    devices.start()
+    with named(config.on) as hire:
+        devices.start()
+        return _find(config, hire)
+
+
+def _find(config: Search, hire: Hire) -> Outcome:
     space = spaces.get(config.space)
     config = _with_defaults(config, space)
     if config.plot is not None:
         frame.check_plot(config.plot)
         if not METHODS[config.method].oracle:
             raise UserError(f"--plot draws the best so far; --method {config.method} compares within its rounds alone")
-    source = config.source()
-    by = objectives(config, space, source)
-    method = _method(config, by)
-    evaluate = by.connect(method.batch)
-    about = provenance(source)
-    settings = {**by.settings, "method": config.method, **method.options}
     name = re.sub(r"(\.py)?:", "-", Path(spaces.name_of(config.space)).name)  # own_space-space, darts-cifar10
     path = config.out or f"runs/search-{name}-{config.method}-seed{config.seed}"
+    source = config.source()
+    by = objectives(config, space, source, hire)
+    method = _method(config, by)
+    evaluate, about = by.connect(method.batch, fitting(path, mixed=config.mixed))
+    settings = {**by.settings, "method": config.method, **method.options}
     store = Store.open(path, {"settings": settings, "part_size": method.batch, **about}, mixed=config.mixed)
     if by.function is not None:
         by.function.keep(store)

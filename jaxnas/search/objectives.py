@@ -1,25 +1,30 @@
 """What a search goes by, from the options of the command: training-free scores, or an oracle and perhaps a prior."""
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from jaxnas.cli.options import Options, own_files
+from jaxnas.cli.options import Options, against, own_files, provenance
 from jaxnas.data import Source
+from jaxnas.engine import Crew, Hire
 from jaxnas.errors import UserError, check_least, unknown
 from jaxnas.scorers.consensus import Consensus
 from jaxnas.scorers.protocol import AnyScore, Combined, Count, Scorer, pass_of
 from jaxnas.scorers.registry import COUNTS, listed, load
 from jaxnas.scorers.te_nas import TeNas
 from jaxnas.search.goal import Goal, limits
-from jaxnas.search.loop import evaluate_with
+from jaxnas.search.loop import Panel, evaluate_with
 from jaxnas.search.method import Evaluate, Prior
 from jaxnas.search.oracle import Function, Table
 from jaxnas.search.prior import CachedPrior, StoredScores
+from jaxnas.search.remote import PanelSession, shared_out
 from jaxnas.spaces import Space, name_of
 from jaxnas.tables.named import is_named
 
+Fits = Callable[[Mapping[str, Any]], str]
+"""From what a machine says of itself to why it must not take part; empty if it may."""
 MAX_ARCHS_AT_ONCE = 128  # architectures at a time, where nothing says otherwise
 
 
@@ -61,7 +66,8 @@ class Objectives:
       goal: which architectures are better.
       batch: a good number of architectures to evaluate at a time.
       settings: what the answers depend on.
-      connect: from the largest number of architectures asked for at a time to what evaluates them.
+      connect: from the largest number of architectures asked for at a time, and from which machines may take part, to
+        what evaluates them and its provenance.
       prior: cheap scores to look at before.
       function: that of the user, where it answers.
       table: that of measurements, where it answers.
@@ -73,7 +79,7 @@ class Objectives:
     goal: Goal
     batch: int
     settings: Mapping[str, Any]
-    connect: Callable[[int], Evaluate]
+    connect: Callable[[int, Fits], tuple[Evaluate, dict[str, Any]]]
     prior: Prior | None = None
     function: Function | None = None
     table: Table | None = None
@@ -81,12 +87,20 @@ class Objectives:
     last: Mapping[str, int] = field(default_factory=dict)
 
 
-def objectives(options: ObjectiveOptions, space: Space, source: Source) -> Objectives:
-    """Return what the options say, or raise a `UserError` if they do not fit together."""
+def objectives(options: ObjectiveOptions, space: Space, source: Source, hire: Hire) -> Objectives:
+    """Return what the options say, or raise a `UserError` if they do not fit together.
+
+    Args:
+      options: of the command.
+      space: that is searched.
+      source: images.
+      hire: gives engines.
+    """
     check_least(options, {"warm_start": 0})
     if options.warm_start and options.prior is None:
         raise UserError("--warm-start needs scores to choose by; say --prior ntk,regions or other scorers")
-    return _by_scores(options, space, source) if options.oracle is None else _by_oracle(options, space, source)
+    by = _by_scores if options.oracle is None else _by_oracle
+    return by(options, space, source, hire)
 
 
 def deciding(options: Options, space: Space) -> tuple[dict[str, AnyScore], dict[str, int]]:
@@ -112,7 +126,7 @@ def deciding(options: Options, space: Space) -> tuple[dict[str, AnyScore], dict[
     return scores, {name: scores[name].sign for name in dict.fromkeys(named)}
 
 
-def _by_scores(options: ObjectiveOptions, space: Space, source: Source) -> Objectives:
+def _by_scores(options: ObjectiveOptions, space: Space, source: Source, hire: Hire) -> Objectives:
     for name in ("maximize", "minimize", "record", "prior"):
         if getattr(options, name) is not None:
             raise UserError(f"--{name} goes with --oracle; without one the --scorers decide, each in its own direction")
@@ -123,19 +137,28 @@ def _by_scores(options: ObjectiveOptions, space: Space, source: Source) -> Objec
         if name not in known:
             raise unknown("score with a limit", name, known)
     chosen |= {name: COUNTS[name] for name in goal.limited if name in COUNTS}
+
+    def connect(most: int, fits: Fits) -> tuple[Evaluate, dict[str, Any]]:
+        if options.on is None:
+            return _scorers(options, space, chosen, source, most), provenance(source)
+        setup = functools.partial(PanelSession, options, choose=_decisive, most=most)
+        engine = hire(Crew(setup, options.devices, PanelSession.about, fits))
+        calibrated = against(chosen, engine.ask(PanelSession.reference))
+        return evaluate_with(space, calibrated, shared_out(engine)), engine.ask(PanelSession.provenance)
+
     settings, by_cost = {**options.settings(chosen, source), **_goal_settings(goal)}, _by_cost(chosen)
     return Objectives(
         space,
         goal,
         _batch(chosen),
         settings,
-        lambda most: _scorers(options, space, chosen, source, most),
+        connect,
         by_cost=by_cost,
         last={name: chosen[name].sign for name in by_cost[-1]} if [*signs] == [Consensus.name] else {},
     )
 
 
-def _by_oracle(options: ObjectiveOptions, space: Space, source: Source) -> Objectives:
+def _by_oracle(options: ObjectiveOptions, space: Space, source: Source, hire: Hire) -> Objectives:
     assert options.oracle is not None
     up, down, beside = (_names(getattr(options, name)) for name in ("maximize", "minimize", "record"))
     if not up and not down:
@@ -170,12 +193,22 @@ def _by_oracle(options: ObjectiveOptions, space: Space, source: Source) -> Objec
         prior = CachedPrior(space, _scorers(scored, space, chosen, source, None), Goal(signs))
         settings["prior"] = scored.settings(chosen, source)
     table = oracle if isinstance(oracle, Table) else None
-    return Objectives(oracle.space, goal, MAX_ARCHS_AT_ONCE, settings, lambda most: oracle, prior, function, table)
+
+    def connect(most: int, fits: Fits) -> tuple[Evaluate, dict[str, Any]]:
+        if options.on is not None and function is not None:
+            function.ask_on(hire(function.crew(options.devices or 1)))
+        return oracle, provenance(source)
+
+    return Objectives(oracle.space, goal, MAX_ARCHS_AT_ONCE, settings, connect, prior, function, table)
 
 
 def _scorers(options: Options, space: Space, chosen: dict[str, AnyScore], source: Source, most: int | None) -> Evaluate:
     evaluators = options.evaluators(space, chosen, source, most=most)
-    return evaluate_with(space, options.calibrated(space, chosen, evaluators, source), evaluators)
+    return evaluate_with(space, options.calibrated(space, chosen, evaluators, source), Panel(evaluators))
+
+
+def _decisive(options: Options, space: Space) -> dict[str, AnyScore]:
+    return deciding(options, space)[0]
 
 
 def _batch(chosen: Mapping[str, AnyScore]) -> int:

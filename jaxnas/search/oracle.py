@@ -4,15 +4,17 @@ Both answer as the scorers do, one repeat. An architecture for which there is no
 the search goes on.
 """
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from jaxnas.cli import process
+from jaxnas.engine import Crew, Here, Task
 from jaxnas.errors import UserError, unknown
 from jaxnas.search.goal import Scores
 from jaxnas.spaces import Space
@@ -106,12 +108,12 @@ class Function:
     def __init__(self, space: Space, spec: str | Callable[[str], Any], names: Sequence[str]):
         self.space, self._names = space, tuple(names)
         if isinstance(spec, str):
-            self._function: Callable[[str], Any] = load_variable(spec, "--oracle", "function", callable)
-            self.name, self.fingerprint = spec, fingerprint(spec.rpartition(":")[0])
+            asked = _loaded(spec, self._names, None)
+            self.name, self.fingerprint = spec, asked.fingerprint
         else:
-            self._function = spec
+            asked = Asked(spec, self._names)
             self.name, self.fingerprint = getattr(spec, "__qualname__", type(spec).__qualname__), ""
-        self.failure = ""
+        self.failure, self._engine = "", Here(Crew(lambda devices: asked))
         self._known: dict[str, Mapping[str, float]] = {}
         self._store: Store | None = None
 
@@ -128,37 +130,31 @@ class Function:
                 answer = record["answer"].items()
                 self._know(record["arch"], {name: math.nan if value is None else value for name, value in answer})
 
+    def crew(self, devices: int) -> Crew["Asked"]:
+        """Processes that can answer, each with so many devices, where the function's file is the same."""
+        setup = functools.partial(_loaded, self.name, self._names)
+        another = f"{self.name} is another file there"
+        return Crew(setup, devices, _known_as, lambda found: "" if found == self.fingerprint else another)
+
+    def ask_on(self, engine: Here["Asked"]) -> None:
+        """Ask the processes of an engine from now on, several at a time."""
+        self._engine = engine
+
     def __call__(self, archs: np.ndarray) -> Scores:
-        """The values `[1, N]` of architectures `[N, A]`, asked for one after the other."""
-        answers = [self._answer(self.space.decode(arch)) for arch in archs]
+        """The values `[1, N]` of architectures `[N, A]`; NaN where there is none, all of them if the function fails."""
+        names = [self.space.decode(arch) for arch in archs]
+        new = [name for name in dict.fromkeys(names) if name not in self._known]
+        for arch, (answer, failure) in self._engine.each(Task(_start, None, _lost), new):
+            if failure:
+                self.failure = failure
+                process.say(f"note: the oracle failed for {arch}: {failure}")
+                self._write({"arch": arch, "failed": failure})
+            else:
+                self._know(arch, answer)
+                self._write({"arch": arch, "answer": {k: v if math.isfinite(v) else None for k, v in answer.items()}})
+        none = dict.fromkeys(self._names, math.nan)
+        answers = [self._known.get(name, none) for name in names]
         return {name: _finished(np.array([answer[name] for answer in answers], float)) for name in self._names}
-
-    def _answer(self, arch: str) -> Mapping[str, float]:
-        """The numbers for one architecture; NaN where there is none, all of them if the function fails."""
-        if arch in self._known:
-            return self._known[arch]
-        try:
-            answer = self._numbers(self._function(arch))
-        except Exception as error:
-            self.failure = f"{type(error).__name__}: {error}"
-            process.say(f"note: the oracle failed for {arch}: {self.failure}")
-            self._write({"arch": arch, "failed": self.failure})
-            return dict.fromkeys(self._names, math.nan)
-        self._know(arch, answer)
-        self._write({"arch": arch, "answer": {k: v if math.isfinite(v) else None for k, v in answer.items()}})
-        return answer
-
-    def _numbers(self, answer: Any) -> dict[str, float]:
-        """The numbers that are asked for, whatever else is in the answer; an exception if there are none."""
-        if not isinstance(answer, Mapping):
-            if len(self._names) > 1:
-                raise TypeError(f"it returned {answer!r}; return a dictionary with {', '.join(self._names)}")
-            answer = {self._names[0]: answer}
-        for name in self._names:
-            if name not in answer:
-                raise unknown("number of --oracle", name, map(str, answer))
-        numbers = {name: float(answer[name]) for name in self._names}
-        return {name: number if math.isfinite(number) else math.nan for name, number in numbers.items()}
 
     def _know(self, arch: str, answer: Mapping[str, float]) -> None:
         self._known[arch] = answer
@@ -169,6 +165,59 @@ class Function:
     def _write(self, record: Mapping[str, Any]) -> None:
         if self._store is not None:
             self._store.append(ANSWERS, record)
+
+
+class Asked(NamedTuple):
+    """A function and the numbers that it is asked for.
+
+    Attributes:
+      function: from an architecture's string.
+      names: of the numbers.
+      fingerprint: of the function's file.
+    """
+
+    function: Callable[[str], Any]
+    names: tuple[str, ...]
+    fingerprint: str = ""
+
+    def answer(self, arch: str) -> tuple[dict[str, float], str]:
+        """The numbers, and why there are none, which is empty if there are."""
+        try:
+            return self._numbers(self.function(arch)), ""
+        except Exception as error:
+            return {}, f"{type(error).__name__}: {error}"
+
+    def _numbers(self, answer: Any) -> dict[str, float]:
+        """The numbers that are asked for, whatever else is in the answer; an exception if there are none."""
+        if not isinstance(answer, Mapping):
+            if len(self.names) > 1:
+                raise TypeError(f"it returned {answer!r}; return a dictionary with {', '.join(self.names)}")
+            answer = {self.names[0]: answer}
+        for name in self.names:
+            if name not in answer:
+                raise unknown("number of --oracle", name, map(str, answer))
+        numbers = {name: float(answer[name]) for name in self.names}
+        return {name: number if math.isfinite(number) else math.nan for name, number in numbers.items()}
+
+
+def _loaded(spec: str, names: tuple[str, ...], devices: int | None) -> Asked:
+    return Asked(load_variable(spec, "--oracle", "function", callable), names, _fingerprint(spec))
+
+
+def _fingerprint(spec: str) -> str:
+    return fingerprint(spec.rpartition(":")[0])
+
+
+def _known_as(asked: Asked) -> str:
+    return asked.fingerprint
+
+
+def _start(asked: Asked, shared: None, arch: str) -> Callable[[], tuple[dict[str, float], str]]:
+    return functools.partial(asked.answer, arch)
+
+
+def _lost(arch: str, why: str) -> tuple[dict[str, float], str]:
+    return {}, f"it ends the process that runs it: {why}"
 
 
 def _finished(values: np.ndarray) -> Finished:
