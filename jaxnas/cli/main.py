@@ -28,6 +28,7 @@ COMMANDS = {
     "search-signals": Command("search_signals.command", "evolve the signals of the regression score"),
     "status": Command("commands.status", "say what of a directory of scores is there and what is missing"),
     "merge": Command("commands.merge", "join the directories of shards that ran apart"),
+    "latency": Command("commands.latency", "time the operations of a space on this device"),
     "cache": Command("commands.cache", "show or clear what is kept between runs"),
     "spaces": Command("commands.spaces", "list the search spaces, or describe one"),
     "scorers": Command("commands.scorers", "list the scores, or describe one"),

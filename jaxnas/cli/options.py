@@ -18,7 +18,7 @@ from jaxnas.evaluate import devices
 from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.evaluate.references import FEW_ARCHS, reference, to_measure
 from jaxnas.scorers.consensus import Consensus
-from jaxnas.scorers.protocol import AnyScore, Pass, Scorer, options_of, pass_of
+from jaxnas.scorers.protocol import AnyScore, Count, Pass, Scorer, options_of, pass_of
 from jaxnas.scorers.registry import ALWAYS, DEFAULTS, listed
 from jaxnas.spaces import Space, name_of
 from jaxnas.user_file import fingerprint
@@ -76,7 +76,9 @@ class Options(ScorerOptions):  # type: ignore[misc,valid-type]
         check_least(self, {"repeats": 1})
         check_seed(self.seed)
         chosen = scorers.select(self.scorers, [*(getattr(self, name) for name in SCORERS), *more], space)
-        chosen = {name: score.on(space) if isinstance(score, Scorer) else score for name, score in chosen.items()}
+        chosen = {
+            name: score.on(space) if isinstance(score, Scorer | Count) else score for name, score in chosen.items()
+        }
         for score in chosen.values():
             if isinstance(score, Scorer):
                 score.check()

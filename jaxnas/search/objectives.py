@@ -10,7 +10,7 @@ from jaxnas.data import Source
 from jaxnas.errors import UserError, check_least, unknown
 from jaxnas.scorers.consensus import Consensus
 from jaxnas.scorers.protocol import AnyScore, Combined, Count, Scorer, pass_of
-from jaxnas.scorers.registry import COUNTS, listed, load
+from jaxnas.scorers.registry import DEFAULTS, listed, load
 from jaxnas.scorers.te_nas import TeNas
 from jaxnas.search.goal import Goal, limits
 from jaxnas.search.loop import evaluate_with
@@ -117,12 +117,14 @@ def _by_scores(options: ObjectiveOptions, space: Space, source: Source) -> Objec
         if getattr(options, name) is not None:
             raise UserError(f"--{name} goes with --oracle; without one the --scorers decide, each in its own direction")
     chosen, signs = deciding(options, space)
-    known = {**COUNTS, **chosen}
+    known = {name: score for name, score in DEFAULTS.items() if isinstance(score, Count)} | chosen
     goal = Goal(signs, *limits(options.at_most, options.at_least, known))
     for name in sorted(goal.limited):
         if name not in known:
             raise unknown("score with a limit", name, known)
-    chosen |= {name: COUNTS[name] for name in goal.limited if name in COUNTS}
+    if limited := goal.limited - chosen.keys():
+        more = replace(options, scorers=",".join(sorted(limited))).select(space)
+        chosen |= {name: more[name] for name in limited}
     settings, by_cost = {**options.settings(chosen, source), **_goal_settings(goal)}, _by_cost(chosen)
     return Objectives(
         space,
