@@ -7,8 +7,8 @@ known by then: a consensus is the sum over those of its members that were measur
 members alone decide: a sum of logarithms says which architectures are bad in nothing, not which of these is best.
 
 Of a space that is larger than the sample, the first stage looks further: after a quarter of its budget, it goes on with
-mutations of the best. It does so, too, where limits are on what is measured: the best by counts would all break them, so
-that quarter is taken from all ranks, evenly.
+mutations of the best. It does so, too, where limits are on what is measured: the best by counts would all break them,
+so that quarter is taken from all ranks, evenly.
 
 After Jamieson and Talwalkar, Non-stochastic Best Arm Identification and Hyperparameter Optimization, AISTATS 2016,
 with scores in place of training times.
