@@ -174,7 +174,7 @@ class Function:
             raise
         except Exception as error:
             self.failure = f"{type(error).__name__}: {error}"
-            process.say(f"note: the oracle failed for {arch}: {self.failure}")
+            process.note(f"the oracle failed for {arch}: {self.failure}")
             self._write({"arch": arch, "failed": self.failure})
             return dict.fromkeys(self._numbers.values(), math.nan)
         self._know(arch, answer)

@@ -74,12 +74,12 @@ def _say_what_is_missing(config: Supernet, data: Labelled, known: Measurements |
     unseen = np.setdiff1d(np.arange(data.classes), data.labels)
     if len(unseen):
         listed = ", ".join(map(str, unseen[:SHOWN])) + ", ..." * (len(unseen) > SHOWN)
-        process.say(
-            f"note: {data.name}: labels {data.labels.min()} to {data.labels.max()}: {data.classes} classes, counted "
+        process.note(
+            f"{data.name}: labels {data.labels.min()} to {data.labels.max()}: {data.classes} classes, counted "
             f"from 0; no image has {listed}"
         )
     if known is not None and (of_table := of_rows(known.counts())):
-        process.say(f"note: {config.landmarks}: {of_table}")
+        process.note(f"{config.landmarks}: {of_table}")
 
 
 def _read(arm: Arm, known: Measurements | None) -> dict[str, dict[str, Any]]:
@@ -96,7 +96,7 @@ def _without(space: Space, archs: np.ndarray, landmarks: np.ndarray | None) -> n
     if not len(others):
         raise UserError("--archs: every one of them is a landmark or isomorphic to one; give others to rank")
     if left_out := len(archs) - len(others):
-        process.say(f"note: {left_out:,} architectures are not ranked: they are landmarks, or isomorphic")
+        process.note(f"{left_out:,} architectures are not ranked: they are landmarks, or isomorphic")
     return others
 
 
