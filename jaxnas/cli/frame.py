@@ -17,7 +17,7 @@ import tyro
 
 from jaxnas.cli import common, process, versions
 from jaxnas.cli.help_text import choices, documented
-from jaxnas.errors import UserError, spelt
+from jaxnas.errors import UserError, check_package, spelt
 from jaxnas.evaluate import devices
 from jaxnas.pinned import pinned
 from jaxnas.user_file import local
@@ -110,6 +110,7 @@ def check_plot(path: Path) -> None:
         raise UserError(f"--plot {path}: give a file that ends in one of {', '.join(PLOT_SUFFIXES)}")
     if not path.parent.is_dir():
         raise UserError(f"--plot {path}: there is no directory {path.parent}; create it first")
+    check_package("--plot", "matplotlib", "report")
 
 
 @contextlib.contextmanager

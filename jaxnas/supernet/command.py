@@ -11,9 +11,8 @@ from jaxnas.cli import frame, process
 from jaxnas.cli.options import provenance
 from jaxnas.cli.progress import Progress
 from jaxnas.data.labelled import Labelled
-from jaxnas.errors import UserError
+from jaxnas.errors import UserError, check_package
 from jaxnas.evaluate import devices
-from jaxnas.report import plots
 from jaxnas.score.table import describe, read_archs
 from jaxnas.scorers import COUNTS
 from jaxnas.spaces import Space
@@ -144,6 +143,13 @@ def _rank(space: Space, ranking: Ranking, state: State, archs: np.ndarray) -> pl
 def _write_curves(store: Store, curves: Curves) -> None:
     table = pl.DataFrame(curves)
     table.write_parquet(store.path / "curves.parquet")
+    try:
+        check_package("curves.png", "matplotlib", "report")
+    except UserError as missing:
+        process.note(str(missing))
+        return
+    from jaxnas.report import plots
+
     plots.draw_training(table.to_dict(as_series=False), path=store.path / "curves.png")
 
 
