@@ -107,6 +107,8 @@ def test_the_score_is_the_sum_of_what_was_timed(fake, run):
     fixed = 3 + 2 * (3 + 3 + 1)
     np.testing.assert_allclose(found["latency"], [1e-3 * (fixed + 15 * (3 + 1)), 1e-3 * (fixed + 15 * 3)])
     assert found["latency_status"].to_list() == ["ok", "ok"]
+    cut = score_archs(SPACE, ["|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"], "latency")
+    assert (cut["latency"][0], cut["latency_status"][0]) == (None, "disconnected")
     own = Latency().on(SPACE)
     assert (own.batch, own.dtype, own.sign) == (1, "float32", -1) and len(own.fingerprint) == 16
     assert own.oriented(np.array([1.0, 2.0])).argmax() == 0

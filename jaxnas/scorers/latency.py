@@ -75,12 +75,15 @@ class Timings:
         keep(self.path, json.dumps(asdict(self)))
 
     def total(self, space: Any, archs: np.ndarray) -> np.ndarray:
-        """Return `[N]` the milliseconds of architectures `[N, A]`; NaN where an operation was not timed."""
+        """Return `[N]` the milliseconds of architectures `[N, A]`.
+
+        NaN where an operation was not timed, infinity where no path leads from input to output.
+        """
         archs = space.without_dead_ends(np.asarray(archs))  # what XLA leaves out; it computes with zeros
         found = np.full(len(archs), np.nan)
         for network, rows in space.networks(archs, Recipe("benchmark")):
             found[rows] = total(network, archs[rows], self.price)
-        return found
+        return np.where(space.is_disconnected(archs), np.inf, found)
 
     @functools.cached_property
     def price(self) -> Callable[[Piece], float]:
@@ -110,15 +113,16 @@ class Latency(Count):
         return Timed(self.batch, self.dtype, device=timings.device, fingerprint=digest(sorted(timings.ms.items())))
 
     def of(self, space: Any, archs: np.ndarray) -> np.ndarray:
-        """The milliseconds `[N]`; NaN where an operation was not timed, a `UserError` where that is so of all."""
+        """The milliseconds `[N]`, as `Timings.total` gives them; a `UserError` where no operation was timed."""
         found = Timings.read(space, self.batch, self.dtype).total(space, archs)
-        if len(found) and not np.isfinite(found).any():
+        if len(found) and np.isnan(found).all():
             raise self.missing(space)
         return found
 
     def finish(self, counts: np.ndarray) -> Finished:
+        failed = np.where(np.isnan(counts), Status.failed, Status.disconnected)
         known = np.isfinite(counts)
-        return Finished(counts.astype(np.float64), np.where(known, Status.ok, Status.failed), {})
+        return Finished(np.where(known, counts, np.nan), np.where(known, Status.ok, failed), {})
 
     def oriented(self, values: np.ndarray) -> np.ndarray:
         return -np.log(np.maximum(values, 1e-9))
