@@ -44,4 +44,5 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     markdown = re.sub(r"(?m)^([\s\d.-]*)#(?=[a-z])", r"\1\#", markdown)  # `#params` is no heading
     if "/" in page.file.src_uri:
         return markdown
-    return re.sub(r"\]\((?:\.\./|docs/)", "](", markdown).replace("](README.md", "](index.md").replace(".ipynb)", ".md)")
+    markdown = re.sub(r"\]\((?:\.\./|docs/)", "](", markdown).replace("](README.md", "](index.md")
+    return markdown.replace(".ipynb)", ".md)")
