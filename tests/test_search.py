@@ -400,7 +400,7 @@ def test_a_search_of_darts_gives_the_genotype_that_its_code_reads(capsys, tmp_pa
         (["--at-most", "flops=1"], "not by a limit on flops"),
         (["--method", "random", "--budget", "0"], "--budget is 0; it must lie between 1, a single one, and 15625"),
         (["--budget", "9"], "--budget does not go with --method prune"),
-        (["--maximize", "accuracy"], "--maximize goes with --oracle"),
+        (["--maximize", "accuracy"], "unknown score 'accuracy'; choose from"),
         (["--at-most", "flops"], "--at-most flops: give NAME=NUMBER"),
         (["--at-most", "flop=1"], "unknown score with a limit 'flop'; did you mean 'flops'?"),
         (["--warm-start", "9"], "--warm-start needs scores to choose by; say --prior"),

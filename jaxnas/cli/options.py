@@ -18,7 +18,7 @@ from jaxnas.evaluate import devices
 from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.evaluate.references import FEW_ARCHS, reference, to_measure
 from jaxnas.scorers.consensus import Consensus
-from jaxnas.scorers.protocol import AnyScore, Pass, Scorer, options_of, pass_of
+from jaxnas.scorers.protocol import AnyScore, Count, Pass, Scorer, options_of, pass_of
 from jaxnas.scorers.reference import Reference
 from jaxnas.scorers.registry import ALWAYS, DEFAULTS, listed
 from jaxnas.spaces import Space, name_of
@@ -82,7 +82,9 @@ class Options(ScorerOptions):  # type: ignore[misc,valid-type]
         check_least(self, {"repeats": 1})
         check_seed(self.seed)
         chosen = scorers.select(self.scorers, [*(getattr(self, name) for name in SCORERS), *more], space)
-        chosen = {name: score.on(space) if isinstance(score, Scorer) else score for name, score in chosen.items()}
+        chosen = {
+            name: score.on(space) if isinstance(score, Scorer | Count) else score for name, score in chosen.items()
+        }
         for score in chosen.values():
             if isinstance(score, Scorer):
                 score.check()
@@ -178,7 +180,7 @@ def own_files(*names: str | Space) -> dict[str, Any]:
 
 def machine(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What decides the bits of a score and may differ from machine to machine: some settings, versions, arithmetic."""
-    own = {name: settings[name] for name in ("data", "files") if name in settings}
+    own = {name: settings[name] for name in ("scorers", "data", "files") if name in settings}
     return {"settings": own, "versions": versions.recorded(), "arithmetic": devices.arithmetic()}
 
 

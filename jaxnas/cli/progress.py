@@ -33,14 +33,14 @@ class Progress:
         self._ended = threading.Event()
         self._bar = Bar(
             _Column(self), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[pace]}"), TimeElapsedColumn(),
-            console=Console(stderr=True), disable=not sys.stderr.isatty(),
+            console=Console(stderr=True), disable=process.is_quiet() or not sys.stderr.isatty(),
         )  # fmt: skip
         self._task = self._bar.add_task(phase, total=total, completed=done, pace="")
         self._lines = threading.Thread(target=self._say_lines, name="jaxnas progress", daemon=True)
 
     def __enter__(self) -> Self:
         self._bar.start()
-        if self._bar.disable:
+        if self._bar.disable and not process.is_quiet():
             self._lines.start()
         return self
 

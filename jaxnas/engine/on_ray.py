@@ -212,7 +212,7 @@ class OnRay(Here[State]):
             if working and all(machine.out for machine in working):
                 raise UserError("no machine of the cluster is left to work on; the notes say why")
             if not working and not self._waited:
-                process.say("note: waiting for a machine that can work to join the cluster")
+                process.note("waiting for a machine that can work to join the cluster")
                 self._waited = True
             time.sleep(LOOK_SECONDS)
             return []
@@ -278,7 +278,7 @@ class OnRay(Here[State]):
             self._leave_out(machine, why, todo)
 
     def _leave_out(self, machine: Machine, why: str, todo: Todo[Any]) -> None:
-        process.say(f"note: machine {machine.name} is left out: {' '.join(why.split())}")
+        process.note(f"machine {machine.name} is left out: {' '.join(why.split())}")
         machine.fit, machine.out = False, True
         for one in list(machine.processes):
             self._end(one, machine, todo)

@@ -99,8 +99,8 @@ class Claims:
             if self._lives(path, marks):
                 return False
             if len(marks) >= TRIES:
-                process.say(
-                    f"note: part {part} is left out: {len(marks)} processes ended in it ({'; '.join(marks)}); "
+                process.note(
+                    f"part {part} is left out: {len(marks)} processes ended in it ({'; '.join(marks)}); "
                     f"--on ray finds the architecture that ends them, or delete {path} to try again"
                 )
                 return False

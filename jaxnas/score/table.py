@@ -211,5 +211,5 @@ def _read_file(space: Space, path: Path, key: str | None, *, dedup: bool) -> Lis
         raise UserError(f"--archs {error}") from None
     first, _ = distinct(space, archs) if dedup else different(archs)
     if again := len(archs) - len(first):
-        process.say(f"note: {path}: {again:,} of {len(archs):,} rows repeat an architecture, which counts once")
+        process.note(f"{path}: {again:,} of {len(archs):,} rows repeat an architecture, which counts once")
     return Listed(archs[first], len(archs))

@@ -112,10 +112,30 @@ def evaluate_with(space: Space, chosen: Mapping[str, AnyScore], measure: Measure
         for name, score in chosen.items():
             if isinstance(score, Combined):
                 scores[name] = one_repeat(score.combine(means))
-        left_out = Finished(np.full((1, len(archs)), np.nan), np.full((1, len(archs)), int(Status.skipped)), {})
-        return scores | {name: left_out for name in chosen if name not in scores}
+        return scores | {name: _skipped(len(archs)) for name in chosen if name not in scores}
 
     return evaluate
+
+
+def beside(scores: Evaluate, oracle: Callable[[np.ndarray], Scores], numbers: Collection[str]) -> Evaluate:
+    """The function from architectures `[N, A]` to their scores and the numbers of an oracle.
+
+    Args:
+      scores: those that are not among the names it gets are `skipped`.
+      oracle: asked where one of its numbers is among these names.
+      numbers: of the oracle, by the names of its answers.
+    """
+
+    def evaluate(archs: np.ndarray, names: Collection[str] | None = None, draw: int = 0) -> Scores:
+        asked = names is None or any(name in numbers for name in names)
+        found = oracle(archs) if asked else {name: _skipped(len(archs)) for name in numbers}
+        return {**scores(archs, names, draw), **found}
+
+    return evaluate
+
+
+def _skipped(count: int) -> Finished:
+    return Finished(np.full((1, count), np.nan), np.full((1, count), int(Status.skipped)), {})
 
 
 def run(method: Method, evaluate: Evaluate, log: Log, tell: Callable[[int], None] = lambda number: None) -> Any:

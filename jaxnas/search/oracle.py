@@ -6,7 +6,7 @@ the search goes on.
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,8 @@ from jaxnas.errors import UserError, unknown
 from jaxnas.search.goal import Scores
 from jaxnas.spaces import Space
 from jaxnas.spaces.subset import Subspace
-from jaxnas.tables.archs import named, numbers, read_architectures, read_table
+from jaxnas.tables import archs as tables
+from jaxnas.tables.archs import named, read_architectures, read_table
 from jaxnas.tables.joins import distinct
 from jaxnas.tables.measured import averages
 from jaxnas.tables.named import located
@@ -32,24 +33,29 @@ ROW, ARCH = "_row", "_arch"  # of the first table; no column is called like that
 ANSWERS = "answers.jsonl"  # of a function, in the run's directory
 
 
+class AmbiguousError(UserError):
+    """A name stands for a score and for a number of the function."""
+
+
 class Table:
     """The rows of tables of measurements; of an architecture with several rows, such as seeds, their mean.
 
     Attributes:
       space: the architectures of the rows; others cannot be asked for.
       fingerprint: 16 hexadecimal digits that change when the files do.
+      name: the files.
       counts: how many rows and architectures there are, and how many rows the joins left out.
 
     Args:
       space: of the architectures.
       paths: files; those after the first are joined with it on the columns that they share, or by architecture.
-      names: the numeric columns to answer with.
+      names: the numeric columns to answer with, unless `ask` says so later.
 
     Raises:
       UserError: a file or a column cannot be used, or an architecture is malformed.
     """
 
-    def __init__(self, space: Space, paths: Sequence[Path], names: Sequence[str]):
+    def __init__(self, space: Space, paths: Sequence[Path], names: Sequence[str] = ()):
         if any(str(path) in STDIN for path in paths):
             raise UserError("--oracle cannot be standard input, which a search that resumes could not read again")
         listed = ", ".join(map(str, paths))
@@ -62,13 +68,26 @@ class Table:
                 "perhaps one for each device; give tables with a single one"
             )
         archs = archs[table[ROW].to_numpy()]
-        first, owner = distinct(space, archs)
+        first, self._owner = distinct(space, archs)
         self.space = Subspace(space, archs[first])
-        columns = {name: averages(numbers(Path(listed), table, name), owner) for name in names}
-        self._columns = {name: means for name, (means, _, _) in columns.items()}
-        self.counts: dict[str, Any] = {"rows": len(archs), "architectures": len(first), "left_out": left_out} | {
-            "spread": {name: float(np.nanmedian(s)) for name, (_, s, _) in columns.items() if np.isfinite(s).any()}
+        self.name, self._table = listed, table
+        self.counts: dict[str, Any] = {"rows": len(archs), "architectures": len(first), "left_out": left_out}
+        self.ask(dict(zip(names, names, strict=True)))
+
+    @property
+    def columns(self) -> list[str]:
+        """What a search can ask for."""
+        return [name for name in self._table.columns if name not in (ROW, ARCH)]
+
+    def ask(self, numbers: Mapping[str, str]) -> None:
+        """Set the columns to answer with, by the names of the answers."""
+        found = {
+            name: averages(tables.numbers(Path(self.name), self._table, own), self._owner)
+            for name, own in numbers.items()
         }
+        self._columns = {name: means for name, (means, _, _) in found.items()}
+        spread = {name: float(np.nanmedian(s)) for name, (_, s, _) in found.items() if np.isfinite(s).any()}
+        self.counts["spread"] = spread
 
     def note(self) -> str:
         """Return in words what the counts say beside the number of architectures; empty if there is nothing."""
@@ -95,27 +114,49 @@ class Function:
     """A function of the user, from the string of an architecture to a number, or to several by name.
 
     Attributes:
+      spec: `path/to/file.py:function`, or the function.
       name: what it is called.
       fingerprint: of its file; empty where it was given as such.
       failure: why the last architecture without an answer has none; empty if all have one.
 
     Args:
       space: of the architectures.
-      spec: `path/to/file.py:function`, or the function.
-      names: the numbers to answer with; a function that returns a single one is asked for a single name.
+      spec: see above.
     """
 
-    def __init__(self, space: Space, spec: str | Callable[[str], Any], names: Sequence[str]):
-        self.space, self._names = space, tuple(names)
-        if isinstance(spec, str):
-            asked = _loaded(spec, self._names, None)
-            self.name, self.fingerprint = spec, asked.fingerprint
-        else:
-            asked = Asked(spec, self._names)
-            self.name, self.fingerprint = getattr(spec, "__qualname__", type(spec).__qualname__), ""
-        self.failure, self._engine = "", Here(Crew(lambda devices: asked))
+    def __init__(self, space: Space, spec: str | Callable[[str], Any]):
+        loaded = Loaded.of(spec)
+        self.space, self.spec = space, spec
+        self.name = spec if isinstance(spec, str) else getattr(spec, "__qualname__", type(spec).__qualname__)
+        self.fingerprint, self.failure = loaded.fingerprint, ""
+        self._engine: Here[Any] = Here(Crew(lambda devices: loaded))
+        self._numbers: Mapping[str, str] = {}
+        self._wanted = Wanted((), frozenset())
         self._known: dict[str, Mapping[str, float]] = {}
         self._store: Store | None = None
+
+    def ask(self, numbers: Mapping[str, str], scores: Iterable[str] = ()) -> None:
+        """Set what to answer with.
+
+        Args:
+          numbers: by the names of the answers, what the function calls them; one that returns a single number is asked
+            for a single one.
+          scores: names that are taken for scores, so that the function must not have them.
+        """
+        self._numbers = numbers
+        self._wanted = Wanted(tuple(dict.fromkeys(numbers.values())), frozenset(scores))
+
+    def ask_on(self, engine: Here[Any]) -> None:
+        """Ask the processes of an engine from now on, several at a time; what they work with has a `function`."""
+        self._engine = engine
+
+    def crew(self, devices: int) -> Crew["Loaded"]:
+        """Processes that can answer, each with so many devices, where the function's file is the same."""
+        return Crew(functools.partial(_loaded, self.spec), devices, _fingerprint, self.differs)
+
+    def differs(self, found: str) -> str:
+        """Why a machine where the function's file has this fingerprint must not take part; empty if it may."""
+        return "" if found == self.fingerprint else f"{self.name} is another file there"
 
     def keep(self, store: Store) -> None:
         """Write every answer into a run's directory as it comes, and take over those that are there.
@@ -130,31 +171,22 @@ class Function:
                 answer = record["answer"].items()
                 self._know(record["arch"], {name: math.nan if value is None else value for name, value in answer})
 
-    def crew(self, devices: int) -> Crew["Asked"]:
-        """Processes that can answer, each with so many devices, where the function's file is the same."""
-        setup = functools.partial(_loaded, self.name, self._names)
-        another = f"{self.name} is another file there"
-        return Crew(setup, devices, _known_as, lambda found: "" if found == self.fingerprint else another)
-
-    def ask_on(self, engine: Here["Asked"]) -> None:
-        """Ask the processes of an engine from now on, several at a time."""
-        self._engine = engine
-
     def __call__(self, archs: np.ndarray) -> Scores:
         """The values `[1, N]` of architectures `[N, A]`; NaN where there is none, all of them if the function fails."""
         names = [self.space.decode(arch) for arch in archs]
         new = [name for name in dict.fromkeys(names) if name not in self._known]
-        for arch, (answer, failure) in self._engine.each(Task(_start, None, _lost), new):
+        for arch, (answer, failure) in self._engine.each(Task(_start, self._wanted, _lost), new):
             if failure:
                 self.failure = failure
-                process.say(f"note: the oracle failed for {arch}: {failure}")
+                process.note(f"the oracle failed for {arch}: {failure}")
                 self._write({"arch": arch, "failed": failure})
             else:
                 self._know(arch, answer)
                 self._write({"arch": arch, "answer": {k: v if math.isfinite(v) else None for k, v in answer.items()}})
-        none = dict.fromkeys(self._names, math.nan)
+        none = dict.fromkeys(self._wanted.numbers, math.nan)
         answers = [self._known.get(name, none) for name in names]
-        return {name: _finished(np.array([answer[name] for answer in answers], float)) for name in self._names}
+        named = self._numbers.items()
+        return {name: _finished(np.array([answer[own] for answer in answers], float)) for name, own in named}
 
     def _know(self, arch: str, answer: Mapping[str, float]) -> None:
         self._known[arch] = answer
@@ -167,53 +199,70 @@ class Function:
             self._store.append(ANSWERS, record)
 
 
-class Asked(NamedTuple):
-    """A function and the numbers that it is asked for.
+class Loaded(NamedTuple):
+    """A function in the process that calls it.
 
     Attributes:
       function: from an architecture's string.
-      names: of the numbers.
-      fingerprint: of the function's file.
+      fingerprint: of its file; empty where it was given as such.
     """
 
     function: Callable[[str], Any]
-    names: tuple[str, ...]
-    fingerprint: str = ""
+    fingerprint: str
 
-    def answer(self, arch: str) -> tuple[dict[str, float], str]:
-        """The numbers, and why there are none, which is empty if there are."""
+    @classmethod
+    def of(cls, spec: str | Callable[[str], Any]) -> "Loaded":
+        """The function that is given as `Function` takes it."""
+        if not isinstance(spec, str):
+            return cls(spec, "")
+        return cls(load_variable(spec, "--oracle", "function", callable), fingerprint(spec.rpartition(":")[0]))
+
+
+class Wanted(NamedTuple):
+    """What is read from an answer.
+
+    Attributes:
+      numbers: as the function calls them.
+      scores: names that must not be in it.
+    """
+
+    numbers: tuple[str, ...]
+    scores: frozenset[str]
+
+    def answer(self, function: Callable[[str], Any], arch: str) -> tuple[dict[str, float], str]:
+        """The numbers of an architecture, and why there are none, which is empty if there are."""
         try:
-            return self._numbers(self.function(arch)), ""
+            return self._read(function(arch)), ""
+        except AmbiguousError:
+            raise
         except Exception as error:
             return {}, f"{type(error).__name__}: {error}"
 
-    def _numbers(self, answer: Any) -> dict[str, float]:
-        """The numbers that are asked for, whatever else is in the answer; an exception if there are none."""
+    def _read(self, answer: Any) -> dict[str, float]:
+        """The numbers, whatever else is in the answer; an exception if there are none."""
         if not isinstance(answer, Mapping):
-            if len(self.names) > 1:
-                raise TypeError(f"it returned {answer!r}; return a dictionary with {', '.join(self.names)}")
-            answer = {self.names[0]: answer}
-        for name in self.names:
+            if len(self.numbers) > 1:
+                raise TypeError(f"it returned {answer!r}; return a dictionary with {', '.join(self.numbers)}")
+            answer = {self.numbers[0]: answer}
+        for name in sorted(self.scores.intersection(answer)):
+            raise AmbiguousError(f"{name} is a score, and a number of --oracle: say score:{name} or oracle:{name}")
+        for name in self.numbers:
             if name not in answer:
                 raise unknown("number of --oracle", name, map(str, answer))
-        numbers = {name: float(answer[name]) for name in self.names}
+        numbers = {name: float(answer[name]) for name in self.numbers}
         return {name: number if math.isfinite(number) else math.nan for name, number in numbers.items()}
 
 
-def _loaded(spec: str, names: tuple[str, ...], devices: int | None) -> Asked:
-    return Asked(load_variable(spec, "--oracle", "function", callable), names, _fingerprint(spec))
+def _loaded(spec: str | Callable[[str], Any], devices: int | None) -> Loaded:
+    return Loaded.of(spec)
 
 
-def _fingerprint(spec: str) -> str:
-    return fingerprint(spec.rpartition(":")[0])
+def _fingerprint(loaded: Loaded) -> str:
+    return loaded.fingerprint
 
 
-def _known_as(asked: Asked) -> str:
-    return asked.fingerprint
-
-
-def _start(asked: Asked, shared: None, arch: str) -> Callable[[], tuple[dict[str, float], str]]:
-    return functools.partial(asked.answer, arch)
+def _start(state: Any, wanted: Wanted, arch: str) -> Callable[[], tuple[dict[str, float], str]]:
+    return functools.partial(wanted.answer, state.function, arch)
 
 
 def _lost(arch: str, why: str) -> tuple[dict[str, float], str]:

@@ -1,26 +1,54 @@
-"""The scores of a search, measured by the processes of an engine."""
+"""The scores of a search, measured by the processes of an engine, which may answer for the user's function, too."""
 
 import functools
 from collections.abc import Callable, Collection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxnas.cli.options import Options
 from jaxnas.cli.session import Session
 from jaxnas.engine import Here, Task
 from jaxnas.search.goal import Scores
 from jaxnas.search.loop import Measure, Panel
+from jaxnas.search.oracle import Loaded
 from jaxnas.types import Finished, Status
 
 Range = tuple[int, int]
 
 
 class PanelSession(Session):
-    """A session with what measures the architectures of a round."""
+    """A session with what measures the architectures of a round.
+
+    Args:
+      options: of the command.
+      count: of devices; None for all.
+      oracle: the user's function, if one is asked beside the scores.
+      how: see `Session`.
+    """
+
+    def __init__(
+        self, options: Options, count: int | None, *, oracle: str | Callable[[str], Any] | None = None, **how: Any
+    ) -> None:
+        super().__init__(options, count, **how)
+        self._oracle = oracle
 
     @functools.cached_property
     def panel(self) -> Panel:
         return Panel(self.evaluators)
+
+    @functools.cached_property
+    def loaded(self) -> Loaded | None:
+        return None if self._oracle is None else Loaded.of(self._oracle)
+
+    @property
+    def function(self) -> Callable[[str], Any]:
+        """The user's, see `Function.ask_on`."""
+        assert self.loaded is not None
+        return self.loaded.function
+
+    def about(self) -> dict[str, Any]:
+        return super().about() | ({"oracle": self.loaded.fingerprint} if self.loaded else {})
 
 
 class Asked(NamedTuple):
