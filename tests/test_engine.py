@@ -45,5 +45,5 @@ def test_a_place_that_is_none(monkeypatch):
     with pytest.raises(UserError, match="--on slurm: say ray"), named("slurm"):
         pass
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UserError, match="Ray is not installed here; pip install 'jaxnas"), named("ray"):
+    with pytest.raises(UserError, match="--on ray needs the package ray: pip install 'jaxnas"), named("ray"):
         pass

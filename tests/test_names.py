@@ -1,7 +1,10 @@
 """One name space for objectives and limits: scores, columns of a table, numbers of a function."""
 
+import contextlib
 import itertools
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -9,6 +12,7 @@ import pytest
 
 import jaxnas.search.command as program
 from jaxnas import run_search, spaces
+from jaxnas.engine import Here
 from jaxnas.errors import UserError
 from jaxnas.search.goal import Goal, complete
 from jaxnas.search.names import Names
@@ -125,6 +129,25 @@ def test_scores_alone_have_directions_and_fronts(capsys, tmp_path):
     found = search(capsys, tmp_path, *words, "--record", "live-layers")
     assert len(found["front"]) > 2 and found["settings"]["goal"]["signs"] == {"spectral_capacity": 1, "params": -1}
     assert "live_layers" in found["scores"]
+
+
+@pytest.mark.parametrize("scores", [["--scorers", "FAKE"], ["--maximize", "live-params"], []])
+def test_one_engine_measures_scores_and_asks_a_function(capsys, tmp_path, file, monkeypatch, scores):
+    scores = [f"{Path(__file__).with_name('fake.py')}:FAKE" if word == "FAKE" else word for word in scores]
+    words = ["--method", "random", "--budget", 12, "--oracle", f"{file}:one", "--minimize", "ms", *scores]
+    alone, crews = search(capsys, tmp_path, *words), []
+
+    def hire(crew):
+        crews.append(crew)
+        engine = Here(crew)
+        assert crew.differs(crew.about(engine.state)) == ""
+        return engine
+
+    monkeypatch.setattr(program, "named", lambda on: contextlib.nullcontext(hire))
+    shutil.rmtree(tmp_path / "run")
+    found = search(capsys, tmp_path, *words, "--on", "ray")
+    assert len(crews) == 1
+    assert all(found[name] == alone[name] for name in ("arch", "scores", "settings", "best_so_far"))
 
 
 def test_from_python(file):

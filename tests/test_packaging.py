@@ -15,7 +15,7 @@ from jaxnas.cli.main import COMMANDS, main
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = {"sklearn": "learn", "matplotlib": "report", "vl_convert": "report"}
-EXTRAS |= {"jax2onnx": "export", "flatbuffers": "export"}
+EXTRAS |= {"jax2onnx": "export", "flatbuffers": "export", "ray": "ray"}
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "vl_convert": "vl-convert-python", "orbax": "orbax-checkpoint"}
 NEEDS = {"trees.py": {"sklearn"}, "plots.py": {"matplotlib"}}  # files that are imported where an extra is there
 WITHOUT = """
@@ -61,8 +61,8 @@ def test_the_core_has_what_is_imported_and_the_extras_the_rest():
 
 
 def test_all_is_what_commands_can_need():
-    assert PROJECT["optional-dependencies"]["all"] == ["jaxnas[learn,report,export]"]
-    assert {*EXTRAS.values()} == {"learn", "report", "export"}
+    assert PROJECT["optional-dependencies"]["all"] == ["jaxnas[learn,report,export,ray]"]
+    assert {*EXTRAS.values()} == {"learn", "report", "export", "ray"}
 
 
 @pytest.mark.slow
@@ -74,6 +74,7 @@ def test_commands_without_the_extras_name_them(tmp_path):
         ["predict", "--train", labels, "--target", "acc", "--model", "trees"],
         ["export", "0", "--to", "onnx", "--out", str(tmp_path / "x")],
         ["export", "0", "--to", "stablehlo", "--out", str(tmp_path / "x")],
+        ["score", "--on", "ray", "--out", str(tmp_path / "y")],
     ]
     code = WITHOUT.format(extras=[*EXTRAS])
     command = [sys.executable, "-c", code, json.dumps(words)]
@@ -84,6 +85,7 @@ def test_commands_without_the_extras_name_them(tmp_path):
         "--model trees needs the package sklearn: pip install 'jaxnas[learn]'",
         "--to onnx needs the package jax2onnx: pip install 'jaxnas[export]'",
         "--to stablehlo needs the package flatbuffers: pip install 'jaxnas[export]'",
+        "--on ray needs the package ray: pip install 'jaxnas[ray]'",
     ]
     assert [line.partition(": ")[2] for line in done.stderr.splitlines()] == says
 

@@ -11,7 +11,6 @@ what; Ray starts processes and carries data, and neither repeats nor moves any w
 
 import contextlib
 import functools
-import importlib
 import os
 import pickle
 import signal
@@ -27,7 +26,7 @@ from jaxnas.cli import process
 from jaxnas.engine.here import Answer, Crew, Here, Item, Result, State, Task
 from jaxnas.engine.named import Hire
 from jaxnas.engine.todo import Todo
-from jaxnas.errors import UserError
+from jaxnas.errors import UserError, check_package
 from jaxnas.pinned import pinned
 
 QUEUED = 2  # items that a process has at a time, so that it need not wait
@@ -315,10 +314,9 @@ def connected(address: str | None) -> Iterator[Hire]:
 
     This process touches no accelerator from now on.
     """
-    try:
-        ray = importlib.import_module("ray")
-    except ImportError:
-        raise UserError("--on ray: Ray is not installed here; pip install 'jaxnas[ray]'") from None
+    check_package("--on ray", "ray", "ray")
+    import ray
+
     jax.config.update("jax_platforms", "cpu")
     own = not ray.is_initialized()
     if own:
