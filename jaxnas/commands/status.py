@@ -30,8 +30,8 @@ class Status:
 
     scores: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="DIR")]]
     """Directory that `jaxnas score` writes, or has written."""
-    format: Format = "table"
-    """How to print it."""
+    format: Annotated[Format, tyro.conf.arg(metavar="FORM")] = "table"
+    """How to print it: table, csv, markdown, latex or json."""
     watch: bool = False
     """Say it again every 10 seconds, until it is finished."""
 
