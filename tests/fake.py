@@ -37,5 +37,8 @@ FAKE = Fake()
 def evaluate(arch):
     if "nor_conv_1x1~2" in arch:
         raise ValueError("none today")
-    time.sleep(0.1)
+    (HERE / "processes" / str(os.getpid())).touch()
+    deadline = time.time() + 60
+    while len(list((HERE / "processes").iterdir())) < int((HERE / "wanted").read_text()) and time.time() < deadline:
+        time.sleep(0.05)
     return {"accuracy": arch.count("nor_conv_3x3") + arch.count("skip") / 10, "process": os.getpid()}

@@ -31,7 +31,7 @@ class Status:
     scores: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="DIR")]]
     """Directory that `jaxnas score` writes, or has written."""
     format: Annotated[Format, tyro.conf.arg(metavar="FORM")] = "table"
-    """`table`, `csv`, `markdown`, `latex` or `json`."""
+    """How to print it: table, csv, markdown, latex or json."""
     watch: bool = False
     """Say it again every 10 seconds, until it is finished."""
 

@@ -9,7 +9,8 @@ import numpy as np
 from jaxnas.cli.options import Options
 from jaxnas.cli.session import Session
 from jaxnas.engine import Here, Task
-from jaxnas.search.goal import Scores
+from jaxnas.scorers.protocol import Scorer
+from jaxnas.search.goal import Scores, join
 from jaxnas.search.loop import Measure, Panel
 from jaxnas.search.oracle import Loaded
 from jaxnas.types import Finished, Status
@@ -60,12 +61,22 @@ class Asked(NamedTuple):
 
 
 def shared_out(engine: Here[PanelSession]) -> Measure:
-    """The function that starts measuring as `Panel` does, each process some of the architectures."""
+    """The function that starts measuring as `Panel` does, each process some of the architectures.
+
+    What ends its process has the status `failed`.
+    """
+    session = engine.state
 
     def measure(archs: np.ndarray, names: Collection[str] | None = None, draw: int = 0) -> Callable[[], Scores]:
+        def lost(some: Range, why: str) -> Scores:
+            wanted = [name for name, one in session.chosen.items() if isinstance(one, Scorer)]
+            shape = session.options.repeats, some[1] - some[0]
+            failed = Finished(np.full(shape, np.nan), np.full(shape, int(Status.failed)), {})
+            return {name: failed for name in wanted if names is None or name in names}
+
         size = -(-len(archs) // engine.width)
         ranges = [(first, min(first + size, len(archs))) for first in range(0, len(archs), size)]
-        task = Task[PanelSession, Range, Scores](_start, Asked(archs, names, draw), lambda some, why: {}, _halves)
+        task = Task[PanelSession, Range, Scores](_start, Asked(archs, names, draw), lost, _halves)
         return lambda: _joined(dict(engine.each(task, ranges)))
 
     return measure
@@ -82,17 +93,7 @@ def _halves(some: Range) -> list[Range]:
 
 
 def _joined(found: dict[Range, Scores]) -> Scores:
-    """The scores of all ranges in their order; of one that has none, for it ends its process, they `failed`."""
-    ranges = sorted(found)
-    like = {name: of for scores in found.values() for name, of in scores.items()}
-    joined = {}
-    for name, of in like.items():
-        each = [found[some].get(name) or _failed(of, some[1] - some[0]) for some in ranges]
-        value = np.concatenate([one.value for one in each], 1)
-        joined[name] = Finished(value, np.concatenate([one.status for one in each], 1), {})
-    return joined
-
-
-def _failed(like: Finished, count: int) -> Finished:
-    shape = len(like.value), count
-    return Finished(np.full(shape, np.nan), np.full(shape, int(Status.failed)), {})
+    """The scores of all ranges in their order, those that all of them have."""
+    each = [found[some] for some in sorted(found)]
+    shared = [name for name in each[0] if all(name in one for one in each)]
+    return join([{name: one[name] for name in shared} for one in each])
