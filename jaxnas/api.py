@@ -124,10 +124,10 @@ def run_search(
     Args:
       space: name, or a `Space`.
       method: `sift`, `prune`, `evolve`, `local`, `agnet`, `predictor` or `random`.
-      scorers: what decides where no oracle does; by default the method's.
-      oracle: what to ask instead: a table of measurements, a file or a frame; or a function from an architecture's
-        string to a number or a dictionary of numbers.
-      maximize: numbers of the oracle of which more is better, a name or several.
+      scorers: scores to go by, each in its own direction; by default, where nothing else is named, the method's.
+      oracle: what to ask instead, or beside: a table of measurements, a file or a frame; or a function from an
+        architecture's string to a number or a dictionary of numbers.
+      maximize: objectives of which more is better, a name or several: scores, and numbers of the oracle.
       minimize: those of which less is better.
       at_most: limits from above, by name.
       at_least: limits from below.

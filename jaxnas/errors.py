@@ -1,6 +1,7 @@
 """The one exception for bad input, and the wording it shares."""
 
 import difflib
+import importlib
 import math
 from collections.abc import Iterable, Mapping
 
@@ -23,6 +24,14 @@ def unknown(what: str, name: str, allowed: Iterable[str]) -> UserError:
 def spelt(name: str, allowed: Iterable[str]) -> str:
     """The one of `allowed` that `name` means, `-` and `_` being one; `name` itself where there is none."""
     return next((known for known in allowed if known.replace("_", "-") == name.replace("_", "-")), name)
+
+
+def check_package(what: str, package: str, extra: str) -> None:
+    """Raise a `UserError` that names the command which installs a package of an extra, if `what` lacks it."""
+    try:
+        importlib.import_module(package)
+    except ImportError:
+        raise UserError(f"{what} needs the package {package}: pip install 'jaxnas[{extra}]'") from None
 
 
 def check_least(options: object, least: Mapping[str, float], prefix: str = "") -> None:

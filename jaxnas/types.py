@@ -20,7 +20,7 @@ class Status(enum.IntEnum):
     rank_deficient = 2  # smallest NTK eigenvalue lost in rounding: no condition number
     nonfinite = 3  # NaN or infinity
     disconnected = 4  # no path from input to output; not run
-    failed = 5  # a search's oracle has no answer
+    failed = 5  # a search's oracle has no answer, or an operation was not timed
     skipped = 6  # a search did not ask for it
 
 

@@ -13,6 +13,7 @@ KINDS = {
     "references": "reference samples of the consensus",
     "generators": "trained generators of agnet",
     "tables": "tables that were fetched",
+    "latencies": "timings of operations on this device",
     "charts": "the JavaScript of reports",
 }
 

@@ -9,7 +9,7 @@ from flax import nnx
 from jaxnas import data, scorers
 from jaxnas.errors import UserError
 from jaxnas.evaluate.evaluator import Evaluator
-from jaxnas.score.table import Work
+from jaxnas.score.work import Work
 from jaxnas.spaces.anynet.space import ANYNETS, RESNET, RESNEXT_B, VANILLA
 from jaxnas.types import Status
 

@@ -21,7 +21,7 @@ from polars.testing import assert_frame_equal
 from jaxnas import scorers, spaces
 from jaxnas.network.recipe import Recipe
 from jaxnas.score.command import main
-from jaxnas.score.table import PROGRAMS, Work
+from jaxnas.score.work import PROGRAMS, Work
 from jaxnas.scorers.training.targets import load_task, to_record
 from jaxnas.tables.store import read_scores
 from jaxnas.types import Finished, Status
@@ -329,7 +329,7 @@ def test_a_dry_run_says_what_would_be_done(toys, score, tmp_path):
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     whole, half = (score(*args, "--dry-run", "--shard", of, reads=False)[1] for of in ("0/1", "0/2"))
     assert ", of which 0 are to do here, with 0 classes" in half
-    assert int(re.search(r"of which (\d+) are to do", whole)[1]) == len(before) - 1  # files: parts and the manifest
+    assert int(re.search(r"of which (\d+) are to do", whole)[1]) == len(parts(tmp_path / "out"))
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
     code, _, errors, _ = score(*args, "--dry-run", "--seed", 1, reads=False)
     assert (code, errors.count("\n")) == (2, 1) and "this command says seed=1" in errors
@@ -398,7 +398,7 @@ def test_shards_equal_a_whole_run(toys, score, table):
     whole = table(*args, out="whole")
     code, output, errors, half = score(*args, "--shard", "1/2")
     assert (code, errors) == (0, "")
-    assert "other shards are still missing" in output
+    assert "parts of others are still missing" in output
     assert 0 < len(half) < 40 and "te_nas" not in half.columns
     code, output, errors, both = score(*args, "--shard", "0/2")
     assert (code, errors) == (0, "")
@@ -409,7 +409,7 @@ def test_shards_equal_a_whole_run(toys, score, table):
 def test_more_shards_than_parts(toys, score, capsys, tmp_path):
     args = ("--out", str(tmp_path / "out"), "--archs", CELL, "--scorers", "ntk", "--shard")
     assert main([*args, "1/2"]) == 0
-    assert "other shards are still missing" in capsys.readouterr().out
+    assert "parts of others are still missing" in capsys.readouterr().out
     assert main([*args, "0/2"]) == 0
     assert "1 architectures are in" in capsys.readouterr().out
 

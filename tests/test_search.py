@@ -19,7 +19,7 @@ from jaxnas.errors import UserError
 from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.scorers import NTK, Regions, TeNas
 from jaxnas.search.goal import Goal
-from jaxnas.search.loop import Log, evaluate_with, run
+from jaxnas.search.loop import Log, Panel, evaluate_with, run
 from jaxnas.search.method import Task
 from jaxnas.search.methods import METHODS, pruning
 from jaxnas.search.methods.prune import Prune
@@ -85,7 +85,9 @@ class MadeUp:
 
 def made_up(seed=0):
     """An `evaluate` for both scores."""
-    return evaluate_with(SPACE, {}, [MadeUp(SPACE, s, None, repeats=2, seed=seed, batch=1) for s in SMALL.values()])
+    return evaluate_with(
+        SPACE, {}, Panel(MadeUp(SPACE, s, None, repeats=2, seed=seed, batch=1) for s in SMALL.values())
+    )
 
 
 def random_method(budget=300, signs=SIGNS, batch=128):
@@ -148,7 +150,7 @@ def test_prune_by_one_score_alone(name):
     """Made-up scores add up over the edges, so the op with the best contribution stays."""
     scorer = MadeUp(SPACE, SMALL[name], None, repeats=1, seed=3, batch=1)
     method = Prune(SPACE, {name: SIGNS[name]})
-    found = method.result(run(method, evaluate_with(SPACE, {}, [scorer]), Nothing()))
+    found = method.result(run(method, evaluate_with(SPACE, {}, Panel([scorer])), Nothing()))
     each = SIGNS[name] * scorer.draw[0, :, 1:]
     assert found.arch.tolist() == (1 + each.argmax(-1)).tolist()
 
@@ -398,7 +400,7 @@ def test_a_search_of_darts_gives_the_genotype_that_its_code_reads(capsys, tmp_pa
         (["--at-most", "flops=1"], "not by a limit on flops"),
         (["--method", "random", "--budget", "0"], "--budget is 0; it must lie between 1, a single one, and 15625"),
         (["--budget", "9"], "--budget does not go with --method prune"),
-        (["--maximize", "accuracy"], "--maximize goes with --oracle"),
+        (["--maximize", "accuracy"], "unknown score 'accuracy'; choose from"),
         (["--at-most", "flops"], "--at-most flops: give NAME=NUMBER"),
         (["--at-most", "flop=1"], "unknown score with a limit 'flop'; did you mean 'flops'?"),
         (["--warm-start", "9"], "--warm-start needs scores to choose by; say --prior"),
@@ -458,7 +460,10 @@ def measured():
 def test_only_the_first_round_compiles(measured, compiled_programs):
     method, before, compiled = Prune(SPACE, SIGNS), compiled_programs(), []
     state = run(
-        method, evaluate_with(SPACE, {}, measured.values()), Nothing(), lambda _: compiled.append(compiled_programs())
+        method,
+        evaluate_with(SPACE, {}, Panel(measured.values())),
+        Nothing(),
+        lambda _: compiled.append(compiled_programs()),
     )
     assert compiled[0] > before
     assert compiled == compiled[:1] * 4
@@ -474,7 +479,7 @@ def test_as_a_program(measured, tmp_path):
     done = subprocess.run([sys.executable, "-m", "jaxnas.search", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found, method = json.loads(done.stdout), Prune(SPACE, {"regions": 1})
-    state = run(method, evaluate_with(SPACE, {}, [measured["regions"]]), Nothing())
+    state = run(method, evaluate_with(SPACE, {}, Panel([measured["regions"]])), Nothing())
     assert found["arch"] == SPACE.decode(method.result(state).arch)
     assert found["rounds"] == method.report(state)
     assert found["scores"]["regions"] == method.result(state).scores["regions"].value.mean()

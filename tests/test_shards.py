@@ -1,12 +1,14 @@
 """`jaxnas status` and `jaxnas merge`: what of a run is there, and shards that ran into directories of their own."""
 
 import json
+import time
 
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
 from jaxnas.cli.main import main
+from jaxnas.commands import status
 from jaxnas.tables.store import Store, read_scores
 
 PARTS, SIZE = 5, 2
@@ -100,9 +102,58 @@ def test_status_of_a_finished_run(run, tmp_path):
     assert "5 of 5" in out and "1 of 1" in out and "5 ok" in out
 
 
+def test_status_says_who_works_how_fast_and_what_failed(run, tmp_path, monkeypatch):
+    path = made(tmp_path / "run", [0, 1])
+    (tmp_path / "run" / "claim-00003").write_text("gone 7\nnode1 12\n")
+    store, now = Store.existing(path), time.time()
+    for index, lost in ((0, {}), (1, {"lost": {"arch2": "it died"}})):
+        line = {
+            "part": index,
+            "rows": SIZE,
+            "host": f"node{index}",
+            "pid": 1,
+            "seconds": 2.0,
+            "ended": now - 4 + 2 * index,
+        }
+        store.append("parts.jsonl", line | lost)
+    found = json.loads(run("status", path, "--format", "json")[1])
+    assert found["hosts"].keys() == {"node0", "node1"} and found["hosts"]["node1"]["rows"] == SIZE
+    assert found["rows_per_second"] == pytest.approx(4 / 6, rel=0.2)
+    assert found["seconds_left"] == pytest.approx(9, rel=0.2)
+    assert (found["at_work"], found["lost"]) == ({"3": "node1 12"}, {"arch2": "it died"})
+    looks = []
+
+    def sleep(seconds):
+        looks.append(seconds)
+        made(path, range(PARTS))
+        Store.existing(path).finish(
+            range(PARTS), lambda table: table.with_columns(te_nas=1.0, te_nas_status=pl.lit("ok"))
+        )
+
+    monkeypatch.setattr(status.time, "sleep", sleep)
+    code, out, _ = run("status", path, "--watch")
+    assert (code, looks) == (0, [status.WATCH_SECONDS])
+    assert "2 of 5" in out and "5 of 5" in out and "arch2 (it died)" in out
+
+
+def test_merged_shards_are_verified(run, tmp_path):
+    for shard in ("0/2", "1/2"):
+        options = ["--archs", "random:9", "--scorers", "params", "--shard", shard, "--out", tmp_path / shard[0]]
+        assert run("score", *options)[0] == 0
+    words = ["merge", tmp_path / "0", tmp_path / "1", "--out", tmp_path / "all", "--verify"]
+    code, out, errors = run(*words)
+    assert (code, errors) == (0, "")
+    assert "params: 1 of 1 equal" in out
+    wrong = Store.existing(tmp_path / "all")
+    wrong.write(0, wrong.part(0).with_columns(pl.col("params") * 2))
+    code, _, errors = run(*words)
+    assert code == 3 and "params made again differ by more than 0.001" in errors
+
+
 def test_shards_are_joined_and_ranked(run, tmp_path):
     one, two = made(tmp_path / "a", [0, 2, 4]), made(tmp_path / "b", [1, 3])
     (tmp_path / "b" / "reference.json").write_text("{}")
+    Store.existing(two).append("parts.jsonl", {"part": 3, "host": "b", "rows": 2, "seconds": 1.0, "ended": 0.0})
     code, out, errors = run("merge", one, two, "--out", tmp_path / "all")
     assert (code, out, errors) == (0, f"10 of 10 architectures are in {tmp_path / 'all'}\n", "")
     table, manifest = read_scores(tmp_path / "all")
@@ -111,6 +162,7 @@ def test_shards_are_joined_and_ranked(run, tmp_path):
     assert table["te_nas"].to_list() == [14, 12, 10, 8, 6, 4, None, None, 2, 0]  # both get better with the row
     assert manifest["seconds"] == 3.0
     assert (tmp_path / "all" / "reference.json").read_text() == "{}"
+    assert [line["part"] for line in Store.existing(tmp_path / "all").records("parts.jsonl")] == [3]
     assert run("status", tmp_path / "all")[0] == 0
     before = sorted((path.name, path.read_bytes()) for path in (tmp_path / "all").iterdir())
     assert run("merge", one, two, "--out", tmp_path / "all")[0] == 0

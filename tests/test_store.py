@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from jaxnas.errors import UserError
-from jaxnas.tables.store import Store, read_scores
+from jaxnas.tables.store import Store, fitting, read_scores
 
 MANIFEST = {
     "settings": {"space": "nasbench201", "seed": 0, "scorers": {"ntk": {"bn": "frozen", "batch": 32}}},
@@ -371,3 +371,30 @@ def test_nothing_to_read(store, tmp_path):
         read_scores(tmp_path)
     with pytest.raises(UserError, match="has no scores yet"):
         read_scores(store.path)
+
+
+def test_machines_that_do_not_fit_a_run_are_told_why(tmp_path):
+    here = {"versions": {"jax": "1", "python": "3.11"}, "arithmetic": {"processor": "cpu A"}}
+    settings = {"seed": 0, "data": {"name": "synthetic"}, "files": {"own.py": "ab"}}
+    own = {name: settings[name] for name in ("data", "files")}
+    Store.open(tmp_path / "run", {"settings": settings, "part_size": 4, **here})
+    other = {"versions": {"jax": "2", "python": "3.12"}, "arithmetic": {"processor": "cpu B"}}
+    for path in (tmp_path / "run", tmp_path / "new"):  # where there is no run yet, the first decides
+        fits, mixed = (fitting(path, mixed=mixed) for mixed in (False, True))
+        for differs in (fits, mixed):
+            assert differs({"settings": own, **here}) == ""
+            changed = own | {"files": {"own.py": "cd"}}
+            assert 'files.own.py="ab", there is files.own.py="cd"' in differs({"settings": changed, **here})
+        assert fits({"settings": own, **other}) == (
+            f'{path} is made with versions.jax="1", arithmetic.processor="cpu A", there is versions.jax="2", '
+            'arithmetic.processor="cpu B"; --mixed lets other processors and versions take part'
+        )
+        assert mixed({"settings": own, **other}) == ""
+
+
+def test_parts_say_by_what_they_were_made_elsewhere(tmp_path):
+    here, there = ({"versions": {"jax": version}, "arithmetic": {"processor": "cpu"}} for version in "12")
+    run = Store.open(tmp_path / "run", {"settings": {}, "part_size": 1, **here}, mixed=True)
+    for index, made in enumerate([here, there, None]):
+        run.write(index, pl.DataFrame({"row": [index]}), made)
+    assert [run.makers()[index]["versions.jax"] for index in range(3)] == ["1", "2", "1"]

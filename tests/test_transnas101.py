@@ -12,7 +12,7 @@ from flax import nnx
 from jaxnas import data
 from jaxnas.errors import UserError
 from jaxnas.evaluate.evaluator import Evaluator
-from jaxnas.score.table import Work
+from jaxnas.score.work import Work
 from jaxnas.scorers import Regions, Regression
 from jaxnas.spaces.blocks.architecture import ArchitectureModule
 from jaxnas.spaces.transnas101.macro import TRANSNAS101_MACRO as MACRO

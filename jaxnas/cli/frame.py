@@ -5,21 +5,25 @@ import difflib
 import io
 import os
 import re
+import shlex
 import sys
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import jax
 import tyro
 
-from jaxnas.cli import process
+from jaxnas.cli import common, process, versions
 from jaxnas.cli.help_text import choices, documented
-from jaxnas.errors import UserError, spelt
+from jaxnas.errors import UserError, check_package, spelt
 from jaxnas.evaluate import devices
 from jaxnas.pinned import pinned
 from jaxnas.user_file import local
 
 Config = TypeVar("Config")
+_collected: dict[str, type[Any]] | None = None
 PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 UNWRAPPED = "100000"  # columns
 WORDINGS = {  # of tyro: ours
@@ -32,6 +36,8 @@ WORDINGS = {  # of tyro: ours
     r"Missing value for argument '(\S+)'\. Expected (\d+) values": r"\1 needs \2 values",
     r"Unrecognized options:": "unknown option:",
 }
+COMPILES = "/jax/core/compile/backend_compile_duration"
+SECONDS = 0.5  # of a program that is worth a line
 REMOTE = ("--data-dir",)  # options that take an address too: TFDS does
 
 
@@ -58,9 +64,18 @@ def run(
     process.say_when_interrupted(
         f"{prog}: interrupted" + f"; {kept}, and the same command goes on from there" * bool(kept)
     )
+    if _collected is not None:
+        _collected[prog] = config_class
+        return 0
     try:
-        config = _parse(config_class, sys.argv[1:] if argv is None else argv, prog)
-        with pinned():
+        beside, words = common.split(sys.argv[1:] if argv is None else argv)
+        process.set_loudness(quiet=beside.quiet, verbose=beside.verbose)
+        if beside.config is not None:
+            read = common.words_of(beside.config, config_class)
+            process.detail(f"{beside.config} says {shlex.join(read)}")
+            words = [*read, *words]
+        config = _parse(config_class, words, prog)
+        with pinned(), _told_of_programs():
             short = command(config)
         sys.stdout.flush()
     except SystemExit as stop:  # --help
@@ -78,12 +93,45 @@ def run(
     return _fail(prog, short, 3) if short else 0
 
 
+@contextlib.contextmanager
+def collecting() -> Iterator[dict[str, type[Any]]]:
+    """While this lasts, `run` runs nothing: the dictionary gets the dataclass of each program by its name."""
+    global _collected
+    _collected = {}
+    try:
+        yield _collected
+    finally:
+        _collected = None
+
+
 def check_plot(path: Path) -> None:
     """Refuse a file that no figure can be drawn into."""
     if path.suffix not in PLOT_SUFFIXES:
         raise UserError(f"--plot {path}: give a file that ends in one of {', '.join(PLOT_SUFFIXES)}")
     if not path.parent.is_dir():
         raise UserError(f"--plot {path}: there is no directory {path.parent}; create it first")
+    check_package("--plot", "matplotlib", "report")
+
+
+@contextlib.contextmanager
+def _told_of_programs() -> Iterator[None]:
+    """Say, if details are wanted, what runs where, which programs take long to compile, and how long it all took."""
+    began, compiled = time.monotonic(), list[float]()
+
+    def heard(event: str, duration_secs: float, **_: Any) -> None:
+        if event == COMPILES:
+            compiled.append(duration_secs)
+            if duration_secs > SECONDS:
+                process.detail(f"compiled a program in {duration_secs:.1f} s")
+
+    process.detail(versions.line())
+    jax.monitoring.register_event_duration_secs_listener(heard)
+    try:
+        yield
+    finally:
+        jax.monitoring.unregister_event_duration_listener(heard)
+        took = f"{time.monotonic() - began:.1f} s, of which compiling {len(compiled):,} programs {sum(compiled):.1f} s"
+        process.detail(f"{took} of all threads together")
 
 
 def _parse(config_class: type[Config], argv: Sequence[str], prog: str) -> Config:
@@ -98,7 +146,10 @@ def _parse(config_class: type[Config], argv: Sequence[str], prog: str) -> Config
             return options(config_class)
     except SystemExit as stop:
         if not stop.code:
-            return options(documented(config_class))  # --help once more, for the terminal
+            try:
+                return options(documented(config_class))  # --help once more, for the terminal
+            finally:
+                print(common.EVERYWHERE)
         raise UserError(f"{_in_one_line(printed.getvalue())} see {prog} --help") from None
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import types
 import typing
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import tyro
@@ -22,17 +23,25 @@ def documented(config_class: type[Any]) -> type[Any]:
     return shown
 
 
-def choices(config_class: type[Any], prefix: str = "--") -> dict[str, tuple[str, ...]]:
+def choices(config_class: type[Any]) -> dict[str, tuple[str, ...]]:
     """What an option may be, by its name, of those that are one of a few words."""
     found: dict[str, tuple[str, ...]] = {}
-    for name, hint in typing.get_type_hints(config_class).items():
-        option = prefix + name.replace("_", "-")
-        if dataclasses.is_dataclass(hint):
-            found |= choices(typing.cast(type[Any], hint), f"{option}.")
+    for option, hint in flat(config_class):
         for one in (hint, *typing.get_args(hint)):
             if typing.get_origin(one) is typing.Literal:
                 found[option] = tuple(word for word in typing.get_args(one) if isinstance(word, str))
     return found
+
+
+def flat(config_class: type[Any], prefix: str = "--") -> Iterator[tuple[str, Any]]:
+    """Yield the long options, those of groups with a dot, each with its type; not what stands without a name."""
+    marked = typing.get_type_hints(config_class, include_extras=True)
+    for name, hint in typing.get_type_hints(config_class).items():
+        option = prefix + name.replace("_", "-")
+        if dataclasses.is_dataclass(hint):
+            yield from flat(typing.cast(type[Any], hint), f"{option}.")
+        elif tyro.conf.Positional not in typing.get_args(marked[name])[1:]:
+            yield option, hint
 
 
 def texts(config_class: type[Any]) -> dict[str, str]:

@@ -28,11 +28,18 @@ COMMANDS = {
     "search-signals": Command("search_signals.command", "evolve the signals of the regression score"),
     "status": Command("commands.status", "say what of a directory of scores is there and what is missing"),
     "merge": Command("commands.merge", "join the directories of shards that ran apart"),
+    "latency": Command("commands.latency", "time the operations of a space on this device"),
+    "completion": Command("commands.completion", "print what makes bash, zsh or fish complete these words"),
     "cache": Command("commands.cache", "show or clear what is kept between runs"),
     "spaces": Command("commands.spaces", "list the search spaces, or describe one"),
     "scorers": Command("commands.scorers", "list the scores, or describe one"),
 }
 HELP = "help"
+EVERYWHERE = {
+    "--config FILE": "TOML file of long options; the command line wins",
+    "-q, --quiet": "no progress, no notes, only why it failed",
+    "-v, --verbose": "versions, what is compiled, what --config says",
+}
 CODES = {
     0: "done",
     1: "a fault, or standard output could not be written",
@@ -70,11 +77,13 @@ def main(argv: list[str] | None = None) -> int:
 
 def usage() -> str:
     """The text of `jaxnas --help`."""
-    width = max(map(len, COMMANDS)) + 1
+    width = max(map(len, (*COMMANDS, *EVERYWHERE))) + 1
     shown = {
         **{name: command.does for name, command in COMMANDS.items()},
         HELP: "list these commands, or the options of one",
     }
     lines = [f"  {name:<{width}} {does}" for name, does in shown.items()]
     codes = [f"  {code:<{width}} {means}" for code, means in CODES.items()]
-    return "\n".join(["usage: jaxnas COMMAND ...", "       jaxnas --version", "", *lines, "", "Exit codes:", *codes])
+    every = [f"  {option:<{width}} {means}" for option, means in EVERYWHERE.items()]
+    head = ["usage: jaxnas COMMAND ...", "       jaxnas --version", "", *lines]
+    return "\n".join([*head, "", "Options of every command:", *every, "", "Exit codes:", *codes])

@@ -18,7 +18,8 @@ from jaxnas.evaluate import devices
 from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.evaluate.references import FEW_ARCHS, reference, to_measure
 from jaxnas.scorers.consensus import Consensus
-from jaxnas.scorers.protocol import AnyScore, Pass, Scorer, options_of, pass_of
+from jaxnas.scorers.protocol import AnyScore, Count, Pass, Scorer, options_of, pass_of
+from jaxnas.scorers.reference import Reference
 from jaxnas.scorers.registry import ALWAYS, DEFAULTS, listed
 from jaxnas.spaces import Space, name_of
 from jaxnas.user_file import fingerprint
@@ -59,7 +60,12 @@ class Options(ScorerOptions):  # type: ignore[misc,valid-type]
     download: bool = False
     """Let TFDS download the data set if it is not there."""
     devices: int | None = None
-    """Devices to use: accelerators or, without one, cores of the CPU; by default all. No score depends on it."""
+    """Devices to use: accelerators or, without one, cores of the CPU; by default all. No score depends on it. With --on
+    ray those of each process, by default one accelerator or else all cores."""
+    on: str | None = None
+    """`ray` or `ray:ADDRESS`: let the machines of a Ray cluster do the work (pip install 'jaxnas[ray]'). Without an
+    address the cluster of RAY_ADDRESS or of this machine, if there is one, or else the cores of this machine. The
+    results are the same."""
     mixed: bool = False
     """Go on in an --out that another kind of processor, other XLA_FLAGS or other versions began. Scores of both differ
     by rounding, those of training by more; makers.jsonl in it tells which part was made by what."""
@@ -76,7 +82,9 @@ class Options(ScorerOptions):  # type: ignore[misc,valid-type]
         check_least(self, {"repeats": 1})
         check_seed(self.seed)
         chosen = scorers.select(self.scorers, [*(getattr(self, name) for name in SCORERS), *more], space)
-        chosen = {name: score.on(space) if isinstance(score, Scorer) else score for name, score in chosen.items()}
+        chosen = {
+            name: score.on(space) if isinstance(score, Scorer | Count) else score for name, score in chosen.items()
+        }
         for score in chosen.values():
             if isinstance(score, Scorer):
                 score.check()
@@ -108,14 +116,19 @@ class Options(ScorerOptions):  # type: ignore[misc,valid-type]
         self, space: Space, chosen: dict[str, AnyScore], evaluators: Sequence[Evaluator], source: Source
     ) -> dict[str, AnyScore]:
         """The scores, the consensus with its reference, which is measured if it is not known yet."""
+        return against(chosen, self.reference(space, chosen, evaluators, source))
+
+    def reference(
+        self, space: Space, chosen: Mapping[str, AnyScore], evaluators: Sequence[Evaluator], source: Source
+    ) -> Reference | None:
+        """What the consensus compares with, if it is among the scores."""
         consensus = chosen.get(Consensus.name)
         if not isinstance(consensus, Consensus):
-            return chosen
+            return None
         members = {name: chosen[name] for name in consensus.needs}
         about = self.shared_settings(chosen, source)
         with Progress("measuring the reference", "architectures", FEW_ARCHS * len(evaluators)) as progress:
-            found = reference(space, members, evaluators, about, progress.advance)
-        return chosen | {consensus.name: consensus.against(members, found)}
+            return reference(space, members, evaluators, about, progress.advance)
 
     def reference_archs(
         self, space: Space, chosen: Mapping[str, AnyScore], evaluators: Sequence[Evaluator], source: Source
@@ -150,11 +163,25 @@ class Options(ScorerOptions):  # type: ignore[misc,valid-type]
         }
 
 
+def against(chosen: dict[str, AnyScore], found: Reference | None) -> dict[str, AnyScore]:
+    """The scores, the consensus with what it compares with."""
+    consensus = chosen.get(Consensus.name)
+    if found is None or not isinstance(consensus, Consensus):
+        return chosen
+    return chosen | {consensus.name: consensus.against({name: chosen[name] for name in consensus.needs}, found)}
+
+
 def own_files(*names: str | Space) -> dict[str, Any]:
     """The setting `files`: fingerprints of the user's files among the names of a space and of tasks, if any."""
     paths = [name.rpartition(":")[0] if ".py:" in name else name for name in names if isinstance(name, str)]
     found = {path: fingerprint(path) for path in paths if path.endswith((".py", ".json"))}
     return {"files": found} if found else {}
+
+
+def machine(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the bits of a score and may differ from machine to machine: some settings, versions, arithmetic."""
+    own = {name: settings[name] for name in ("scorers", "data", "files") if name in settings}
+    return {"settings": own, "versions": versions.recorded(), "arithmetic": devices.arithmetic()}
 
 
 def provenance(source: Source | Labelled) -> dict[str, Any]:

@@ -29,6 +29,7 @@ SHOW_CURSOR = "\x1b[?25h"
 _last_words = "jaxnas: interrupted"
 _stopping = threading.Event()
 _noted: set[str] = set()
+_quiet = _verbose = False
 
 
 def run(main: Callable[[], int]) -> NoReturn:
@@ -67,6 +68,29 @@ def say(message: str) -> None:
         print(message, file=sys.stderr, flush=True)
 
 
+def set_loudness(*, quiet: bool, verbose: bool) -> None:
+    """Set whether notes and progress are said at all, and details, too."""
+    global _quiet, _verbose
+    _quiet, _verbose = quiet, verbose
+
+
+def is_quiet() -> bool:
+    """Say whether progress is not wanted."""
+    return _quiet
+
+
+def note(message: str) -> None:
+    """Say something that a user should know but may not want to."""
+    if not _quiet:
+        say(f"note: {message}")
+
+
+def detail(message: str) -> None:
+    """Say something that a user may want to know."""
+    if _verbose:
+        say(message)
+
+
 def output_lost(error: OSError, prog: str) -> int:
     """The exit code for an output whose reader went away or whose disk is full; raise any other error again."""
     if error.errno not in LOST:
@@ -97,7 +121,7 @@ def _note(message: Warning | str, *_: object) -> None:
     kind = re.sub("'[^']*'", "", str(message))
     if kind not in _noted:
         _noted.add(kind)
-        say(f"note: {' '.join(str(message).split())}")
+        note(" ".join(str(message).split()))
 
 
 def _catch_signals() -> None:

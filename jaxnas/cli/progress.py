@@ -33,14 +33,14 @@ class Progress:
         self._ended = threading.Event()
         self._bar = Bar(
             _Column(self), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[pace]}"), TimeElapsedColumn(),
-            console=Console(stderr=True), disable=not sys.stderr.isatty(),
+            console=Console(stderr=True), disable=process.is_quiet() or not sys.stderr.isatty(),
         )  # fmt: skip
         self._task = self._bar.add_task(phase, total=total, completed=done, pace="")
         self._lines = threading.Thread(target=self._say_lines, name="jaxnas progress", daemon=True)
 
     def __enter__(self) -> Self:
         self._bar.start()
-        if self._bar.disable:
+        if self._bar.disable and not process.is_quiet():
             self._lines.start()
         return self
 
@@ -69,7 +69,7 @@ class Progress:
             return self._note
         rate, left = count / seconds, (self._total - self._done) * seconds / count
         pace = f"{rate:.1f} a second" if rate >= 1 else f"{1 / rate:.1f} s each"
-        known = (pace, f"{_duration(left)} left" if left else "", self._note)
+        known = (pace, f"{duration(left)} left" if left else "", self._note)
         return ", ".join(filter(None, known))
 
     def _say_lines(self) -> None:
@@ -77,7 +77,7 @@ class Progress:
             beside = self._pace()
             process.say(
                 f"{self.phase}: {self._done:,} of {self._total:,} {self._unit}{', ' * bool(beside)}{beside}; "
-                f"{_duration(time.monotonic() - self._started)} so far"
+                f"{duration(time.monotonic() - self._started)} so far"
             )
 
 
@@ -92,10 +92,10 @@ class _Column(ProgressColumn):
         return Text(self._of.phase)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """A time as people say it.
 
-    >>> _duration(42.4), _duration(400), _duration(9000)
+    >>> duration(42.4), duration(400), duration(9000)
     ('42 s', '7 min', '2.5 h')
     """
     if seconds < 120:

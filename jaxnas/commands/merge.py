@@ -12,7 +12,9 @@ from jaxnas.cli import frame
 from jaxnas.commands.status import lacking, recorded, scored
 from jaxnas.errors import UserError
 from jaxnas.score import table
-from jaxnas.tables.store import Store
+from jaxnas.tables.store import WRITTEN, Store
+
+VERIFIED = 0.001  # share of the architectures
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Merge:
     mixed: bool = False
     """Join parts that several kinds of processors, or versions, made; makers.jsonl in OUT tells which part was made by
     what."""
+    verify: bool = False
+    """Score one architecture in a thousand again, at random, and compare."""
 
 
 def merge(config: Merge) -> str | None:
@@ -45,20 +49,31 @@ def merge(config: Merge) -> str | None:
     _check_alike(runs, relative, mixed=config.mixed)
     store = Store.open(config.out, first.manifest)
     for run in runs:
-        makers, there = run.makers(), store.parts()
-        for part in sorted(run.parts() - there):
+        makers, new = run.makers(), run.parts() - store.parts()
+        for part in sorted(new):
             store.take(part, run, makers[part])
+        for line in run.records(WRITTEN):
+            if line["part"] in new:
+                store.append(WRITTEN, line)
     _take_reference(store, runs)
     store.update_manifest(seconds=sum(run.manifest["seconds"] for run in runs))
-    store.finish(range(store.manifest["parts"]), lambda frame: table.derive(frame, relative, relative=True))
+    ranked = (lambda frame: table.derive(frame, relative, relative=True)) if relative else None
+    store.finish(range(store.manifest["parts"]), ranked)
     record = recorded(store)
     print(f"{record['rows']:,} of {record['asked']:,} architectures are in {store.path}")
-    return lacking(record)
+    return lacking(record) or (_verified(config.out) if config.verify else None)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     return frame.run(Merge, merge, argv, prog="jaxnas merge", kept="parts that were joined are kept")
+
+
+def _verified(path: Path) -> str | None:
+    """Return how scores that were made again differ, if they do."""
+    from jaxnas.tables.verbs import verify
+
+    return verify.said(path, verify.check_scores(path, VERIFIED, seed=0))
 
 
 def _check_alike(runs: Sequence[Store], relative: Collection[str], *, mixed: bool) -> None:

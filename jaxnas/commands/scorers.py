@@ -12,6 +12,7 @@ from jaxnas.cli.help_text import texts
 from jaxnas.errors import UserError, unknown
 from jaxnas.report.sheet import Format, Sheet, card
 from jaxnas.scorers.consensus import Consensus
+from jaxnas.scorers.latency import Latency
 from jaxnas.scorers.protocol import AnyScore, Combined, Scorer, options_of
 from jaxnas.scorers.registry import DEFAULTS, listed, load
 from jaxnas.spaces import SPACES, Space
@@ -84,4 +85,6 @@ def _fits(score: AnyScore, space: Space) -> bool:
         return True
     if isinstance(score, Combined):
         return all(_fits(DEFAULTS[name], space) for name in score.needs if name in DEFAULTS)
+    if isinstance(score, Latency):
+        return "benchmark" in space.forms
     return not isinstance(score, Scorer) or score.recipe.form in space.forms

@@ -1,19 +1,24 @@
 """`jaxnas status`: what of a run of `jaxnas score` is there, and what is missing."""
 
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+from rich.console import Console
 
 from jaxnas.cli import frame
+from jaxnas.cli.progress import duration
 from jaxnas.errors import UserError
 from jaxnas.report.sheet import Format, card
-from jaxnas.tables.store import Store
+from jaxnas.tables.store import WRITTEN, Store
 
 MANY = 12  # parts or shards that are named
+WATCH_SECONDS = 10.0
+PACE_SECONDS = 600.0  # of which the pace is the mean
 
 
 @dataclass(frozen=True)
@@ -25,15 +30,23 @@ class Status:
 
     scores: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="DIR")]]
     """Directory that `jaxnas score` writes, or has written."""
-    format: Format = "table"
-    """How to print it."""
+    format: Annotated[Format, tyro.conf.arg(metavar="FORM")] = "table"
+    """How to print it: table, csv, markdown, latex or json."""
+    watch: bool = False
+    """Say it again every 10 seconds, until it is finished."""
 
 
 def status(config: Status) -> str | None:
     """Run the command; return what is missing."""
-    record = recorded(scored(config.scores))
-    card(str(config.scores), _lines(record), record).print(config.format)
-    return lacking(record)
+    while True:
+        record = recorded(scored(config.scores))
+        if config.watch and sys.stdout.isatty():
+            Console().clear()
+        card(str(config.scores), _lines(record), record).print(config.format)
+        if record["finished"] or not config.watch:
+            return lacking(record)
+        sys.stdout.flush()
+        time.sleep(WATCH_SECONDS)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,12 +67,13 @@ def recorded(run: Store) -> dict[str, Any]:
     known = run.manifest
     there, shards = run.parts(), known["shards"]
     missing = [part for part in range(known["parts"]) if part not in there]
-    table = run.read() if there else None
-    columns = [] if table is None else table.columns
+    rows, scores = run.tally(known["scorers"])
+    written = run.records(WRITTEN)
+    pace = _pace(written)
     return {
         "directory": str(run.path),
         "space": known["settings"]["space"],
-        "finished": not missing and known["scorers"].keys() <= {*columns},
+        "finished": not missing and known["scorers"].keys() <= scores.keys(),
         "parts": known["parts"],
         "missing_parts": missing,
         "missing_by_shard": {
@@ -67,17 +81,19 @@ def recorded(run: Store) -> dict[str, Any]:
             for shard in range(shards)
             if (own := [p for p in missing if p % shards == shard])
         },
-        "rows": 0 if table is None else len(table),
+        "rows": rows,
         "asked": known["settings"]["archs"]["number"],
         "scores": {
-            name: {}
-            if table is None or f"{name}_status" not in columns
-            else dict(table[f"{name}_status"].value_counts(sort=True).iter_rows())
-            for name in known["scorers"]
+            name: dict(scores[name].statuses.most_common()) if name in scores else {} for name in known["scorers"]
         },
         "seconds": known["seconds"],
         "began": known["created"],
-        "last_written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(run.written())) if there else None,
+        "last_written": _moment(run.written()) if there else None,
+        "rows_per_second": pace,
+        "seconds_left": (known["settings"]["archs"]["number"] - rows) / pace if pace else None,
+        "hosts": _hosts(written),
+        "at_work": {str(part): who for part, who in run.claims().items()},
+        "lost": {arch: why for line in written for arch, why in line.get("lost", {}).items()},
         "made_by": _makers(run),
     }
 
@@ -94,6 +110,30 @@ def lacking(record: dict[str, Any]) -> str | None:
     return (
         f"{record['directory']} lacks {len(missing):,} of {record['parts']:,} parts; run its jaxnas score again{again}"
     )
+
+
+def _pace(written: Sequence[Mapping[str, Any]]) -> float | None:
+    """Rows a second of the parts that were written in the last minutes; None if there are too few."""
+    last = [line for line in written if line["ended"] > time.time() - PACE_SECONDS]
+    first = min((line["ended"] - line["seconds"] for line in last), default=0.0)
+    return sum(line["rows"] for line in last) / max(time.time() - first, 1e-3) if last else None
+
+
+def _hosts(written: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What each machine wrote, and when it last did."""
+    found: dict[str, dict[str, Any]] = {}
+    for line in written:
+        of = found.setdefault(line["host"], {"parts": 0, "rows": 0, "last": 0.0})
+        found[line["host"]] = {
+            "parts": of["parts"] + 1,
+            "rows": of["rows"] + line["rows"],
+            "last": max(of["last"], line["ended"]),
+        }
+    return {host: of | {"last": _moment(of["last"])} for host, of in found.items()}
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def _makers(run: Store) -> dict[str, list[int]]:
@@ -117,6 +157,12 @@ def _lines(record: dict[str, Any]) -> dict[str, str]:
     for name, found in record["scores"].items():
         lines[name] = ", ".join(f"{count:,} {kind}" for kind, count in found.items()) or "not yet"
     lines |= {"seconds": f"{record['seconds']:,.1f}", "began": record["began"]}
+    if record["rows_per_second"] and not record["finished"]:
+        lines["pace"] = f"{record['rows_per_second']:,.2f} rows a second, {duration(record['seconds_left'])} left"
+    for host, of in record["hosts"].items():
+        lines[f"host {host}"] = f"{of['parts']:,} parts, {of['rows']:,} rows, the last at {of['last']}"
+    lines["at work"] = _listed([f"{who} on {part}" for part, who in record["at_work"].items()])
+    lines["failed"] = _listed([f"{arch} ({why})" for arch, why in record["lost"].items()])
     lines["last written"] = record["last_written"] or ""
     for number, (maker, parts) in enumerate(record["made_by"].items()):
         lines["made by" if not number else f"and {number}"] = f"{maker}: {len(parts):,} parts"

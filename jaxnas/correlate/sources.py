@@ -167,7 +167,7 @@ def _of_run(
     columns = next(iter(frames.values())).columns
     known = {name: sign for name, sign in signs(manifest, columns).items() if name not in BASELINES}
     for name in sorted(manifest["scorers"].keys() - known.keys() - BASELINES.keys()):
-        process.say(f"note: {path}: {name} is left out, it has no column until the run is finished")
+        process.note(f"{path}: {name} is left out, it has no column until the run is finished")
     chosen = [_known(path, name, known) for name in wanted] or [*known]
     settings = manifest["settings"]
     shared = {key: settings.get(key) for key in ("space", "repeats", "data", "files")}
@@ -223,9 +223,7 @@ def _common(space: Space, rows: Sequence[_Rows]) -> list[np.ndarray]:
     if not there.any():
         raise UserError(f"no architecture is in all of {', '.join(dict.fromkeys(part.spec for part in rows))}")
     if not there.all():
-        process.say(
-            f"note: {int(there.sum()):,} of the {len(start):,} architectures of {first.spec} are in all sources"
-        )
+        process.note(f"{int(there.sum()):,} of the {len(start):,} architectures of {first.spec} are in all sources")
     return [place[there] for place in places]
 
 

@@ -2,11 +2,9 @@
 
 import functools
 import os
-import platform
 import re
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,6 +12,7 @@ import jax.numpy as jnp
 
 from jaxnas.errors import UserError
 from jaxnas.pinned import under_pinned
+from jaxnas.processor import processor as processor
 from jaxnas.user_cache import user_cache
 
 Devices = tuple[jax.Device, ...]
@@ -28,7 +27,6 @@ UNPINNED = {  # settings of JAX that decide the numbers or their last bits, and 
     "jax_memory_fitting_effort": 0.0,
     "jax_optimization_level": "UNKNOWN",
 }
-VECTORS = ("avx512f", "avx2", "avx", "sse4_2", "sve", "asimd")  # extensions of processors, the widest first
 
 
 def available(count: int | None = None) -> Devices:
@@ -92,20 +90,6 @@ def trouble() -> str | None:
     return None
 
 
-def processor() -> str:
-    """The kind of processor that the devices are: those of one kind compute the same bits.
-
-    For a CPU that is the model and its widest vector extension.
-    """
-    device = jax.local_devices()[0]
-    if device.platform != "cpu":
-        return f"{device.platform} {device.device_kind}"
-    told = _cpuinfo()
-    model = told.get("model name") or platform.processor() or platform.machine()
-    flags = (told.get("flags") or told.get("Features") or "").split()
-    return " ".join(["cpu", model, *[name for name in VECTORS if name in flags][:1]])
-
-
 def arithmetic() -> dict[str, Any]:
     """What decides the last bits of a score beside its settings and versions: processor, parts, flags."""
     flags = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if not flag.startswith(HARMLESS)]
@@ -113,14 +97,6 @@ def arithmetic() -> dict[str, Any]:
     flags += [f"{name}={now[name]}" for name, usual in UNPINNED.items() if now.get(name, usual) != usual]
     others = [f"{name}={os.environ[name]}" for name in FLAGS if name in os.environ]
     return {"processor": processor(), "parts": parts(), "flags": " ".join(sorted(flags) + others)}
-
-
-def _cpuinfo() -> dict[str, str]:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().split("\n\n", 1)[0].splitlines()
-    except OSError:
-        return {}
-    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 @functools.cache

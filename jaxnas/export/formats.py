@@ -1,11 +1,10 @@
 """The formats by name, and writing one of them."""
 
-import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from jaxnas.errors import UserError, unknown
+from jaxnas.errors import UserError, check_package, unknown
 from jaxnas.export import flax_file, onnx_file, stablehlo, torch_file
 from jaxnas.export.winner import Winner
 
@@ -67,8 +66,5 @@ def check(to: str, path: str | Path) -> list[Path]:
     if not paths[0].parent.is_dir():
         raise UserError(f"there is no directory {paths[0].parent} for {paths[0].name}; make it, or give another --out")
     for package in FORMATS[to].needs:
-        try:
-            importlib.import_module(package)
-        except ImportError:
-            raise UserError(f"--to {to} needs the package {package}: pip install 'jaxnas[export]'") from None
+        check_package(f"--to {to}", package, "export")
     return paths

@@ -10,7 +10,7 @@ from functools import partial
 import jax
 import numpy as np
 
-from jaxnas.learn import ridge, trees
+from jaxnas.learn import ridge
 from jaxnas.learn.features import Pool
 from jaxnas.learn.graph_net import inputs_of
 from jaxnas.learn.training import Training, capacity, fit, initial, pad, predict
@@ -30,6 +30,8 @@ def ridge_on_scores(pool: Pool, rows: np.ndarray, labels: np.ndarray, *, seed: i
 
 def boosted_trees(pool: Pool, rows: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """Predict by boosted trees on the ranks of the scores and features of the graphs."""
+    from jaxnas.learn import trees  # whose package is of the extra `learn`
+
     return one_by_one(pool, rows, labels, partial(trees.fit_predict, pool.described, seed=seed))
 
 

@@ -64,6 +64,10 @@ class ModuleOp(Op):
         """The multiply-adds of the module's convolutions and matrix products on one image of `pixels` pixels."""
         return _flops(self, pixels)
 
+    def written(self, shape: tuple[int, int, int]) -> str:
+        """What the module computes from an image of this shape, as JAX traces it."""
+        return _written(self, shape)
+
     def output(self, params: Params, x: jax.Array) -> jax.Array:
         return from_nhwc(self._apply(self._module(), params, to_nhwc(x, self.layout)), self.layout)
 
@@ -156,6 +160,12 @@ def _flops(op: ModuleOp, pixels: int) -> int:
     side = round(pixels**0.5)
     x = jnp.zeros((1, side, side, op.in_channels))
     return _multiply_adds(jax.make_jaxpr(op.output)(op._abstract(), from_nhwc(x, op.layout)).jaxpr)
+
+
+@functools.lru_cache(maxsize=1024)
+def _written(op: ModuleOp, shape: tuple[int, int, int]) -> str:
+    x = from_nhwc(jnp.zeros((1, *shape)), op.layout)
+    return str(jax.make_jaxpr(op.output)(op._abstract(), x))
 
 
 def _filled(abstract: nnx.Module, params: Params) -> Any:

@@ -249,22 +249,22 @@ class Network(ABC):
 
     def params_cost(self) -> Cost:
         """The number of parameters (weights, scales, biases)."""
-        return self._cost(lambda path, op: op.num_params)
+        return self.cost(lambda path, op: op.num_params)
 
     def layers_cost(self) -> Cost:
         """The number of weight tensors of convolutions and matrix products."""
-        return self._cost(lambda path, op: op.num_layers)
+        return self.cost(lambda path, op: op.num_layers)
 
     def capacity_cost(self) -> Cost:
         """The expected log det(I + W W') of the matrices of convolutions and matrix products."""
-        return self._cost(lambda path, op: op.capacity, np.float64)
+        return self.cost(lambda path, op: op.capacity, np.float64)
 
     def flops_cost(self) -> Cost:
         """The multiply-adds of the convolutions and matrix products on one image."""
         inputs = self.flow.inputs
-        return self._cost(lambda path, op: op.flops(math.prod(inputs[path][:2])))
+        return self.cost(lambda path, op: op.flops(math.prod(inputs[path][:2])))
 
-    def _cost(self, count: Callable[[Path, Op], float], kind: type = np.int64) -> Cost:
+    def cost(self, count: Callable[[Path, Op], float], kind: type = np.int64) -> Cost:
         """The sum of `count` over the places, by the numbers of the arch that their choices follow."""
         places = self.ops()
         fixed = sum(count(path, ops) for path, ops in places.items() if isinstance(ops, Op))

@@ -11,7 +11,7 @@ import tyro
 
 from jaxnas import spaces
 from jaxnas.cli import frame
-from jaxnas.errors import UserError, check_least, unknown
+from jaxnas.errors import UserError, check_least, check_package, unknown
 from jaxnas.learn.models import MODELS
 from jaxnas.learn.transfer import TRANSFERS
 from jaxnas.predict import report
@@ -97,6 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _check(config: Predict) -> None:
     if config.model not in MODELS:
         raise unknown("model", config.model, MODELS)
+    if config.model == "trees":
+        check_package("--model trees", "sklearn", "learn")
     if config.transfer not in TRANSFERS:
         raise unknown("transfer", config.transfer, TRANSFERS)
     check_least(config, {"folds": 2})

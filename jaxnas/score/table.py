@@ -1,8 +1,7 @@
 """From scores to a table on the disk: which architectures, in which parts, with which columns."""
 
 import json
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,9 +11,9 @@ import polars as pl
 
 from jaxnas.cli import process
 from jaxnas.cli.options import own_files
-from jaxnas.digest import digest
 from jaxnas.errors import UserError
 from jaxnas.evaluate.evaluator import Evaluator, launch_all, one_repeat, summarise
+from jaxnas.score.work import Piece, Work
 from jaxnas.scorers.consensus import Calibrated, Consensus
 from jaxnas.scorers.protocol import AnyScore, Combined, Count
 from jaxnas.scorers.registry import DEFAULTS, load
@@ -24,7 +23,7 @@ from jaxnas.tables.joins import different, distinct
 from jaxnas.tables.store import Store
 from jaxnas.types import Finished, Status
 
-PROGRAMS = 8  # that a part compiles, in the mean, where there are many: minutes of work, which are lost with the part
+Started = Callable[[], pl.DataFrame]
 REFERENCE = "reference.json"
 DIGITS = 1000  # of numbers on the command line: Python reads 4,300
 ARCHS = "all, random:N, a table (.csv, .parquet, ...), an index of the benchmark, an architecture"
@@ -39,51 +38,6 @@ class Listed(NamedTuple):
     def counts(self) -> dict[str, int]:
         """What was read, for JSON."""
         return {"rows": self.rows, "repeats": self.rows - len(self.archs), "architectures": len(self.archs)}
-
-
-@dataclass(frozen=True)
-class Work:
-    """Architectures to score and how they fall into parts.
-
-    Attributes:
-      archs: `[N, E]`, as asked for.
-      representatives: `[M, E]`, what is run: the canonical form of each isomorphism class that occurs, or `archs`;
-        those that run in one program stand together.
-      owner: `[N]`, position of each architecture's representative.
-      part_size: representatives in a part.
-    """
-
-    archs: np.ndarray
-    representatives: np.ndarray
-    owner: np.ndarray
-    part_size: int
-
-    @classmethod
-    def plan(cls, space: Space, archs: np.ndarray, evaluators: Iterable[Evaluator], *, dedup: bool) -> "Work":
-        canonical = space.canonical(archs) if dedup else archs
-        first, owner = different(canonical)
-        order = np.arange(len(first))
-        size = len(order)
-        for evaluator in evaluators:
-            groups = evaluator.groups(canonical[first[order]])
-            numbers = _numbered(groups)
-            order = order[np.argsort(numbers, kind="stable")]
-            at_once = max(1, PROGRAMS * len(order) // (1 + numbers.max()))
-            size = min(size, evaluator.step(groups), at_once)
-        return cls(archs, canonical[first[order]], np.argsort(order)[owner], size)
-
-    def parts(self, size: int) -> int:
-        """Into how many parts of `size` representatives it falls."""
-        return -(-len(self.representatives) // size)
-
-    def settings(self) -> dict[str, Any]:
-        """What tells this work from another: a run resumes only under the same."""
-        known = digest(self.archs.astype(np.int32))
-        copies = len(self.representatives) < len(self.archs)
-        return {
-            "archs": {"number": len(self.archs), "fingerprint": known},
-            "dedup": copies or bool((self.representatives[self.owner] != self.archs).any()),
-        }
 
 
 def read_archs(space: Space, spec: str, seed: int, key: str | None = None, *, dedup: bool = True) -> Listed:
@@ -192,71 +146,45 @@ def put_reference(store: Store, scorers: Mapping[str, AnyScore]) -> None:
         store.put(REFERENCE, f"{text}\n".encode())
 
 
-def score_parts(
-    store: Store,
-    work: Work,
-    evaluators: list[Evaluator],
-    parts: list[int],
-    space: Space,
-    scorers: dict[str, AnyScore],
-) -> Iterator[int]:
-    """Score and write the given parts in order; yield the number of architectures that each adds.
+def launch(piece: Piece, evaluators: list[Evaluator], space: Space, scorers: dict[str, AnyScore]) -> Started:
+    """Start scoring some rows and return the function that waits for their table."""
+    waiting = launch_all(evaluators, piece.run)
+    return lambda: rows_of(piece, {name: wait() for name, wait in waiting.items()}, space, scorers)
 
-    While the host finishes and writes a part, the devices are busy with the next one.
+
+def rows_of(piece: Piece, measured: Mapping[str, Finished], space: Space, scorers: dict[str, AnyScore]) -> pl.DataFrame:
+    """The rows of a piece.
+
+    Args:
+      piece: the rows.
+      measured: scores `[R, M]` of what was run, by name.
+      space: of the architectures.
+      scorers: all scores, by name.
     """
-    started: list[tuple[int, int, Callable[[], pl.DataFrame]]] = []
-    for part in [*parts, None]:
-        if part is not None:
-            rows, finish = _start_part(part, store.part_size, work, evaluators, space, scorers)
-            started.append((part, rows, finish))
-        if started and (part is None or len(started) > 1):
-            number, rows, finish = started.pop(0)
-            store.write(number, finish())
-            yield rows
+    run, source, archs = piece.run, piece.source, piece.archs
+    copied = (run[source] != archs).any(-1)
+    frame: dict[str, Any] = {
+        "row": piece.rows.astype(np.int64),
+        "arch_id": space.arch_ids(archs),
+        "arch": [space.decode(a) for a in archs],
+        "scored_as": [space.decode(a) if c else None for a, c in zip(run[source], copied, strict=True)],
+    }
+    for name, scorer in scorers.items():
+        if isinstance(scorer, Count):
+            frame |= counted(name, scorer, space, space.as_listed(archs))
+        elif name in measured:
+            scores = measured[name]
+            info = {key: found[:, source] for key, found in scores.info.items()}
+            frame |= columns(name, Finished(scores.value[:, source], scores.status[:, source], info))
+    part = pl.DataFrame(frame, schema_overrides={"arch_id": pl.Int64, "scored_as": pl.String})
+    return derive(part, scorers, relative=False)
 
 
 def in_memory(work: Work, evaluators: list[Evaluator], space: Space, scorers: dict[str, AnyScore]) -> pl.DataFrame:
     """The whole table, which is written nowhere."""
-    parts = range(work.parts(work.part_size))
-    frames = [_start_part(part, work.part_size, work, evaluators, space, scorers)[1]() for part in parts]
+    size = work.part_size
+    frames = [launch(work.piece(part, size), evaluators, space, scorers)() for part in range(work.parts(size))]
     return derive(pl.concat(frames, how="diagonal_relaxed").sort("row"), scorers, relative=True)
-
-
-def _start_part(
-    part: int,
-    size: int,
-    work: Work,
-    evaluators: list[Evaluator],
-    space: Space,
-    scorers: dict[str, AnyScore],
-) -> tuple[int, Callable[[], pl.DataFrame]]:
-    """Start scoring a part; return its number of rows and the function that waits for them."""
-    chosen = slice(part * size, (part + 1) * size)
-    run = work.representatives[chosen]
-    rows = np.flatnonzero((work.owner >= chosen.start) & (work.owner < chosen.stop))
-    source = work.owner[rows] - chosen.start
-    waiting = launch_all(evaluators, run)
-
-    def finish() -> pl.DataFrame:
-        archs = work.archs[rows]
-        copied = (run[source] != archs).any(-1)
-        frame: dict[str, Any] = {
-            "row": rows.astype(np.int64),
-            "arch_id": space.arch_ids(archs),
-            "arch": [space.decode(a) for a in archs],
-            "scored_as": [space.decode(a) if c else None for a, c in zip(run[source], copied, strict=True)],
-        }
-        for name, scorer in scorers.items():
-            if isinstance(scorer, Count):
-                frame |= counted(name, scorer, space, space.as_listed(archs))
-            elif name in waiting:
-                scores = waiting[name]()
-                info = {key: found[:, source] for key, found in scores.info.items()}
-                frame |= columns(name, Finished(scores.value[:, source], scores.status[:, source], info))
-        part = pl.DataFrame(frame, schema_overrides={"arch_id": pl.Int64, "scored_as": pl.String})
-        return derive(part, scorers, relative=False)
-
-    return len(rows), finish
 
 
 def describe(scorers: dict[str, AnyScore]) -> dict[str, dict[str, Any]]:
@@ -275,12 +203,6 @@ def _finished(frame: pl.DataFrame, names: tuple[str, ...]) -> dict[str, Finished
     }
 
 
-def _numbered(groups: Sequence[Hashable]) -> np.ndarray:
-    """The number of each group, in the order in which they occur `[N]`."""
-    numbers: dict[Hashable, int] = {}
-    return np.array([numbers.setdefault(group, len(numbers)) for group in groups])
-
-
 def _read_file(space: Space, path: Path, key: str | None, *, dedup: bool) -> Listed:
     """Return the different architectures of a file; say how many it lists again."""
     try:
@@ -289,5 +211,5 @@ def _read_file(space: Space, path: Path, key: str | None, *, dedup: bool) -> Lis
         raise UserError(f"--archs {error}") from None
     first, _ = distinct(space, archs) if dedup else different(archs)
     if again := len(archs) - len(first):
-        process.say(f"note: {path}: {again:,} of {len(archs):,} rows repeat an architecture, which counts once")
+        process.note(f"{path}: {again:,} of {len(archs):,} rows repeat an architecture, which counts once")
     return Listed(archs[first], len(archs))

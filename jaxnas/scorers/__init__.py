@@ -34,6 +34,7 @@ from jaxnas.scorers.gradient.weight_gradients import Snip as Snip
 from jaxnas.scorers.gradient.weight_gradients import Zico as Zico
 from jaxnas.scorers.gradient.weight_gradients import zico as zico
 from jaxnas.scorers.intrain import InTrain as InTrain
+from jaxnas.scorers.latency import Latency as Latency
 from jaxnas.scorers.protocol import AnyScore as AnyScore
 from jaxnas.scorers.protocol import Combined as Combined
 from jaxnas.scorers.protocol import Count as Count

@@ -176,6 +176,10 @@ class Count(Described):
     def cost(self) -> str:
         return "none"
 
+    def on(self, space: Any) -> "Count":
+        """The count as it is on a `Space`; `UserError` where something it needs is not there."""
+        return self
+
     @abstractmethod
     def of(self, space: Any, archs: np.ndarray) -> np.ndarray:
         """The counts `[N]` of architectures `[N, A]` of a `Space`."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxnas.errors import UserError, unknown
 from jaxnas.scorers.consensus import Consensus
-from jaxnas.scorers.counts import Flops, LiveFlops, LiveLayers, LiveParams, Params, SpectralCapacity
+from jaxnas.scorers.counts import Flops, LiveFlops, LiveLayers, LiveParams, Params, SpaceCount, SpectralCapacity
 from jaxnas.scorers.forward.az_nas import AZExpressivity, AZProgressivity
 from jaxnas.scorers.forward.intrain_capacity import InTrainCapacity
 from jaxnas.scorers.forward.nwot import Nwot
@@ -18,6 +18,7 @@ from jaxnas.scorers.gradient.synflow import LogSynflow, Synflow
 from jaxnas.scorers.gradient.vkdnw import VKDNW
 from jaxnas.scorers.gradient.weight_gradients import GradNorm, InTrainHealth, L2Norm, Plain, Snip, Zico
 from jaxnas.scorers.intrain import InTrain
+from jaxnas.scorers.latency import Latency
 from jaxnas.scorers.protocol import AnyScore, Combined, Count
 from jaxnas.scorers.te_nas import TeNas
 from jaxnas.scorers.training.regression import Regression
@@ -56,9 +57,10 @@ DEFAULTS: dict[str, AnyScore] = {
         LiveFlops(),
         LiveLayers(),
         SpectralCapacity(),
+        Latency(),
     )
 }
-COUNTS: dict[str, Count] = {name: score for name, score in DEFAULTS.items() if isinstance(score, Count)}
+COUNTS: dict[str, Count] = {name: score for name, score in DEFAULTS.items() if isinstance(score, SpaceCount)}
 RESERVED = {"row", "arch", "arch_id", "scored_as", "seed", "round", "asked", "seconds"}  # columns of tables
 ALWAYS = ("params", "flops", "live_flops")  # the baselines of every comparison
 

@@ -10,24 +10,26 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from jaxnas import spaces
 from jaxnas.cli import frame
-from jaxnas.cli.options import option_groups, provenance
+from jaxnas.cli.options import option_groups
 from jaxnas.cli.progress import Progress
+from jaxnas.engine import Hire, named
 from jaxnas.errors import UserError, unknown
 from jaxnas.evaluate import devices
 from jaxnas.evaluate.evaluator import summarise
 from jaxnas.scorers import NTK
-from jaxnas.search.goal import Found, Goal, NothingFoundError, missed
+from jaxnas.search.goal import Found, Goal, NothingFoundError, complete, missed
 from jaxnas.search.loop import Log, run
 from jaxnas.search.method import Evaluate, Method, Task
-from jaxnas.search.methods import METHODS
+from jaxnas.search.methods import METHODS, Entry
 from jaxnas.search.objectives import ObjectiveOptions, Objectives, objectives
 from jaxnas.spaces import Space
 from jaxnas.spaces.prunable import Preset
-from jaxnas.tables.store import RESULT, Store
+from jaxnas.tables.store import RESULT, Store, fitting
 from jaxnas.types import Status
 
 SHOWN = 20  # rounds in the table, the last ones
@@ -56,7 +58,7 @@ class Search(ObjectiveOptions, MethodOptions):  # type: ignore[misc,valid-type]
 
     Without --oracle no label is needed: the training-free --scorers decide.
 
-    Several scores count by the sum of their ranks.
+    Several objectives count by the sum of their ranks and give a Pareto front.
     """
 
     method: str = "sift"
@@ -64,14 +66,15 @@ class Search(ObjectiveOptions, MethodOptions):  # type: ignore[misc,valid-type]
     by ntk and regions, or by other measured scores. `evolve`: GenNAS's regularised evolution, as published with
     --scorers regression --repeats 1 --evolve.brood 1. `local`: local search. `agnet`: a generator of architectures that
     learns from those that were scored (AG-Net). `predictor`: a graph network, trained again after every round,
-    proposes. `random`: the best of random ones. All but `sift` and `prune` go by an oracle, too."""
+    proposes. `random`: the best of random ones. All but `prune` go by an oracle, too, `sift` only beside scores."""
     budget: int | None = None
     """Architectures to evaluate in all (`evolve`: to bear, those that come up again included); by default 450 for
     `evolve`, 500 for `random`, 192 for the others; of `sift` those measured by the cheapest scores, 256. `prune` has
     none."""
     ntk: SearchNTK = field(default_factory=SearchNTK)
     scorers: str | None = None  # type: ignore[assignment]
-    """Comma-separated scores to go by, as of `jaxnas score`; by default consensus, with --method prune ntk,regions."""
+    """Comma-separated scores to go by, each in its own direction; by default, where --maximize and --minimize name
+    nothing, consensus, with --method prune ntk,regions."""
     repeats: int | None = None  # type: ignore[assignment]
     """Measurements of each score, each with new inputs and, unless --ntk.preset says otherwise, new weights; by default
     1, with --method prune 3."""
@@ -129,21 +132,25 @@ def find(config: Search) -> Outcome:
     Raises:
       UserError: the options do not fit together, or nothing was found.
     """
-    devices.start()
+    with named(config.on) as hire:
+        devices.start()
+        return _find(config, hire)
+
+
+def _find(config: Search, hire: Hire) -> Outcome:
     space = spaces.get(config.space)
     config = _with_defaults(config, space)
     if config.plot is not None:
         frame.check_plot(config.plot)
         if not METHODS[config.method].oracle:
             raise UserError(f"--plot draws the best so far; --method {config.method} compares within its rounds alone")
-    source = config.source()
-    by = objectives(config, space, source)
-    method = _method(config, by)
-    evaluate = by.connect(method.batch)
-    about = provenance(source)
-    settings = {**by.settings, "method": config.method, **method.options}
     name = re.sub(r"(\.py)?:", "-", Path(spaces.name_of(config.space)).name)  # own_space-space, darts-cifar10
     path = config.out or f"runs/search-{name}-{config.method}-seed{config.seed}"
+    source = config.source()
+    by = objectives(config, space, source, hire)
+    method = _method(config, by)
+    evaluate, about = by.connect(method.batch, fitting(path, mixed=config.mixed))
+    settings = {**by.settings, "method": config.method, **method.options}
     store = Store.open(path, {"settings": settings, "part_size": method.batch, **about}, mixed=config.mixed)
     if by.function is not None:
         by.function.keep(store)
@@ -166,7 +173,7 @@ def find(config: Search) -> Outcome:
         **{name: store.manifest[name] for name in ("settings", *about)},
         **({} if by.table is None else {"oracle": by.table.counts}),
         "rounds": method.report(state),
-        **(_history(space, by.goal, log) if METHODS[config.method].oracle else {}),
+        **_history(space, by.goal, log, METHODS[config.method]),
     }
     text = json.dumps(result, indent=2, allow_nan=False)
     store.put(RESULT, f"{text}\n".encode())
@@ -184,7 +191,10 @@ def _with_defaults(config: Search, space: Space) -> Search:
     if config.method not in METHODS:
         raise unknown("method", config.method, METHODS)
     entry = METHODS[config.method]
-    scorers = entry.scorers if config.scorers is None else config.scorers
+    named = config.maximize or config.minimize
+    limited = config.at_most or config.at_least
+    usual = "" if named or (config.oracle is not None and not limited) else entry.scorers
+    scorers = usual if config.scorers is None else config.scorers
     repeats = entry.repeats if config.repeats is None else config.repeats
     supernet = space.supernet if config.method == "prune" else None
     preset = Preset(bn=NTK.bn, images=dict.fromkeys(("batch", "frozen"), NTK.images))
@@ -199,7 +209,7 @@ def _method(config: Search, by: Objectives) -> Method:
     entry = METHODS[config.method]
     if entry.budget is None and config.budget is not None:
         raise UserError(f"--budget does not go with --method {config.method}, whose rounds the space decides")
-    if config.oracle is not None and not entry.oracle:
+    if config.oracle is not None and not (entry.oracle or (entry.beside and by.scored)):
         others = ", ".join(name for name, other in METHODS.items() if other.oracle)
         raise UserError(
             f"--method {config.method} goes by training-free scores, not by an --oracle: say one of {others}"
@@ -240,17 +250,24 @@ def _scores(space: Space, found: Found) -> dict[str, Any]:
     return {**scores, **found.extra, "params": int(space.params(arch)[0]), "flops": int(space.flops(arch)[0])}
 
 
-def _history(space: Space, goal: Goal, log: Log) -> dict[str, Any]:
-    """Return when the best so far changed and, of several objectives, the Pareto front."""
+def _history(space: Space, goal: Goal, log: Log, method: Entry) -> dict[str, Any]:
+    """Return when the best so far changed, where rounds can be compared, and of several objectives the Pareto front."""
+    if not method.oracle and not method.beside:
+        return {}
     archs, scores = log.history()
+    if not method.oracle:
+        archs, scores = complete(archs, scores, goal)
     means = {name: found.value.mean(0) for name, found in scores.items()}
 
     def record(row: int) -> dict[str, Any]:
         return {"arch": space.decode(archs[row]), **{name: _number(mean[row]) for name, mean in means.items()}}
 
-    best = [{"evaluations": row + 1, **record(row)} for row in goal.improvements(scores)]
+    best = [{"evaluations": row + 1, **record(row)} for row in goal.improvements(scores)] if method.oracle else []
     front = np.flatnonzero(goal.front(scores)).tolist() if len(goal.signs) > 1 else []
-    return {"best_so_far": best, **({"front": [record(row) for row in front]} if front else {})}
+    return {
+        **({"best_so_far": best} if method.oracle else {}),
+        **({"front": [record(row) for row in front]} if front else {}),
+    }
 
 
 def _nearest_miss(space: Space, goal: Goal, log: Log) -> dict[str, Any]:
@@ -266,6 +283,20 @@ def _in_words(miss: dict[str, Any], config: Search, evaluations: int) -> str:
     numbers = {name: number for name, number in miss.items() if name != "arch"}
     said = missed(config.at_most, config.at_least, str(evaluations), miss["arch"], numbers)
     return f"{said}: loosen the limit or search longer"
+
+
+def _show_front(result: dict[str, Any]) -> None:
+    """Print the Pareto front, if there is one, in the order of its first objective."""
+    front, signs = result.get("front", []), result["settings"]["goal"]["signs"]
+    if not front:
+        return
+    first, sign = next(iter(signs.items()))
+    table = Table(*signs, "architecture", title=f"Pareto front: {len(front):,}", title_justify="left")
+    for point in sorted(front, key=lambda point: -sign * point[first])[:SHOWN]:
+        table.add_row(*(f"{point[name]:.5g}" for name in signs), escape(point["arch"]))
+    Console().print(table)
+    if len(front) > SHOWN:
+        print(f"and {len(front) - SHOWN:,} more in {RESULT}")
 
 
 def _draw(path: Path, goal: Goal, log: Log) -> None:
@@ -303,5 +334,6 @@ def _show(result: dict[str, Any], others: Iterable[str], rows: list[dict[str, st
         print(f"  {name}: {value} (standard deviation {deviation}, {scores[f'{name}_status']})")
     print(f"  #params: {scores['params']:,}   FLOPs: {scores['flops'] / 1e6:,.2f} M ({result['counted']})")
     again = "" if new == result["evaluations"] else f" ({new} of them now, the others by an earlier run)"
+    _show_front(result)
     print(f"{result['evaluations']} networks evaluated in {result['seconds']:.1f} s{again}")
     print(f"written to {path / RESULT}")

@@ -166,6 +166,22 @@ def _limit(part: str, option: str, known: Collection[str]) -> tuple[str, float]:
     return spelt(name.strip(), known), value
 
 
+def complete(archs: np.ndarray, scores: Scores, goal: Goal) -> tuple[np.ndarray, dict[str, Finished]]:
+    """The different architectures `[M, A]` of `archs` `[N, A]` that have all objectives and what is limited.
+
+    Their scores are the means over the rows that have all of them, as one repeat.
+    """
+    names = [*goal.signs, *sorted(goal.limited - goal.signs.keys())]
+    values = np.array([scores[name].value.mean(0) for name in names])
+    known = np.isfinite(values).all(0)
+    _, first, owner = np.unique(archs[known], axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    counts = np.bincount(owner.ravel(), minlength=len(first))
+    means = [(np.bincount(owner.ravel(), row, len(first)) / counts)[order] for row in values[:, known]]
+    ok = np.zeros((1, len(first)), int)
+    return archs[known][first[order]], {n: Finished(m[None], ok, {}) for n, m in zip(names, means, strict=True)}
+
+
 def best_value(values: np.ndarray, sign: int) -> float | None:
     """The best of `values` `[N]`, or None if there is none."""
     return float(sign * (sign * values).max()) if len(values) else None

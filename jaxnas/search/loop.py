@@ -17,6 +17,8 @@ from jaxnas.tables.store import Store
 from jaxnas.types import Finished, Status
 
 SEEDS_APART = 1_000_003  # of two draws
+Measure = Callable[[np.ndarray, Collection[str] | None, int], Callable[[], Scores]]
+"""From architectures `[N, A]`, names and draw of a `Question` to the function that waits for their scores."""
 
 
 class Log:
@@ -67,39 +69,73 @@ class Log:
         self._store.write(number, self._rounds[number])
 
 
-def evaluate_with(space: Space, chosen: Mapping[str, AnyScore], evaluators: Iterable[Evaluator]) -> Evaluate:
+class Panel:
+    """Evaluators that measure what a search asks for; programs of those that it skips are compiled meanwhile."""
+
+    def __init__(self, evaluators: Iterable[Evaluator]) -> None:
+        self._every, self._drawn = list(evaluators), 0
+        self._later = ThreadPoolExecutor(thread_name_prefix="jaxnas-later")
+        self._unprepared = list(self._every)
+
+    def __call__(self, archs: np.ndarray, names: Collection[str] | None = None, draw: int = 0) -> Callable[[], Scores]:
+        """Start measuring `archs`, by all scores or those of these names; the function that waits for `[R, N]`."""
+        wanted = [one for one in self._every if names is None or any(score.name in names for score in one.scorers)]
+        if draw != self._drawn:
+            for one in self._every:
+                one.redraw(one.setup.seed + SEEDS_APART * (draw - self._drawn))
+            self._drawn = draw
+        if names is not None:
+            for one in self._unprepared:
+                self._later.submit(one.prepare(archs))
+            self._unprepared.clear()
+        waiting = launch_all(wanted, archs)
+        return lambda: {name: wait() for name, wait in waiting.items()}
+
+
+def evaluate_with(space: Space, chosen: Mapping[str, AnyScore], measure: Measure) -> Evaluate:
     """The function from op indices `[N, E]` or op masks `[N, E, O]` to their scores `[R, N]`.
 
     Those that are made of others are made of their means over the repeats. What is not among the `names`, if these are
-    given, is `skipped`, and a consensus is the sum over those of its members that are there; programs of skipped scores
-    are compiled meanwhile.
+    given, is `skipped`, and a consensus is the sum over those of its members that are there.
+
+    Args:
+      space: of the architectures.
+      chosen: all scores, by name.
+      measure: starts those that are measured.
     """
-    every, drawn = list(evaluators), 0
-    later = ThreadPoolExecutor(thread_name_prefix="jaxnas-later")
-    unprepared = list(every)
 
     def evaluate(archs: np.ndarray, names: Collection[str] | None = None, draw: int = 0) -> Scores:
-        nonlocal drawn
-        wanted = [one for one in every if names is None or any(score.name in names for score in one.scorers)]
-        if draw != drawn:
-            for one in every:
-                one.redraw(one.setup.seed + SEEDS_APART * (draw - drawn))
-            drawn = draw
-        if names is not None:
-            for one in unprepared:
-                later.submit(one.prepare(archs))
-            unprepared.clear()
-        waiting = launch_all(wanted, archs)
+        wait = measure(archs, names, draw)
         scores = {name: count(space, score, archs) for name, score in chosen.items() if isinstance(score, Count)}
-        scores |= {name: wait() for name, wait in waiting.items()}
+        scores |= wait()
         means = {name: _mean(found) for name, found in scores.items()}
         for name, score in chosen.items():
             if isinstance(score, Combined):
                 scores[name] = one_repeat(score.combine(means))
-        left_out = Finished(np.full((1, len(archs)), np.nan), np.full((1, len(archs)), int(Status.skipped)), {})
-        return scores | {name: left_out for name in chosen if name not in scores}
+        return scores | {name: _skipped(len(archs)) for name in chosen if name not in scores}
 
     return evaluate
+
+
+def beside(scores: Evaluate, oracle: Callable[[np.ndarray], Scores], numbers: Collection[str]) -> Evaluate:
+    """The function from architectures `[N, A]` to their scores and the numbers of an oracle.
+
+    Args:
+      scores: those that are not among the names it gets are `skipped`.
+      oracle: asked where one of its numbers is among these names.
+      numbers: of the oracle, by the names of its answers.
+    """
+
+    def evaluate(archs: np.ndarray, names: Collection[str] | None = None, draw: int = 0) -> Scores:
+        asked = names is None or any(name in numbers for name in names)
+        found = oracle(archs) if asked else {name: _skipped(len(archs)) for name in numbers}
+        return {**scores(archs, names, draw), **found}
+
+    return evaluate
+
+
+def _skipped(count: int) -> Finished:
+    return Finished(np.full((1, count), np.nan), np.full((1, count), int(Status.skipped)), {})
 
 
 def run(method: Method, evaluate: Evaluate, log: Log, tell: Callable[[int], None] = lambda number: None) -> Any:

@@ -11,9 +11,8 @@ from jaxnas.cli import frame, process
 from jaxnas.cli.options import provenance
 from jaxnas.cli.progress import Progress
 from jaxnas.data.labelled import Labelled
-from jaxnas.errors import UserError
+from jaxnas.errors import UserError, check_package
 from jaxnas.evaluate import devices
-from jaxnas.report import plots
 from jaxnas.score.table import describe, read_archs
 from jaxnas.scorers import COUNTS
 from jaxnas.spaces import Space
@@ -74,12 +73,12 @@ def _say_what_is_missing(config: Supernet, data: Labelled, known: Measurements |
     unseen = np.setdiff1d(np.arange(data.classes), data.labels)
     if len(unseen):
         listed = ", ".join(map(str, unseen[:SHOWN])) + ", ..." * (len(unseen) > SHOWN)
-        process.say(
-            f"note: {data.name}: labels {data.labels.min()} to {data.labels.max()}: {data.classes} classes, counted "
+        process.note(
+            f"{data.name}: labels {data.labels.min()} to {data.labels.max()}: {data.classes} classes, counted "
             f"from 0; no image has {listed}"
         )
     if known is not None and (of_table := of_rows(known.counts())):
-        process.say(f"note: {config.landmarks}: {of_table}")
+        process.note(f"{config.landmarks}: {of_table}")
 
 
 def _read(arm: Arm, known: Measurements | None) -> dict[str, dict[str, Any]]:
@@ -96,7 +95,7 @@ def _without(space: Space, archs: np.ndarray, landmarks: np.ndarray | None) -> n
     if not len(others):
         raise UserError("--archs: every one of them is a landmark or isomorphic to one; give others to rank")
     if left_out := len(archs) - len(others):
-        process.say(f"note: {left_out:,} architectures are not ranked: they are landmarks, or isomorphic")
+        process.note(f"{left_out:,} architectures are not ranked: they are landmarks, or isomorphic")
     return others
 
 
@@ -144,6 +143,13 @@ def _rank(space: Space, ranking: Ranking, state: State, archs: np.ndarray) -> pl
 def _write_curves(store: Store, curves: Curves) -> None:
     table = pl.DataFrame(curves)
     table.write_parquet(store.path / "curves.parquet")
+    try:
+        check_package("curves.png", "matplotlib", "report")
+    except UserError as missing:
+        process.note(str(missing))
+        return
+    from jaxnas.report import plots
+
     plots.draw_training(table.to_dict(as_series=False), path=store.path / "curves.png")
 
 

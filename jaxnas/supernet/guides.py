@@ -113,7 +113,7 @@ def read_teacher(space: Space, name: str) -> Counted | Scored:
         raise UserError(f"--teacher {name} counts the networks of {other.name}; say --teacher {score} for {space.name}")
     everyone, table = table.height, table.drop_nulls(score)
     if empty := everyone - table.height:
-        process.say(f"note: --teacher {name}: {empty:,} of {everyone:,} have no value")
+        process.note(f"--teacher {name}: {empty:,} of {everyone:,} have no value")
     if table.height < FEWEST:
         raise UserError(f"--teacher {name}: {table.height} architectures have a value; give at least {FEWEST}")
     scores = manifest["scorers"][score]["sign"] * table[score].to_numpy().astype(np.float64)
@@ -123,5 +123,5 @@ def read_teacher(space: Space, name: str) -> Counted | Scored:
         raise UserError(f"--teacher {name}: {error}") from None
     first, _ = distinct(space, archs)
     if again := len(archs) - len(first):
-        process.say(f"note: --teacher {name}: {again:,} of {len(archs):,} rows repeat an architecture, counted once")
+        process.note(f"--teacher {name}: {again:,} of {len(archs):,} rows repeat an architecture, counted once")
     return Scored(archs[first], scores[first], everyone, empty)

@@ -132,11 +132,7 @@ def verify(config: Verify) -> str | None:
         print("  it has measured values, which nothing here can measure again")
         return None
     differences = verifying.check_scores(path, config.share, config.seed) if config.share else []
-    for found in differences:
-        said = "" if found.equal == found.values else f", largest relative difference {found.largest:.2g}"
-        print(f"  {found.score}: {found.equal:,} of {found.values:,} equal{said}")
-    wrong = [found.score for found in differences if found.fails]
-    return f"{path}: {', '.join(wrong)} made again differ by more than {verifying.TOLERANCE:g}" if wrong else None
+    return verifying.said(path, differences)
 
 
 def convert(config: Convert) -> None:

@@ -9,11 +9,14 @@ import contextlib
 import errno
 import io
 import json
+import math
 import os
 import re
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +29,30 @@ from jaxnas.tables.named import is_named, located
 FORMAT = 3  # 2 did not record the arithmetic, and counted FLOPs otherwise
 MANIFEST = "manifest.json"
 RESULT = "result.json"  # what a command found, where that is more than a table
+WRITTEN = "parts.jsonl"  # a line for each part that was written: when, by whom, how long it took
 MAKERS = "makers.jsonl"  # with `mixed`: what made a part, the last line of each; of those not named, the manifest's
 _PART = re.compile(r"part-(\d{5,})\.parquet")
+_CLAIM = re.compile(r"claim-(\d{5,})")
 _TMP = re.compile(r".+\.tmp-(?P<host>.+)-(?P<pid>\d+)")
 SHOWN = 5  # settings in which two runs differ
 _STALE_SECONDS = 86_400  # when a temporary file of another machine counts as left behind
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _READ_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+
+
+@dataclass
+class Tally:
+    """A score in brief: how many rows have which status, its least and its largest value."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    least: float = math.inf
+    largest: float = -math.inf
+
+    def add(self, values: pl.Series, statuses: pl.Series) -> None:
+        """Take in rows `[N]`."""
+        self.statuses.update(dict(statuses.value_counts().iter_rows()))
+        if len(known := values.drop_nulls().to_numpy()):
+            self.least, self.largest = min(self.least, float(known.min())), max(self.largest, float(known.max()))
 
 
 class Store:
@@ -118,10 +138,20 @@ class Store:
         """The indices of the readable parts; a damaged part counts as missing, so it is written again."""
         return {index for index, path in _part_paths(self.path).items() if _height(path)}
 
+    def has(self, index: int) -> bool:
+        """Whether part `index` is there and readable."""
+        return (path := self.path / _name(index)).exists() and bool(_height(path))
+
+    def claims(self) -> dict[int, str]:
+        """Which processes say that they work on which part; some may be gone."""
+        found = ((_CLAIM.fullmatch(name), self.path / name) for name in sorted(os.listdir(self.path)))
+        marks = {int(match[1]): _last_line(path) for match, path in found if match}
+        return {part: mark for part, mark in marks.items() if mark}
+
     def makers(self) -> dict[int, dict[str, Any]]:
         """What made each part, by its index."""
         named = {record.pop("part"): record for record in self.records(MAKERS)}
-        return dict.fromkeys(self.parts(), _maker(self.manifest)) | named
+        return dict.fromkeys(_part_paths(self.path), _maker(self.manifest)) | named
 
     def written(self) -> float:
         """When the last part was written, in seconds since the epoch; 0 if there is none."""
@@ -153,20 +183,27 @@ class Store:
                 "other scores; say --mixed to join them nevertheless: makers.jsonl tells which part was made by what"
             )
 
-    def write(self, index: int, frame: pl.DataFrame) -> None:
+    def write(self, index: int, frame: pl.DataFrame, made: Mapping[str, Any] | None = None) -> None:
         """Write part `index`, which has a column `row` (position in the whole table).
+
+        Args:
+          index: of the part.
+          frame: its rows.
+          made: `versions` and `arithmetic` with which it was made; by default those of this process.
 
         Raises:
           UserError: the disk is full or the directory not writable; the other parts stay as they are.
         """
-        if self.stranger or (self.path / MAKERS).exists():
-            self.append(MAKERS, {"part": index, **(self.stranger or _maker(self.manifest))})
+        usual = _maker(self.manifest)
+        maker = (self.stranger or usual) if made is None else _maker(_as_stored(made))
+        if maker != usual or (self.path / MAKERS).exists():
+            self.append(MAKERS, {"part": index, **maker})
         self._put_part(index, frame)
 
     def _put_part(self, index: int, frame: pl.DataFrame) -> None:
         buffer = io.BytesIO()
         frame.write_parquet(buffer)
-        self.put(f"part-{index:05d}.parquet", buffer.getvalue())
+        self.put(_name(index), buffer.getvalue())
 
     def update_manifest(self, **fields: Any) -> None:
         """Set top-level fields of the stored manifest; of two shards doing so at the same moment the later one wins."""
@@ -177,17 +214,19 @@ class Store:
         """All parts as one table, sorted by `row`."""
         return _read_parts(_part_paths(self.path).values())
 
-    def finish(self, expected_parts: Iterable[int], derive: Callable[[pl.DataFrame], pl.DataFrame]) -> bool:
+    def finish(self, expected_parts: Iterable[int], derive: Callable[[pl.DataFrame], pl.DataFrame] | None) -> bool:
         """Once all parts are there, add the columns that need the whole table, and return whether they are there.
 
         Args:
           expected_parts: indices of the parts that make up the table.
           derive: from the table sorted by `row` to the same rows with columns added or replaced. It may be called on
-            its own result: a rerun, another shard or a kill halfway.
+            its own result: a rerun, another shard or a kill halfway. None if there are none.
         """
         expected = set(expected_parts)
         if not expected <= self.parts():
             return False
+        if derive is None:
+            return True
         paths = _part_paths(self.path)
         table = derive(_read_parts(paths[index] for index in sorted(expected)))
         for index in sorted(expected):
@@ -196,6 +235,16 @@ class Store:
             if not full.equals(part):
                 self._put_part(index, full)
         return True
+
+    def tally(self, names: Iterable[str]) -> tuple[int, dict[str, Tally]]:
+        """Count the rows and sum up scores, a part at a time; a score that no part has is left out."""
+        rows, found = 0, dict[str, Tally]()
+        for path in _part_paths(self.path).values():
+            part = _read_part(path)
+            rows += len(part)
+            for name in [name for name in names if f"{name}_status" in part.columns]:
+                found.setdefault(name, Tally()).add(part[name], part[f"{name}_status"])
+        return rows, found
 
     def put(self, name: str, content: bytes) -> None:
         """Write a file that appears complete or not at all; `UserError` if the disk is full or not writable."""
@@ -254,6 +303,10 @@ def is_built(path: str | Path) -> bool:
     return is_named(path) or (Path(path).is_file() and release.manifest_of(Path(path)) is not None)
 
 
+def _name(index: int) -> str:
+    return f"part-{index:05d}.parquet"
+
+
 def _part_paths(path: Path) -> dict[int, Path]:
     found = ((_PART.fullmatch(name), name) for name in sorted(os.listdir(path)))
     return {int(match[1]): path / name for match, name in found if match}
@@ -282,6 +335,13 @@ def _read_part(path: Path) -> pl.DataFrame:
             f"{path} is damaged; delete it and run the command that made it again, which scores only that part"
         )
     return frame
+
+
+def _last_line(path: Path) -> str:
+    """The last line of a text; empty if there is none, or no such file any more."""
+    with contextlib.suppress(OSError):
+        return path.read_text().rstrip().rpartition("\n")[2]
+    return ""
 
 
 def _parsed(line: bytes) -> Any:
@@ -325,6 +385,32 @@ def _maker(manifest: dict[str, Any]) -> dict[str, Any]:
     made = _flatten({name: manifest[name] for name in ("versions", "arithmetic") if name in manifest})
     made.pop("versions.python", None)
     return made
+
+
+def fitting(path: str | Path, *, mixed: bool) -> Callable[[Mapping[str, Any]], str]:
+    """The function from what a machine says of itself to why it must not take part in a run; empty if it may.
+
+    Args:
+      path: of the run; where there is none, the first machine decides.
+      mixed: other versions and arithmetic do not matter.
+    """
+    run: dict[str, Any] | None = None
+    with contextlib.suppress(UserError):
+        run = Store.existing(path).manifest
+
+    def differs(said: Mapping[str, Any]) -> str:
+        nonlocal run
+        here = _as_stored(said)
+        run = run or here
+        old, new = (_flatten({name: at["settings"].get(name) for name in here["settings"]}) for at in (run, here))
+        if not mixed:
+            old, new = old | _maker(run), new | _maker(here)
+        if not (names := _differing(old, new)[:SHOWN]):
+            return ""
+        allow = "" if mixed else "; --mixed lets other processors and versions take part"
+        return f"{path} is made with {_show(old, names)}, there is {_show(new, names)}{allow}"
+
+    return differs
 
 
 def _compare(path: Path, stored: dict[str, Any], wanted: dict[str, Any]) -> None:

@@ -34,9 +34,9 @@ class ArchitectureModule(nnx.Module):
             weights = shared.weights(path)
             if isinstance(ops, dict):
                 name, op = list(ops.items())[network.chosen(path, np.array(self.arch))]
-                modules[_name(path)] = _module(op, weights.get(name, {}))
+                modules[_name(path)] = module_of(op, weights.get(name, {}))
             else:
-                modules[_name(path)] = _module(ops, weights)
+                modules[_name(path)] = module_of(ops, weights)
         self.modules = nnx.Dict(modules)
         self.set_attributes(plain=True, raise_if_not_found=False)
 
@@ -97,7 +97,8 @@ def _name(path: Path) -> str:
     return "/".join(map(str, path))
 
 
-def _module(op: Op, weights: Params) -> nnx.Module:
+def module_of(op: Op, weights: Params) -> nnx.Module:
+    """The module `[B, H, W, C]` to `[B, H', W', C']` of an operation with these weights."""
     if isinstance(op, ModuleOp):
         return op.module(weights)
     if isinstance(op, Head):

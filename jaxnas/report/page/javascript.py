@@ -24,7 +24,7 @@ def bundle() -> str:
     kept = folder / f"vega-{version()}.js" if folder else None
     if kept is not None and kept.is_file():
         return kept.read_text(encoding="utf-8")
-    process.say("note: making the JavaScript of the charts, which takes up to a minute, once")
+    process.note("making the JavaScript of the charts, which takes up to a minute, once")
     text = str(importlib.import_module("vl_convert").javascript_bundle())
     if kept is not None:
         keep(kept, text)

@@ -65,23 +65,28 @@ def _of_scores(settings: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for name in ("space", "method", "budget"):
         if name in settings:
             yield name, settings[name]
+    scorers, signs = settings.get("scorers", {}), goal.get("signs", {})
+    usual = {name: DEFAULTS[name].sign if name in DEFAULTS else sign for name, sign in signs.items()}
+    named = {name: f"score:{name}" if oracle and name in scorers else name for name in (*signs, *scorers)}
     if oracle:
         yield "oracle", oracle["name"]
-        yield "maximize", ",".join(name for name, sign in goal.get("signs", {}).items() if sign > 0)
-        yield "minimize", ",".join(name for name, sign in goal.get("signs", {}).items() if sign < 0)
-        yield "record", ",".join(oracle.get("record", []))
+    if oracle or usual != signs:
+        yield "maximize", ",".join(named[name] for name, sign in signs.items() if sign > 0)
+        yield "minimize", ",".join(named[name] for name, sign in signs.items() if sign < 0)
+    if oracle:
+        yield "record", ",".join(named.get(name, name) for name in oracle.get("record", []))
         if settings.get("prior"):
             yield "prior", settings["prior"].get("name") or ",".join(settings["prior"]["scorers"])
         yield "warm-start", settings.get("warm_start") or ""
-    scorers = settings.get("scorers", {})
-    if scorers and not oracle:
-        decide = list(goal.get("signs", {})) or [name for name in scorers if name not in ALWAYS] or list(scorers)
-        yield "scorers", ",".join(decide)
+    if scorers:
+        decide = list(signs) or [name for name in scorers if name not in ALWAYS] or list(scorers)
+        yield "scorers", "" if oracle or usual != signs else ",".join(decide)
         for name, options in scorers.items():
-            usual = options_of(DEFAULTS[name]) if name in DEFAULTS else {}
-            yield from ((f"{name}.{option}", value) for option, value in options.items() if usual.get(option) != value)
+            known = options_of(DEFAULTS[name]) if name in DEFAULTS else options
+            given = {option: value for option, value in options.items() if value != known.get(option, value)}
+            yield from ((f"{name}.{option}", value) for option, value in given.items())
     for name in ("at_most", "at_least"):
-        yield name, ",".join(f"{score}={limit:g}" for score, limit in goal.get(name, {}).items())
+        yield name, ",".join(f"{named.get(score, score)}={limit:g}" for score, limit in goal.get(name, {}).items())
     own = settings.get(settings.get("method", ""), {})
     yield from ((f"{settings['method']}.{option}", value) for option, value in own.items())
     if "archs" in settings:

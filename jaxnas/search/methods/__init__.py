@@ -17,6 +17,7 @@ class Entry(NamedTuple):
       scorers: what it goes by if nothing else is said.
       repeats: measurements of each of these, likewise.
       oracle: it can go by one.
+      beside: if not, it can by one beside scores.
     """
 
     make: Callable[..., Method]
@@ -25,10 +26,11 @@ class Entry(NamedTuple):
     scorers: str = "consensus"
     repeats: int = 1
     oracle: bool = True
+    beside: bool = False
 
 
 METHODS: Mapping[str, Entry] = {
-    "sift": Entry(sift.make, 256, sift.SiftOptions, oracle=False),
+    "sift": Entry(sift.make, 256, sift.SiftOptions, oracle=False, beside=True),
     "prune": Entry(prune.make, None, prune.PruneOptions, ",".join(prune.TE_NAS), repeats=3, oracle=False),
     "agnet": Entry(agnet.make, 192, agnet.AgnetOptions),
     "evolve": Entry(evolve.make, 450, evolve.EvolveOptions),

@@ -7,7 +7,8 @@ known by then: a consensus is the sum over those of its members that were measur
 members alone decide: a sum of logarithms says which architectures are bad in nothing, not which of these is best.
 
 Of a space that is larger than the sample, the first stage looks further: after a quarter of its budget, it goes on with
-mutations of the best.
+mutations of the best. It does so, too, where limits are on what is measured: the best by counts would all break them,
+so that quarter is taken from all ranks, evenly.
 
 After Jamieson and Talwalkar, Non-stochastic Best Arm Identification and Hyperparameter Optimization, AISTATS 2016,
 with scores in place of training times.
@@ -147,7 +148,10 @@ class Sift:
         count = min(len(state.archs), following.size)
         if state.stage + 1 == self._first and self._generations:
             count = min(count, -(-following.size // GENERATIONS))
-        best = _best_first(goal.ranks(known))[:count]
+        best = _best_first(goal.ranks(known))
+        if self._blind and state.stage + 1 == self._first:
+            best = best[np.linspace(0, len(best) - 1, count).astype(int)]
+        best = best[:count]
         record = {
             "scored": len(state.archs),
             "scores": ", ".join(plan[state.stage].names),
@@ -198,9 +202,14 @@ class Sift:
         return self.task.space.size <= self.pool
 
     @property
+    def _blind(self) -> bool:
+        """The counts do not say who keeps the limits: a function of the user's does."""
+        return not self.task.goal.limited <= {*self.task.by_cost[0]}
+
+    @property
     def _generations(self) -> int:
         """Rounds with mutations of the best."""
-        return 0 if self._all else GENERATIONS - 1
+        return 0 if self._all and not self._blind else GENERATIONS - 1
 
 
 def make(task: Task, options: SiftOptions) -> Method:

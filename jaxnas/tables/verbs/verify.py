@@ -1,6 +1,7 @@
 """`jaxnas tables verify`: the bytes of a table, and a share of its scores made again."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import polars as pl
 from jaxnas.errors import UserError
 from jaxnas.tables import release
 from jaxnas.tables.named import PACKAGED, is_named, known_checksums, located
-from jaxnas.tables.store import read_scores
+from jaxnas.tables.store import read_scores, read_seeds
 from jaxnas.tables.verbs.again import comparable, score_again
 
 TOLERANCE = 1e-3  # relative difference that rounding makes on another kind of processor, or with other versions
@@ -66,21 +67,31 @@ def check_scores(path: Path, share: float, seed: int) -> list[Difference]:
     """Score a random share of a table again, with each of its seeds.
 
     Args:
-      path: `table:NAME`, or a file.
+      path: `table:NAME`, a file or the directory of a run.
       share: of the architectures; at least one is scored.
       seed: of the draw.
     """
-    table, manifest = release.read(located(path))
-    archs = table["arch"].unique(maintain_order=True)
+    seeds, manifest = read_seeds(path)
+    archs = pl.concat([rows["arch"] for rows in seeds.values()]).unique(maintain_order=True)
     drawn = archs.sample(max(1, round(share * len(archs))), seed=seed)
     scores = comparable(list(manifest["scorers"]))
     pairs = []
-    for own, rows in release.by_seed(table.filter(pl.col("arch").is_in(drawn.to_list()))).items():
+    for own, every in seeds.items():
+        rows = every.filter(pl.col("arch").is_in(drawn.to_list()))
         with tempfile.TemporaryDirectory() as folder:
-            again, _ = read_scores(score_again(path, rows["arch"], own, Path(folder), scores))
+            again, _ = read_scores(score_again(path, manifest, rows["arch"], own, Path(folder), scores))
         pairs.append(rows.join(again, on="arch", suffix="_again", maintain_order="left"))
     both = pl.concat(pairs, how="diagonal_relaxed")
     return [_difference(both, score) for score in scores]
+
+
+def said(path: Path, differences: Sequence[Difference]) -> str | None:
+    """Print how scores differ; return what is not as it should be."""
+    for found in differences:
+        how = "" if found.equal == found.values else f", largest relative difference {found.largest:.2g}"
+        print(f"  {found.score}: {found.equal:,} of {found.values:,} equal{how}")
+    wrong = [found.score for found in differences if found.fails]
+    return f"{path}: {', '.join(wrong)} made again differ by more than {TOLERANCE:g}" if wrong else None
 
 
 def _difference(both: pl.DataFrame, score: str) -> Difference:
