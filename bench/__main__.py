@@ -41,7 +41,7 @@ def bench(config: Bench) -> None:
         run(config)
     else:
         for case in CASES.values():
-            print(f"{case.name:<14}{case.summary}")
+            print(f"{case.name:<16}{case.summary}")
 
 
 def run(config: Bench) -> None:
