@@ -213,7 +213,11 @@ def test_a_command_without_streams_keeps_its_work(tmp_path):
     words = ["-m", "jaxnas.score", "--archs", "random:5", "--scorers", "params", "--out", tmp_path / "out"]
     done = shell(words, ">&- 2>&-")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"manifest.json", "parts.jsonl", "part-00000.parquet"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "manifest.json",
+        "parts.jsonl",
+        "part-00000.parquet",
+    }
 
 
 @pytest.mark.parametrize("words", [["--help"], ["correlate", "--help"]])
