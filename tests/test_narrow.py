@@ -135,7 +135,8 @@ def test_the_regression_is_that_of_the_own_channels():
     assert [mask.sum() for mask in masks] == list(alone.tap_widths)
 
     def error(network, scorer, weights):
-        measure = jax.jit(lambda p, i: scorer.measure(network, p, jnp.asarray(arch), i, jax.random.key(1)))
+        key = jax.random.key(1)
+        measure = jax.jit(lambda p, i: scorer.measure(network, p, jnp.asarray(arch), scorer.for_all(i, key), key))
         return float(measure(weights, inputs))
 
     own = OwnHeads(images=8, steps=3, masks=masks)
