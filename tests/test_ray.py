@@ -204,7 +204,7 @@ def test_a_driver_that_is_killed_leaves_what_is_done(cluster, fake, tmp_path):
     (tmp_path / "slow").write_text("0.3")
     command = [sys.executable, "-m", "jaxnas.score", "--out", str(tmp_path / "out"), *fake, "--on", on(cluster)]
     driver = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    while len(there := sorted((tmp_path / "out").glob("part-*"))) < 2 and driver.poll() is None:
+    while len(there := sorted((tmp_path / "out").glob("part-*.parquet"))) < 2 and driver.poll() is None:
         time.sleep(0.02)
     driver.kill()
     assert driver.wait() == -signal.SIGKILL
@@ -239,6 +239,7 @@ def test_scores_of_a_search(cluster, fake, tmp_path):
 
 def test_scores_and_a_function_of_one_search(cluster, fake, tmp_path):
     (tmp_path / "processes").mkdir()
+    (tmp_path / "wanted").write_text("1")
     added = cluster.add_node(num_cpus=1)
     options = ["--scorers", fake[fake.index("--scorers") + 1], "--oracle", f"{tmp_path / 'fake.py'}:evaluate"]
     options += ["--maximize", "accuracy,live_params"]
