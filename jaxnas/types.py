@@ -56,3 +56,8 @@ class Finished(NamedTuple):
     value: np.ndarray
     status: np.ndarray
     info: dict[str, np.ndarray]
+
+    @classmethod
+    def without_value(cls, status: Status, *shape: int) -> "Finished":
+        """Scores of this shape that all have the same status and no value."""
+        return cls(np.full(shape, np.nan), np.full(shape, int(status)), {})

@@ -3,5 +3,6 @@
 from jaxnas.engine.here import Crew as Crew
 from jaxnas.engine.here import Here as Here
 from jaxnas.engine.here import Task as Task
+from jaxnas.engine.here import halved as halved
 from jaxnas.engine.named import Hire as Hire
 from jaxnas.engine.named import named as named

@@ -76,3 +76,9 @@ class Here(Generic[State]):
                 before, finish = started.pop(0)
                 yield before, finish()
         yield from ((item, finish()) for item, finish in started)
+
+
+def halved(first: int, last: int) -> list[tuple[int, int]]:
+    """The two halves of the range from `first` to before `last`; none of a single number."""
+    middle = (first + last) // 2
+    return [(first, middle), (middle, last)] * (middle > first)

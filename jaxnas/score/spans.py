@@ -14,9 +14,8 @@ from jaxnas.cli.session import Session
 from jaxnas.evaluate import devices
 from jaxnas.score import table
 from jaxnas.score.work import Piece, Planned, Span, Stream, Work
-from jaxnas.scorers.protocol import Scorer
+from jaxnas.scorers.protocol import failed
 from jaxnas.scorers.reference import Reference
-from jaxnas.types import Finished, Status
 
 
 class Scoring(NamedTuple):
@@ -97,8 +96,6 @@ def start(session: Session, scoring: Scoring, span: Span) -> Callable[[], Made]:
 def lost(session: Session, scoring: Scoring, span: Span, why: str) -> Made:
     """The rows of a span that cannot be scored, with the status `failed`."""
     piece = scoring.piece(span)
-    shape = session.options.repeats, len(piece.run)
-    failed = Finished(np.full(shape, np.nan), np.full(shape, int(Status.failed)), {})
-    measured = {name: failed for name, score in session.chosen.items() if isinstance(score, Scorer)}
-    rows = table.rows_of(piece, measured, session.space, against(session.chosen, scoring.reference))
+    chosen = against(session.chosen, scoring.reference)
+    rows = table.rows_of(piece, failed(chosen, session.options.repeats, len(piece.run)), session.space, chosen)
     return Made(rows, {}, socket.gethostname(), os.getpid(), 0.0, why)

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from jaxnas.digest import digest
+from jaxnas.engine import halved
 from jaxnas.errors import UserError
 from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.spaces import Space
@@ -49,8 +50,7 @@ class Span(NamedTuple):
 
     def halves(self) -> list["Span"]:
         """Two spans, or none where there is one architecture."""
-        middle = (self.first + self.last) // 2
-        return [Span(self.part, self.first, middle), Span(self.part, middle, self.last)] * (middle > self.first)
+        return [Span(self.part, *ends) for ends in halved(self.first, self.last)]
 
 
 class Planned(Protocol):

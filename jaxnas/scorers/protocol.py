@@ -227,6 +227,12 @@ def that_fit(scores: Mapping[str, AnyScore], space: Any) -> list[str]:
     return [name for name, one in scores.items() if isinstance(one, Scorer) and one.recipe.form in space.forms]
 
 
+def failed(scores: Mapping[str, AnyScore], repeats: int, count: int) -> dict[str, Finished]:
+    """The measured scores, by name, of so many architectures that end whatever measures them: `[repeats, count]`."""
+    none = Finished.without_value(Status.failed, repeats, count)
+    return {name: none for name, score in scores.items() if isinstance(score, Scorer)}
+
+
 def options_of(score: AnyScore) -> dict[str, Any]:
     """The options of a score and their values, for records: its fields, if its class is a dataclass."""
     return asdict(score) if is_dataclass(score) else {}

@@ -135,7 +135,7 @@ def beside(scores: Evaluate, oracle: Callable[[np.ndarray], Scores], numbers: Co
 
 
 def _skipped(count: int) -> Finished:
-    return Finished(np.full((1, count), np.nan), np.full((1, count), int(Status.skipped)), {})
+    return Finished.without_value(Status.skipped, 1, count)
 
 
 def run(method: Method, evaluate: Evaluate, log: Log, tell: Callable[[int], None] = lambda number: None) -> Any:

@@ -8,12 +8,11 @@ import numpy as np
 
 from jaxnas.cli.options import Options
 from jaxnas.cli.session import Session
-from jaxnas.engine import Here, Task
-from jaxnas.scorers.protocol import Scorer
+from jaxnas.engine import Here, Task, halved
+from jaxnas.scorers.protocol import failed
 from jaxnas.search.goal import Scores, join
 from jaxnas.search.loop import Measure, Panel
 from jaxnas.search.oracle import Loaded
-from jaxnas.types import Finished, Status
 
 Range = tuple[int, int]
 
@@ -68,15 +67,13 @@ def shared_out(engine: Here[PanelSession]) -> Measure:
     session = engine.state
 
     def measure(archs: np.ndarray, names: Collection[str] | None = None, draw: int = 0) -> Callable[[], Scores]:
-        def lost(some: Range, why: str) -> Scores:
-            wanted = [name for name, one in session.chosen.items() if isinstance(one, Scorer)]
-            shape = session.options.repeats, some[1] - some[0]
-            failed = Finished(np.full(shape, np.nan), np.full(shape, int(Status.failed)), {})
-            return {name: failed for name in wanted if names is None or name in names}
+        def without(some: Range, why: str) -> Scores:
+            lost = failed(session.chosen, session.options.repeats, some[1] - some[0])
+            return {name: none for name, none in lost.items() if names is None or name in names}
 
         size = -(-len(archs) // engine.width)
         ranges = [(first, min(first + size, len(archs))) for first in range(0, len(archs), size)]
-        task = Task[PanelSession, Range, Scores](_start, Asked(archs, names, draw), lost, _halves)
+        task = Task[PanelSession, Range, Scores](_start, Asked(archs, names, draw), without, lambda some: halved(*some))
         return lambda: _joined(dict(engine.each(task, ranges)))
 
     return measure
@@ -84,12 +81,6 @@ def shared_out(engine: Here[PanelSession]) -> Measure:
 
 def _start(state: PanelSession, asked: Asked, some: Range) -> Callable[[], Scores]:
     return state.panel(asked.archs[slice(*some)], asked.names, asked.draw)
-
-
-def _halves(some: Range) -> list[Range]:
-    first, last = some
-    middle = (first + last) // 2
-    return [(first, middle), (middle, last)] * (middle > first)
 
 
 def _joined(found: dict[Range, Scores]) -> Scores:

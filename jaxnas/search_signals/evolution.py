@@ -123,7 +123,7 @@ def evaluate_with(evaluator: Evaluator, scorer: AnyTask, archs: np.ndarray, seed
 
     def evaluate(number: int, task: Task) -> Finished:
         if is_undefined(task):
-            return Finished(np.full(len(archs), np.nan), np.full(len(archs), Status.nonfinite), {})
+            return Finished.without_value(Status.nonfinite, len(archs))
         own = int(stream(seed, MEASUREMENT, number).generate_state(1)[0])
         evaluator.redraw(own, dataclasses.replace(scorer, drawn=task))
         found = evaluator(archs)
