@@ -343,6 +343,15 @@ def regions(weights: Weights, arch: ArrayLike, patches: Array) -> int:
     return len(seen)
 
 
+def swap(weights: Weights, arch: ArrayLike, patches: Array) -> float:
+    """The mean over batches of the number of distinct patterns of units that are on for some image."""
+    counts = []
+    for batch in patches:
+        units = {unit.tobytes() for unit in np.ascontiguousarray(patterns(weights, arch, batch).T) if unit.any()}
+        counts.append(len(units))
+    return float(np.mean(counts))
+
+
 def mean_squared_error(output: Var, target: Array) -> Var:
     error = output.value - target
     return Var(np.mean(error**2), (output, lambda g: g * 2.0 * error / error.size))

@@ -63,7 +63,7 @@ def members(name):
 
 def test_a_space_has_the_members_that_it_can_have():
     assert members("nasbench201") == ("live_flops", "live_layers", "jacov", "regression")
-    assert members("darts") == ("live_flops", "live_layers", "ntk", "regions")
+    assert members("darts") == ("live_flops", "live_layers", "ntk", "swap")
 
 
 @pytest.mark.parametrize(
@@ -114,6 +114,15 @@ def test_members_that_say_nothing_are_told():
     flat = {name: np.zeros(30) for name in ("live_flops", "nwot")} | {"jacov": np.arange(30.0)}
     with pytest.raises(UserError, match="only jacov"):
         scorers.Consensus(",".join(flat)).against({}, Reference(flat))
+
+
+def test_members_of_two_families_that_vary_have_equal_weights():
+    rng = np.random.default_rng(0)
+    size = rng.normal(size=40)
+    values = {"live_flops": size, "regions": size + rng.normal(size=40), "ntk": np.full(40, np.nan)}
+    consensus = scorers.Consensus(",".join(values)).against({}, Reference(values))
+    assert consensus.reference.weights == pytest.approx({"live_flops": 0.5, "regions": 0.5})
+    assert "ntk contradicts the others here, does not vary, or fails too often" in consensus.said
 
 
 def test_a_stored_reference_is_used_only_under_its_own_settings(tmp_path, monkeypatch):

@@ -22,6 +22,7 @@ PAPERS = {
     "sequence": "GenNAS",
     "jacov": "Mellor",
     "nwot": "NASWOT",
+    "swap": "SWAP",
     "zen": "Zen-NAS",
     "az_expressivity": "AZ-NAS",
     "vkdnw": "VKDNW",

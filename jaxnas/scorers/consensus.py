@@ -20,7 +20,8 @@ from jaxnas.scorers.reference import MAX_FAILURES, MIN_FAMILIES, Reference, grou
 from jaxnas.types import Finished, Status
 
 MEMBERS = "live_flops,live_layers,jacov,regression"
-CHEAP_MEMBERS = "live_flops,live_layers,ntk,regions"  # where others would be measured on networks of full size
+CHEAP_MEMBERS = "live_flops,live_layers,ntk,swap"  # where others would be measured on networks of full size
+NAMED_FAMILIES = 3  # that members must be of: of fewer, none can be outvoted
 FAMILIES = (  # scores that measure about the same
     {"params", "flops", "live_params", "live_flops", "live_layers", "spectral_capacity"},
     {"nwot", "swap", "regions", "near"},
@@ -38,7 +39,7 @@ class Consensus(Combined):
     members: str | None = None
     """Comma-separated scores, of three families or more (#params and FLOPs are one family, whose scores count together
     as one); by default live_flops, live_layers, jacov and regression or, where these would be measured on networks of
-    full size, ntk and regions in their place. Those that a space cannot have are left out there."""
+    full size, ntk and swap in their place. Those that a space cannot have are left out there."""
 
     name: ClassVar[str] = "consensus"
     sign: ClassVar[int] = 1
@@ -65,9 +66,9 @@ class Consensus(Combined):
 
         others = that_fit(scores, space)
         kept = [name for name in given.needs if name in others or not isinstance(scores.get(name), Scorer)]
-        if len(grouped(kept, FAMILIES)) < MIN_FAMILIES:
+        if len(grouped(kept, FAMILIES)) < NAMED_FAMILIES:
             raise UserError(
-                f"consensus needs members of {MIN_FAMILIES} families; of {', '.join(given.needs)} {space.name} has "
+                f"consensus needs members of {NAMED_FAMILIES} families; of {', '.join(given.needs)} {space.name} has "
                 f"{', '.join(kept) or 'none'}: say --scorers {','.join(others)} or other --consensus.members"
             )
         return replace(self, members=",".join(kept))
@@ -110,7 +111,9 @@ class Calibrated(Consensus):
         if not self.reference.agreement[1]:
             return f"{said}; they are equal, for the members do not agree here"
         silent = [name for name in self.needs if not self.reference.weights.get(name)]
-        return said + (f"; {', '.join(silent)} contradicts the others here, or does not vary" if silent else "")
+        return said + (
+            f"; {', '.join(silent)} contradicts the others here, does not vary, or fails too often" if silent else ""
+        )
 
     def combine(self, scores: Mapping[str, Finished]) -> Finished:
         """The sum of log-shares; info by the names of the members are the shares `[N]` of the sample that they beat.

@@ -24,7 +24,7 @@ from jaxnas.ranks import mean_ranks
 from jaxnas.types import nullable
 
 MAX_FAILURES = 0.05  # share of the sample beyond which a score is left out
-MIN_FAMILIES = 3
+MIN_FAMILIES = 2  # that tell the sample apart
 MIN_GAP = 0.1  # between the first two eigenvalues, below which the first vector means nothing
 MIN_SUM = 0.25  # of the entries of the vector, as a share of their absolute values
 FLOOR = 0.25  # of F below the sample, as a share of its lowest value

@@ -10,6 +10,7 @@ from jaxnas.scorers.forward.az_nas import AZExpressivity, AZProgressivity
 from jaxnas.scorers.forward.intrain_capacity import InTrainCapacity
 from jaxnas.scorers.forward.nwot import Nwot
 from jaxnas.scorers.forward.regions import Regions
+from jaxnas.scorers.forward.swap import Swap
 from jaxnas.scorers.forward.zen import Zen
 from jaxnas.scorers.gradient.az_trainability import AZTrainability
 from jaxnas.scorers.gradient.jacov import Jacov
@@ -37,6 +38,7 @@ DEFAULTS: dict[str, AnyScore] = {
         Consensus(),
         Jacov(),
         Nwot(),
+        Swap(),
         Synflow(),
         LogSynflow(),
         AZTrainability(),
