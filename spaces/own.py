@@ -127,6 +127,11 @@ class _At:
     block: Block
     channels: int
 
+    @property
+    def stax(self) -> Any:
+        """What `block` says that it is at infinite width: `stax -> layer`, None if nothing."""
+        return getattr(self.block, "stax", None)
+
     def __call__(self, rngs: nnx.Rngs) -> nnx.Module:
         return self.block(self.channels, rngs)
 
