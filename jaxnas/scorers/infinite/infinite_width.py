@@ -37,7 +37,7 @@ class InfiniteWidth(Pass):
 
     name: ClassVar[str] = "infinite"
     float64: ClassVar[bool] = True
-    archs_per_call: ClassVar[int] = 16
+    archs_per_call: ClassVar[int] = 32
 
     @property
     def recipe(self) -> Recipe:
@@ -57,6 +57,7 @@ class InfiniteWidth(Pass):
 
     def measure(self, network: Network, params: Any, arch: jax.Array, inputs: jax.Array, key: jax.Array) -> Kernels:
         """Both kernels `[B, B]` of one architecture."""
+        self.check_network(network)
         with jax.enable_x64(True), jax.default_matmul_precision("highest"):
             walk = KernelWalk(network.ops(), self.norm)
             images: Any = Field.drawn(Kernels.of(inputs.astype(jnp.float64)))
@@ -72,17 +73,17 @@ class InfiniteWidth(Pass):
 class InfiniteScore(Scorer):
     """A score of a network of infinite width."""
 
-    images: int = 16
+    images: int = 8
     """Images in the batch."""
     resolution: int = 8
     """Pixels of an image's side; they are means over squares of the images."""
-    norm: Norm = "layer"
+    norm: Norm = "none"
     """What is in place of batch normalisation: `none`, or division by the deviation of a `pixel`, an image (`layer`) or
     the whole `batch`."""
     cells: int = 1
     """Cells per stage."""
 
-    cost: ClassVar[str] = "covariances between all pixels of 16 images"
+    cost: ClassVar[str] = "closed form: covariances between all pixels of 8 images"
     paper: ClassVar[str] = "Neural Tangents (Novak et al., ICLR 2020)"
 
     @property

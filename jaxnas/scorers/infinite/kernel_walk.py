@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxnas.errors import UserError
 from jaxnas.kernels.dispatch import choose
 from jaxnas.kernels.layout import Layout, from_nhwc, to_nhwc
 from jaxnas.kernels.pool import mean_pool2x2
@@ -149,6 +150,8 @@ class KernelWalk(Walk):
             channel_axis=3,
         )
         after = kernel_fn(before)
+        if not after.is_gaussian:
+            raise UserError(f"what `stax` says of {_maker(op)} ends in no convolution, so its output is not Gaussian")
         after = after.reverse() if after.is_reversed else after
         return Kernels(after.nngp, after.ntk)
 
@@ -165,9 +168,7 @@ def layer(op: Op, norm: Norm, stax: Any) -> Any:
     if isinstance(op, Head):
         relu = [stax.Relu()] if op.relu else []
         return stax.serial(*(normed if op.norm_first else []), *relu, stax.GlobalAvgPool(), stax.Dense(1, W_std=GAIN))
-    own = _own(op)
-    assert own is not None, f"{op} has no kernels"
-    return own(stax)
+    return _maker(op).stax(stax)
 
 
 def _window(size: int, stax: Any) -> Any:
@@ -208,12 +209,12 @@ def refusal(network: Network) -> str | None:
 
 
 def _has_kernels(op: Op) -> bool:
-    return isinstance(op, (*WEIGHTLESS, ConvNorm, Head)) or _own(op) is not None
+    return isinstance(op, (*WEIGHTLESS, ConvNorm, Head)) or getattr(_maker(op), "stax", None) is not None
 
 
-def _own(op: Op) -> Callable[[Any], Any] | None:
-    """What a user's operation says that it is, `stax -> layer`."""
-    return getattr(getattr(op, "make", None), "stax", None)
+def _maker(op: Op) -> Any:
+    """What makes the module of a user's operation."""
+    return getattr(op, "make", None)
 
 
 def _shares(choice: jax.Array, ops: int) -> jax.Array:
