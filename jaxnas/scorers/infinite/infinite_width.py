@@ -83,7 +83,7 @@ class InfiniteScore(Scorer):
     cells: int = 1
     """Cells per stage."""
 
-    cost: ClassVar[str] = "closed form: covariances between all pixels of 8 images"
+    cost: ClassVar[str] = "closed form: covariances between the pixels of 8 small images"
     paper: ClassVar[str] = "Neural Tangents (Novak et al., ICLR 2020)"
 
     @property
@@ -129,6 +129,9 @@ class InfiniteNNGP(InfiniteScore):
 @dataclass(frozen=True)
 class InfiniteNTK(InfiniteScore):
     """Condition number of the neural tangent kernel of a network of infinite width."""
+
+    resolution: int = 4
+    """Pixels of an image's side; they are means over squares of the images."""
 
     name: ClassVar[str] = "infinite_ntk"
     sign: ClassVar[int] = -1
