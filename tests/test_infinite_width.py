@@ -142,6 +142,16 @@ def test_scores_are_those_of_the_kernels(networks, reference, compiles):
 
 
 @needs_package
+def test_an_edge_of_a_supernet_has_the_mean_of_its_operations(images, measured):
+    masks = np.stack([SPACE.to_mask(ARCHS[0]).astype(np.int32)] * 3)
+    masks[1:, 5] = np.array([[0, 0, 1, 1, 0], [0, 0, 0, 1, 0]])  # both convolutions, one
+    index, (same, both, conv3x3) = measured(ARCHS[:1], images)[0], measured(masks, images)
+    np.testing.assert_allclose(same.ntk, index.ntk, rtol=1e-9)
+    mean, one, other = (np.asarray(kernels.nngp) for kernels in (both, same, conv3x3))
+    assert (mean < np.maximum(one, other)).all()  # independent maps: half of the mean of what either passes on
+
+
+@needs_package
 def test_an_operation_of_ones_own_says_what_it_is(images, measured):
     space = cell_space("mine", edges=((1, 0),), ops={"skip": own.identity, "conv": Conv})
     (ours,) = measured([[1]], images, space=space)
