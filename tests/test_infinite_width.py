@@ -126,7 +126,7 @@ def test_wide_networks_come_near(images, measured):
 def test_scores_are_those_of_the_kernels(networks, reference, compiles):
     """Batch-mates change nothing, a second batch compiles nothing."""
     options = {"images": 3, "resolution": 4}
-    nngp, ntk = scorers.InfiniteNNGP(**options), scorers.InfiniteNTK(**options)
+    nngp, ntk = scorers.InfiniteNNGP(**options), scorers.InfiniteNTK(**options, over="largest")
     measure = Evaluator(networks.small(SPACE), nngp, SOURCE, together=[ntk], batch=2)
     found = {name: wait() for name, wait in measure.launch_each(ARCHS).items()}
     assert (found["infinite_nngp"].status == Status.ok).all() and (found["infinite_ntk"].status == Status.ok).all()
@@ -139,6 +139,13 @@ def test_scores_are_those_of_the_kernels(networks, reference, compiles):
         kernels = reference.infinite_kernels(arch, np.asarray(images), "none", 1)
         assert found["infinite_nngp"].value[0, i] == pytest.approx(reference.mean_correlation(kernels[0]), rel=1e-6)
         assert found["infinite_ntk"].value[0, i] == pytest.approx(reference.condition_number(kernels[1]), rel=1e-6)
+
+
+def test_the_mean_over_the_smallest_eigenvalue():
+    kernels = np.stack([np.diag([1.0, 2, 9]), np.ones((3, 3))])
+    found, largest = (scorers.InfiniteNTK(over=over).finish(kernels) for over in ("mean", "largest"))
+    np.testing.assert_allclose((found.value[0], largest.value[0]), (4, 9))
+    assert list(found.status) == [Status.ok, Status.rank_deficient] and np.isnan(found.value[1])
 
 
 @needs_package

@@ -2,11 +2,13 @@
 
 K is a kernel between B images: NNGP, the covariance of the logits of all networks with random weights, or NTK, the
 limit of the tangent kernel of one. The score of the NNGP is the mean correlation K[i, j] / sqrt(K[i, i] K[j, j]) of
-different images, that of the NTK its condition number.
+different images, that of the NTK its condition number lambda_max / lambda_min or, less dependent on the images,
+tr K / (B lambda_min): B times that is the square of the scaled condition number of the gradients (J. Demmel, Numerische
+Mathematik 51, 1987).
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -83,7 +85,7 @@ class InfiniteScore(Scorer):
     cells: int = 1
     """Cells per stage."""
 
-    cost: ClassVar[str] = "closed form: covariances between the pixels of 8 small images"
+    cost: ClassVar[str] = "closed form: covariances between the pixels of small images"
     paper: ClassVar[str] = "Neural Tangents (Novak et al., ICLR 2020)"
 
     @property
@@ -130,8 +132,13 @@ class InfiniteNNGP(InfiniteScore):
 class InfiniteNTK(InfiniteScore):
     """Condition number of the neural tangent kernel of a network of infinite width."""
 
+    images: int = 32
+    """Images in the batch."""
     resolution: int = 4
     """Pixels of an image's side; they are means over squares of the images."""
+    over: Literal["mean", "largest"] = "mean"
+    """Which eigenvalue stands over the smallest one: the `mean`, or the `largest`, which depends more on the draw of the
+    images."""
 
     name: ClassVar[str] = "infinite_ntk"
     sign: ClassVar[int] = -1
@@ -142,4 +149,7 @@ class InfiniteNTK(InfiniteScore):
 
     def finish(self, kernels: np.ndarray) -> Finished:
         """Turn the kernels `[N, B, B]` of a batch into values and statuses `[N]` and spectra `[N, B]`, on the host."""
-        return condition_numbers(kernels, ROUNDING)
+        found = condition_numbers(kernels, ROUNDING)
+        spectrum = found.info["spectrum"]
+        share = spectrum.mean(-1) / spectrum[:, -1] if self.over == "mean" else 1.0
+        return found._replace(value=found.value * share)
