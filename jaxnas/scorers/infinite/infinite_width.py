@@ -137,8 +137,8 @@ class InfiniteNTK(InfiniteScore):
     resolution: int = 4
     """Pixels of an image's side; they are means over squares of the images."""
     over: Literal["mean", "largest"] = "mean"
-    """Which eigenvalue stands over the smallest one: the `mean`, or the `largest`, which depends more on the draw of the
-    images."""
+    """Which eigenvalue stands over the smallest one: the `mean`, or the `largest`, which depends more on what images
+    are drawn."""
 
     name: ClassVar[str] = "infinite_ntk"
     sign: ClassVar[int] = -1
