@@ -170,11 +170,11 @@ def test_an_operation_of_ones_own_says_what_it_is(images, measured):
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("nasbench101", "neural-tangents has no kernel of maxpool3x3"),
-        ("darts", "no kernel of .*sep_conv_3x3.*max_pool_3x3"),
+        ("nasbench101", "neural-tangents has no kernel of maxpool3x3; "),
+        ("darts", "no kernel of sep_conv_3x3 and 13 more"),
         ("transnas101_macro", "there are ReLUs or masks between its operations"),
         ("nats_size", "there are ReLUs or masks between its operations"),
-        ("examples/own_space.py:space", "no kernel of separable, gate"),
+        ("examples/own_space.py:space", "no kernel of separable and 1 more"),
     ],
 )
 def test_what_has_no_kernels_is_refused(name, why):

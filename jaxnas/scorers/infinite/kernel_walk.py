@@ -199,12 +199,13 @@ def _window(size: int, stax: Any) -> Any:
 
 def refusal(network: Network) -> str | None:
     """Why the network has no kernels of infinite width; None if it has."""
-    choices = [ops for ops in network.ops().values() if isinstance(ops, dict)]
-    names = dict.fromkeys(name for ops in choices for name, op in ops.items() if not _has_kernels(op))
-    fixed = {str(path[0]): op for path, op in network.ops().items() if isinstance(op, Op)}
-    names = names or dict.fromkeys(name for name, op in fixed.items() if not _has_kernels(op))
-    if names:
-        return f"neural-tangents has no kernel of {', '.join(names)}"
+    places = network.ops().items()
+    choices = [pair for _, ops in places if isinstance(ops, dict) for pair in ops.items()]
+    fixed = [(str(path[0]), op) for path, op in places if isinstance(op, Op)]
+    lacking = [[*dict.fromkeys(name for name, op in named if not _has_kernels(op))] for named in (choices, fixed)]
+    if names := lacking[0] or lacking[1]:
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        return f"neural-tangents has no kernel of {names[0]}{more}"
     return None if network.adds_only else "there are ReLUs or masks between its operations"
 
 
