@@ -23,7 +23,8 @@ from jaxnas.user_file import load_variable
 
 Maker = Callable[[int, Config], Op]
 Block = Callable[[int, nnx.Rngs], nnx.Module]
-"""`(channels, rngs) -> module` from `[B, H, W, channels]` to the same shape."""
+"""`(channels, rngs) -> module` from `[B, H, W, channels]` to the same shape. It may have a function `stax`, from
+neural-tangents' module of that name to the layer that it is at infinite width, which ends in a convolution."""
 
 
 def zero(channels: int, config: Config) -> Op:
@@ -126,6 +127,11 @@ class _Module:
 class _At:
     block: Block
     channels: int
+
+    @property
+    def stax(self) -> Any:
+        """What `block` says that it is at infinite width: `stax -> layer`, None if nothing."""
+        return getattr(self.block, "stax", None)
 
     def __call__(self, rngs: nnx.Rngs) -> nnx.Module:
         return self.block(self.channels, rngs)

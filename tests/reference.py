@@ -299,6 +299,110 @@ class Network:
         return self.conv(f"heads/{level}/conv", self.norm(f"heads/{level}/norm", subsample(tap, size)))
 
 
+# --- networks of infinite width --------------------------------------------------------------------------------------
+
+
+class Infinite:
+    """NNGP and NTK between all pixels of `images` `[B, H, W, C]`, a pair of matrices `[B H W, B H W]`, layer by layer.
+
+    A cell keeps the covariances between its nodes, too, since operations without weights make nodes depend on one
+    another.
+
+    Args:
+      norm: what covariances after convolutions are divided by: the deviations of pixels, of images (`layer`), of the
+        `batch`, or `none`.
+    """
+
+    def __init__(self, images: Array, norm: str):
+        self.images, self.norm, self.side = len(images), norm, images.shape[1]
+        rows = images.reshape(-1, images.shape[-1]).astype(np.float64)
+        nngp = rows @ rows.T / rows.shape[1]
+        self.kernels = nngp, np.zeros_like(nngp)
+
+    def spread(self, matrix: Array) -> Array:
+        """A map between pixels as one between the pixels of all images."""
+        return np.kron(np.eye(self.images), matrix)
+
+    def pool(self, size: int, stride: int, pad: int) -> Array:
+        basis = np.eye(self.side**2).reshape(-1, self.side, self.side, 1)
+        return self.spread(avg_pool(Var(basis), size, stride, pad).value.reshape(len(basis), -1).T)
+
+    def relu(self, nngp: Array, ntk: Array) -> tuple[Array, Array]:
+        """Cho and Saul (NeurIPS 2009)."""
+        lengths = np.sqrt(np.outer(np.diag(nngp), np.diag(nngp)))
+        angle = np.arccos(np.clip(nngp / np.where(lengths > 0, lengths, 1), -1, 1))
+        both = (np.sin(angle) + (np.pi - angle) * np.cos(angle)) * lengths / (2 * np.pi)
+        return both, ntk * (np.pi - angle) / (2 * np.pi)
+
+    def conv(self, nngp: Array, ntk: Array, size: int, stride: int = 1, normed: bool = True) -> tuple[Array, Array]:
+        """Weights N(0, 2 / inputs), of which the NTK leaves out the root of their number."""
+        basis = np.eye(self.side**2).reshape(-1, self.side, self.side, 1)
+        padded, total, tangent = pad_image(basis, size // 2), 0.0, 0.0
+        for _, _, (rows, columns) in windows(basis.shape, size, stride, size // 2):
+            shift = self.spread(padded[:, rows, columns].reshape(len(basis), -1).T)
+            total, tangent = total + shift @ nngp @ shift.T, tangent + shift @ ntk @ shift.T
+        total, tangent = 2 * total / size**2, 2 * tangent / size**2
+        return self.normalise(total, total + tangent) if normed else (total, total + tangent)
+
+    def normalise(self, nngp: Array, ntk: Array) -> tuple[Array, Array]:
+        variance = np.diag(nngp).reshape(self.images, -1)
+        if self.norm == "none":
+            return nngp, ntk
+        over = {"pixel": (), "layer": 1, "batch": (0, 1)}[self.norm]
+        deviation = np.sqrt(EPS + np.broadcast_to(variance.mean(over, keepdims=True), variance.shape)).ravel()
+        return tuple(kernel / np.outer(deviation, deviation) for kernel in (nngp, ntk))
+
+    def cell(self, arch: Sequence[int]) -> None:
+        blocks = {(0, 0): self.kernels}
+        for node in range(1, 4):
+            incoming = [(source, op) for (to, source), op in zip(EDGES, arch, strict=True) if to == node]
+            maps = {SKIP: self.spread(np.eye(self.side**2)), POOL3X3: self.pool(3, 1, 1)}
+            linear = [(source, maps[op]) for source, op in incoming if op in maps]
+            for other in range(node):
+                blocks[node, other] = self.sums([(by, blocks[source, other]) for source, by in linear])
+                blocks[other, node] = tuple(kernel.T for kernel in blocks[node, other])
+            drawn = [
+                self.conv(*self.relu(*blocks[source, source]), {CONV1X1: 1, CONV3X3: 3}[op])
+                for source, op in incoming
+                if op in (CONV1X1, CONV3X3)
+            ]
+            one = np.eye(len(self.kernels[0]))
+            both = [(by, blocks[source, node]) for source, by in linear] + [(one, kernels) for kernels in drawn]
+            blocks[node, node] = self.sums(both)
+        self.kernels = blocks[3, 3]
+
+    def sums(self, parts: Sequence[tuple[Array, tuple[Array, Array]]]) -> tuple[Array, Array]:
+        return tuple(sum((by @ kernels[i] for by, kernels in parts), np.zeros_like(self.kernels[i])) for i in range(2))
+
+    def reduction(self) -> None:
+        inside, side = self.conv(*self.relu(*self.kernels), 3, 2), self.side
+        halved = self.pool(2, 2, 0)
+        self.side = side // 2
+        main = self.conv(*self.relu(*inside), 3)
+        shortcut = self.conv(*(halved @ kernel @ halved.T for kernel in self.kernels), 1, normed=False)
+        self.kernels = tuple(a + b for a, b in zip(main, shortcut, strict=True))
+
+
+def infinite_kernels(arch: Sequence[int], images: Array, norm: str, stages: int = 3) -> tuple[Array, Array]:
+    """NNGP and NTK `[B, B]` of one logit of the network of infinite width, one cell in each stage."""
+    network = Infinite(images, norm)
+    network.kernels = network.conv(*network.kernels, 3)
+    for stage in range(stages):
+        if stage:
+            network.reduction()
+        network.cell(arch)
+    nngp, ntk = network.relu(*network.normalise(*network.kernels))
+    blocks = (len(images), network.side**2) * 2
+    nngp, ntk = (kernel.reshape(blocks).mean((1, 3)) for kernel in (nngp, ntk))
+    return 2 * nngp, 2 * (nngp + ntk)
+
+
+def mean_correlation(kernel: Array) -> float:
+    """The mean over pairs of different rows of kernel `[B, B]`, with a unit diagonal."""
+    pairs = itertools.permutations(range(len(kernel)), 2)
+    return float(np.mean([kernel[i, j] / math.sqrt(kernel[i, i] * kernel[j, j]) for i, j in pairs]))
+
+
 # --- NTK, linear regions, regression ---------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from jaxnas import spaces
 from jaxnas.scorers.gradient.ntk import NTK
+from jaxnas.scorers.infinite import neural_tangents
 
 GOLDEN = Path(__file__).parent / "golden"
 STORED = json.loads((GOLDEN / "neural_tangents.json").read_text())
@@ -54,15 +55,13 @@ def test_frozen_gram_equals_the_stored_values(recipe, own_gram):
         np.testing.assert_allclose(spectrum[-1] / spectrum[0], expected["kappa"], rtol=1e-4, err_msg=name)
 
 
-@pytest.mark.filterwarnings("default")  # of the package and of TensorFlow
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mixed", "pool_heavy"])
 def test_frozen_gram_equals_the_package(name, recipe, own_gram):
     if importlib.util.find_spec("neural_tangents") is None:
-        pytest.skip("neural-tangents is not installed: pip install 'jaxnas[neural-tangents]'")
-    with recipe.lent_names():
-        import neural_tangents
+        pytest.skip("needs neural-tangents: docs/install.md says how to install it")
     flat, images = recipe.draw()
     arch, images = STORED["archs"][name], np.ascontiguousarray(images[::-1]) / 2
     with jax.numpy_rank_promotion("allow"):
-        expected = recipe.frozen_gram(neural_tangents, flat, arch, images)
+        expected = recipe.frozen_gram(neural_tangents.load(), flat, arch, images)
     np.testing.assert_allclose(own_gram(flat, arch, images), expected, rtol=1e-4, atol=1e-5 * expected.max())

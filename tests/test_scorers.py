@@ -13,7 +13,7 @@ from jaxnas.types import Finished, Status
 
 NAN = float("nan")
 COUNTS = ("params", "flops", "live_flops")
-LOWER = {"latency", "ntk", "regression", "sequence", "te_nas"}
+LOWER = {"infinite_ntk", "latency", "ntk", "regression", "sequence", "te_nas"}
 PAPERS = {
     "ntk": "TE-NAS",
     "regions": "TE-NAS",

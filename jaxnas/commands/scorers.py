@@ -87,4 +87,4 @@ def _fits(score: AnyScore, space: Space) -> bool:
         return all(_fits(DEFAULTS[name], space) for name in score.needs if name in DEFAULTS)
     if isinstance(score, Latency):
         return "benchmark" in space.forms
-    return not isinstance(score, Scorer) or score.recipe.form in space.forms
+    return not isinstance(score, Scorer) or score.fits(space)

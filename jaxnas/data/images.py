@@ -183,6 +183,12 @@ def standardised(raw: np.ndarray, mean: Colour, std: Colour) -> np.ndarray:
     return (raw.astype(np.float32) - np.array(mean, np.float32)) / np.array(std, np.float32)
 
 
+def shrunk(images: np.ndarray, side: int) -> np.ndarray:
+    """The images `[B, side, side, C]` whose pixels are means over squares of `images` `[B, H, W, C]`, float32."""
+    step = images.shape[1] // side
+    return images.reshape(len(images), side, step, side, step, -1).mean((2, 4), dtype=np.float32)
+
+
 def _reduce(images: np.ndarray) -> np.ndarray:
     step = max(1, images.shape[1] // SIDE)
     return images[:, ::step, ::step]

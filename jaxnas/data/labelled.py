@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxnas.data import images as unlabelled
 from jaxnas.data.image_files import checked, open_tfds, read_npz, stacked_images, stacked_labels
-from jaxnas.data.images import Colour, colours, published
+from jaxnas.data.images import Colour, colours, published, shrunk
 from jaxnas.digest import digest
 from jaxnas.errors import UserError, unknown
 
@@ -127,6 +127,5 @@ def _resized(images: np.ndarray, side: int) -> np.ndarray:
     have = images.shape[1]
     if have <= side:
         return images.repeat(side // have, 1).repeat(side // have, 2)
-    step = have // side
-    blocks = images.reshape(len(images), side, step, side, step, 3).mean((2, 4), dtype=np.float32)
+    blocks = shrunk(images, side)
     return np.rint(blocks).astype(np.uint8) if images.dtype == np.uint8 else blocks

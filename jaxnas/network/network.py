@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -92,9 +92,12 @@ class Network(ABC):
 
     Attributes:
       config: sizes and modes.
+      adds_only: between places, `wire` adds feature maps and halves them (`Walk.halved`), nothing else; so what flows
+        need not be arrays.
     """
 
     config: Config
+    adds_only: ClassVar[bool] = False
 
     @property
     @abstractmethod

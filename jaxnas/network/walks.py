@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from jaxnas.kernels.dispatch import alone, choose
 from jaxnas.kernels.layout import Layout
+from jaxnas.kernels.pool import mean_pool2x2
 from jaxnas.network.apply_op import apply_op
 from jaxnas.network.module_op import ModuleOp
 from jaxnas.network.op import Moments, Observed, Op, Params
@@ -41,6 +42,10 @@ class Walk(ABC):
     def block(self, x: jax.Array, present: jax.Array | bool = True) -> jax.Array:
         """Return `x`, the output of a block: a stem, a cell or a residual unit; not of one that is not `present`."""
         return x
+
+    def halved(self, x: jax.Array, layout: Layout) -> jax.Array:
+        """Return `x`, averaged over disjoint 2x2 windows."""
+        return mean_pool2x2(x, layout)
 
     def each(self, paths: Sequence[Path], body: Body, carry: Any, xs: Any) -> Any:
         """The last of `carry = body(run_op, carry, x)`, for the places at `paths` and the slices `x` of `xs`.

@@ -33,6 +33,8 @@ from jaxnas.scorers.gradient.weight_gradients import Plain as Plain
 from jaxnas.scorers.gradient.weight_gradients import Snip as Snip
 from jaxnas.scorers.gradient.weight_gradients import Zico as Zico
 from jaxnas.scorers.gradient.weight_gradients import zico as zico
+from jaxnas.scorers.infinite.infinite_width import InfiniteNNGP as InfiniteNNGP
+from jaxnas.scorers.infinite.infinite_width import InfiniteNTK as InfiniteNTK
 from jaxnas.scorers.intrain import InTrain as InTrain
 from jaxnas.scorers.latency import Latency as Latency
 from jaxnas.scorers.protocol import AnyScore as AnyScore

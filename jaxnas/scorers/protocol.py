@@ -150,6 +150,10 @@ class Scorer(Described, Pass):
         """The score as it is on a `Space`, which may bring defaults of its own."""
         return self
 
+    def fits(self, space: Any) -> bool:
+        """Say whether a `Space` has the network that is measured."""
+        return self.recipe.form in space.forms
+
     def measure(self, network: Network, params: Any, arch: jax.Array, inputs: Any, key: jax.Array) -> Any:
         assert self.reads is not None, f"{self.name} neither measures nor reads a pass"
         return self.read(self.reads.measure(network, params, arch, inputs, key))
@@ -223,8 +227,8 @@ def pass_of(scorer: Scorer) -> Pass:
 
 
 def that_fit(scores: Mapping[str, AnyScore], space: Any) -> list[str]:
-    """The names of the measured scores for which a `Space` has the form of network."""
-    return [name for name, one in scores.items() if isinstance(one, Scorer) and one.recipe.form in space.forms]
+    """The names of the measured scores for which a `Space` has the network."""
+    return [name for name, one in scores.items() if isinstance(one, Scorer) and one.fits(space)]
 
 
 def failed(scores: Mapping[str, AnyScore], repeats: int, count: int) -> dict[str, Finished]:

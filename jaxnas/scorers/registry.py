@@ -18,6 +18,7 @@ from jaxnas.scorers.gradient.ntk import NTK
 from jaxnas.scorers.gradient.synflow import LogSynflow, Synflow
 from jaxnas.scorers.gradient.vkdnw import VKDNW
 from jaxnas.scorers.gradient.weight_gradients import GradNorm, InTrainHealth, L2Norm, Plain, Snip, Zico
+from jaxnas.scorers.infinite.infinite_width import InfiniteNNGP, InfiniteNTK
 from jaxnas.scorers.intrain import InTrain
 from jaxnas.scorers.latency import Latency
 from jaxnas.scorers.protocol import AnyScore, Combined, Count
@@ -49,6 +50,8 @@ DEFAULTS: dict[str, AnyScore] = {
         GradNorm(),
         Plain(),
         L2Norm(),
+        InfiniteNNGP(),
+        InfiniteNTK(),
         Zen(),
         AZExpressivity(),
         AZProgressivity(),

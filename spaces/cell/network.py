@@ -6,11 +6,10 @@ A cell is a DAG: node 0 is its input, a node is the sum of its incoming edges, t
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 
-from jaxnas.kernels.pool import mean_pool2x2
 from jaxnas.network.network import HEAD, Config, Network, Ops, Path, Walk
 from jaxnas.network.op import Op
 from jaxnas.network.ops import ConvNorm, Head
@@ -35,6 +34,7 @@ class CellNetwork(Network):
 
     cell: Cell
     config: Config
+    adds_only: ClassVar[bool] = True
 
     @property
     def length(self) -> int:
@@ -60,7 +60,7 @@ class CellNetwork(Network):
         for stage in range(self.config.stages):
             if stage:
                 main = apply(("reductions", stage - 1, "conv_b"), apply(("reductions", stage - 1, "conv_a"), x))
-                shortcut = apply(("reductions", stage - 1, "shortcut"), mean_pool2x2(x, self.config.layout))
+                shortcut = apply(("reductions", stage - 1, "shortcut"), apply.halved(x, self.config.layout))
                 x = apply.block(main + shortcut)
             for cell in range(self.config.cells):
                 x = apply.block(self._cell(apply, arch, x, stage, cell))

@@ -10,16 +10,13 @@ Half a minute. The network is a function of (weights, images) of its own, in flo
 jaxnas; weights and images are drawn again from `inputs.py` by the seeds in the file.
 """
 
-import contextlib
-import importlib
 import importlib.util
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from unittest.mock import MagicMock
 
 import jax
 import jax.numpy as jnp
@@ -36,12 +33,6 @@ ARCHS = {
     "skip_heavy": [1, 1, 2, 1, 4, 1],
 }
 SETTINGS = {"channels": 3, "cells": 1, "weights_seed": 10, "inputs_seed": 11, "images": [16, 32, 32, 3]}
-LENT = [  # where neural-tangents 0.6.5 looks for names, and where newer jax keeps them
-    ("jax.core", "jax.extend.core", ("Jaxpr", "JaxprEqn", "Literal", "Var", "Primitive")),
-    ("jax.core", "jax._src.core", ("ShapedArray", "Value", "AbstractValue", "eval_context")),
-    ("jax.util", "jax._src.util", ("safe_map", "safe_zip")),
-    ("jax.interpreters.ad", "jax._src.ad_util", ("zeros_like_p", "add_jaxvals_p")),
-]
 
 Weights = Mapping[str, Any]
 Moments = tuple[Any, Any]
@@ -123,33 +114,6 @@ def frozen_gram(neural_tangents: ModuleType, flat: Weights, arch: list[int], ima
 
     kernel = neural_tangents.empirical_ntk_fn(apply, trace_axes=(), vmap_axes=0)
     return np.asarray(jax.jit(lambda weights: kernel(images, None, weights))(weights))[:, :, 0, 0]
-
-
-@contextlib.contextmanager
-def lent_names() -> Iterator[None]:
-    """Let neural-tangents be imported on a newer jax: lend it what it looks for and no longer finds.
-
-    TensorFlow and its bridge serve a part of the package that is not used here; they are neither needed nor imported.
-    """
-    lent: list[tuple[dict[str, Any], str]] = []
-
-    def lend(namespace: dict[str, Any], name: str, value: Any) -> None:
-        if name not in namespace:
-            namespace[name] = value
-            lent.append((namespace, name))
-
-    for name in ("tensorflow", "tf2jax", "jax.experimental.jax2tf"):
-        lend(sys.modules, name, MagicMock())
-    for place, source, names in LENT:
-        if importlib.util.find_spec(place) is None:
-            lend(sys.modules, place, ModuleType(place))
-        for name in names:
-            lend(vars(importlib.import_module(place)), name, getattr(importlib.import_module(source), name))
-    try:
-        yield
-    finally:
-        for namespace, name in lent:
-            del namespace[name]
 
 
 def draw() -> tuple[dict[str, np.ndarray], np.ndarray]:

@@ -131,11 +131,16 @@ class NTK(Scorer):
 
     def finish(self, grams: np.ndarray) -> Finished:
         """Turn the NTKs `[N, B, B]` of a batch into values and statuses `[N]` and spectra `[N, B]`, on the host."""
-        spectrum = eigenvalues_on_host(grams)
-        kappa, trusted = condition_number(spectrum, ROUNDING)
-        status = np.where(trusted, Status.ok, Status.rank_deficient)
-        status = np.where(np.isfinite(spectrum).all(-1), status, Status.nonfinite)
-        return Finished(np.where(status == Status.ok, kappa, np.nan), status, {"spectrum": spectrum})
+        return condition_numbers(grams, ROUNDING)
+
+
+def condition_numbers(grams: np.ndarray, rounding: float) -> Finished:
+    """The condition numbers and statuses `[N]` of `grams` `[N, B, B]`, and their ascending spectra `[N, B]`."""
+    spectrum = eigenvalues_on_host(grams)
+    kappa, trusted = condition_number(spectrum, rounding)
+    status = np.where(trusted, Status.ok, Status.rank_deficient)
+    status = np.where(np.isfinite(spectrum).all(-1), status, Status.nonfinite)
+    return Finished(np.where(status == Status.ok, kappa, np.nan), status, {"spectrum": spectrum})
 
 
 def _flatten(gradient: Any) -> jax.Array:

@@ -23,6 +23,7 @@ import optax
 
 from jaxnas.data import Source
 from jaxnas.data.image_files import SIDE
+from jaxnas.data.images import shrunk
 from jaxnas.errors import UserError
 from jaxnas.kernels.layout import NHWC
 from jaxnas.network.network import Network
@@ -234,11 +235,7 @@ class Regression(Scorer):
 
     def draw_images(self, source: Source, rng: np.random.Generator) -> np.ndarray:
         """One repeat's images `[B, H, W, C]`, at the resolution."""
-        images, side = source.images(rng, self.images), self.resolution
-        if side == SIDE:
-            return images
-        squares = images.reshape(len(images), side, SIDE // side, side, SIDE // side, -1)
-        return squares.mean((2, 4), dtype=np.float32)
+        return shrunk(source.images(rng, self.images), self.resolution)
 
     def for_all(self, inputs: Any, key: jax.Array) -> Any:
         """The inputs, with the noisy images `[steps + 1, B, H, W, C]` of each step in place of the images."""

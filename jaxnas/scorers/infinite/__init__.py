@@ -1,0 +1,1 @@
+"""Scores of networks of infinite width, by the package neural-tangents."""
