@@ -12,7 +12,7 @@ from bench.transfer.__main__ import Options, main, measured
 from bench.transfer.data import Measured
 from bench.transfer.plot import draw
 from jaxnas import spaces
-from jaxnas.learn.features import make_pool
+from jaxnas.learn.features import counts_of, make_pool
 from jaxnas.tables.store import Store
 
 SPACE = spaces.get("transnas101_micro")
@@ -21,22 +21,23 @@ SPACE = spaces.get("transnas101_micro")
 def made_up(count=2000):
     """Some architectures, by classes of isomorphic ones, and the number of their convolutions."""
     archs = SPACE.enumerate()[:: SPACE.size // count]
-    counts = {"params": SPACE.params(archs), "flops": SPACE.flops(archs)}
+    counts = counts_of(SPACE, archs)
     classes = np.unique(SPACE.canonical(archs), axis=0, return_inverse=True)[1].reshape(-1)
-    pool = make_pool(SPACE, archs, counts, silent=frozenset(counts))
+    pool = make_pool(SPACE, archs, {})
     return Measured(pool, (archs >= 2).sum(1) + (archs == 3).sum(1) / 10, counts, classes)
 
 
 @pytest.mark.parametrize("unseen", [False, True])
 def test_labelled_rows_and_if_asked_for_isomorphic_ones_are_not_tested(unseen):
     data = made_up()
-    case = transfer.CASES["segmentation"]
-    sources = {"class_object": data, "nasbench201": data}
+    of_source = {"object": transfer.TASKS["object"], "nasbench201": transfer.CIFAR10}
+    case = transfer.Case(transfer.TASKS["segmentation"], of_source)
+    sources = dict.fromkeys(of_source, data)
     draws = transfer.drawn(case, data, sources, Options(seeds=3, labels=(0, 16), unseen=unseen))
     assert draws.rows.shape == (3, 16)
     for seed, tests in enumerate(draws.tests):
         assert not {*draws.rows[seed]} & {*tests}
-        seen = {*data.classes[draws.rows[seed]], *data.classes[draws.known["class_object"][seed]]}
+        seen = {*data.classes[draws.rows[seed]], *data.classes[draws.known["object"][seed]]}
         if unseen:
             assert not seen & {*data.classes[tests]}
             assert len(tests) == (~np.isin(data.classes, [*seen])).sum()

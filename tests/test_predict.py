@@ -17,7 +17,7 @@ from jaxnas.tables.store import Store
 
 SPACE = spaces.get("nasbench201")
 N, M = 40, 60
-COLUMNS = {"arch", "predicted", "measured", "params", "flops", "live_flops"}
+COLUMNS = {"arch", "predicted", "lower", "upper", "measured", "params", "flops", "live_flops"}
 GRAPH = ["--source", "a.csv", "--source-target", "b", "--model", "graph"]
 
 
@@ -72,8 +72,20 @@ def test_predictions_are_a_directory_of_scores(files, capsys):
 
 def test_json_has_the_baselines_beside_the_held_out_predictions(files, capsys):
     found = result(capsys, files, "--predict", "random:20", "--scores", str(files / "run"))
-    assert (found["labels"], found["predicted"], found["scores"]) == (N, 20, ["ntk", "params", "flops"])
-    assert list(found["agreements"]) == ["held-out", "zero-label", "ntk", "params", "flops", "live_flops"]
+    assert (found["labels"], found["predicted"], found["scores"]) == (
+        N,
+        20,
+        ["ntk", "params", "flops", "live_flops", "live_layers"],
+    )
+    assert list(found["agreements"]) == [
+        "held-out",
+        "zero-label",
+        "ntk",
+        "live_layers",
+        "params",
+        "flops",
+        "live_flops",
+    ]
     assert found["agreements"]["params"]["spearman"] == pytest.approx(1)
     assert found["agreements"]["held-out"]["kendall"] > 0.7
     assert set(found["best"][0]) == COLUMNS
@@ -116,7 +128,7 @@ def test_an_error_is_predicted_as_well_and_best_is_lowest(files, capsys):
     assert down["best"][0]["predicted"] == pytest.approx(90 - up["best"][0]["predicted"])
 
 
-@pytest.mark.parametrize("model", ["graph", "trees"])
+@pytest.mark.parametrize("model", ["graph", "trees", "gp"])
 def test_other_models(files, capsys, model):
     found = result(capsys, files, "--predict", "random:20", "--scores", str(files / "run"), "--model", model)
     assert found["agreements"]["held-out"]["spearman"] > 0.3

@@ -28,13 +28,14 @@ from jaxnas.ranks import KendallTau, ordering, partial_rho, regret, spearman_rho
 
 LABELS = (0, 4, 8, 16, 32, 64, 128)
 SOURCE_LABELS = 512
-METRICS = ("spearman", "kendall", "partial_given_flops", "top_precision", "regret")
+METRICS = ("spearman", "kendall", "partial_given_live_flops", "top_precision", "regret")
+BASELINES = {"params": "#params", "flops": "FLOPs", "live_flops": "live FLOPs"}
 SCRATCH = "from scratch: "
 TESTED = 2000  # architectures at most, at random
 MICRO, NB201 = "transnas101/micro.parquet", "nasbench201/accuracies.parquet"
 NB101 = "nasbench101/accuracies_sample.parquet"
-SEGMENTATION = Data("transnas101_micro", MICRO, "segmentsemantic_miou_best")
-OBJECT, SCENE = (Data("transnas101_micro", MICRO, f"class_{name}_best") for name in ("object", "scene"))
+COLUMNS = {"scene": "class_scene_best", "object": "class_object_best", "segmentation": "segmentsemantic_miou_best"}
+TASKS = {task: Data("transnas101_micro", MICRO, column) for task, column in COLUMNS.items()}
 CIFAR10 = Data("nasbench201", NB201, "c10_valid_200")
 
 
@@ -48,9 +49,11 @@ class Case:
 
 
 CASES = {
-    "segmentation": Case(SEGMENTATION, {"class_object": OBJECT, "class_scene": SCENE, "nasbench201": CIFAR10}),
+    **{task: Case(data, {other: TASKS[other] for other in TASKS if other != task}) for task, data in TASKS.items()},
+    "elsewhere": Case(TASKS["segmentation"], {"nasbench201": CIFAR10}),
     "nasbench201": Case(CIFAR10, {"nasbench101": Data("nasbench101", NB101, "c10_test_108_mean3")}),
-    "proxies": Case(replace(CIFAR10, proxies=True), {}, models=("ridge",)),
+    "proxies": Case(replace(CIFAR10, proxies=True), {}, models=("ridge", "trees", "gp")),
+    "consensus": Case(replace(CIFAR10, scores=("jacov", "regression", "consensus")), {}),
 }
 
 
@@ -186,7 +189,7 @@ def unlabelled(target: Measured, sources: Mapping[str, Measured]) -> dict[str, n
         for name, source in sources.items()
         if len(source.values) == len(target.values) and (source.classes == target.classes).all()
     }
-    counts = {"#params": target.counts["params"], "FLOPs": target.counts["flops"]}
+    counts = {label: target.counts[name] for name, label in BASELINES.items()}
     return {**counts, "zero-label": target.pool.zero_label, **same}
 
 
@@ -204,7 +207,7 @@ def quality(predicted: np.ndarray, target: Measured, tests: Sequence[np.ndarray]
       predicted: `[S, N]`.
       tests: test rows of each seed.
     """
-    rows = [one(p[t], target.values[t], target.counts["flops"][t]) for p, t in zip(predicted, tests, strict=True)]
+    rows = [one(p[t], target.values[t], target.counts["live_flops"][t]) for p, t in zip(predicted, tests, strict=True)]
     table = np.array(rows)
     spread = table.std(0, ddof=1) if len(rows) > 1 else np.zeros(len(METRICS))
     half = 1.96 * spread / len(rows) ** 0.5
@@ -214,13 +217,13 @@ def quality(predicted: np.ndarray, target: Measured, tests: Sequence[np.ndarray]
     }
 
 
-def one(predicted: np.ndarray, values: np.ndarray, flops: np.ndarray) -> tuple[float, ...]:
+def one(predicted: np.ndarray, values: np.ndarray, live_flops: np.ndarray) -> tuple[float, ...]:
     """The metrics of a test set; an undefined correlation, of a constant, counts as 0."""
     x, y = ordering(predicted), ordering(values)
     found = (
         spearman_rho(x, y),
         KendallTau(x, y)(),
-        partial_rho(x, y, ordering(flops)),
+        partial_rho(x, y, ordering(live_flops)),
         top_precision(x, y),
         regret(x, values),
     )

@@ -43,7 +43,8 @@ class Predict:
     """Architectures to predict: `all`, `random:N`, or a table."""
     model: str = "graph"
     """`graph`: a graph network on pairs, a prior on the scores with it. `ridge`: ridge regression on ranks of the
-    scores. `trees`: boosted trees on scores and features of the graph."""
+    scores. `trees`: boosted trees on scores and features of the graph. `gp`: a Gaussian process around the score that
+    needs no label, on scores and features of the graph."""
     scores: str = ""
     """Comma-separated directories of `jaxnas.score`, or table:NAME; #params and FLOPs are always there."""
     allow_missing_scores: bool = False
@@ -97,8 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _check(config: Predict) -> None:
     if config.model not in MODELS:
         raise unknown("model", config.model, MODELS)
-    if config.model == "trees":
-        check_package("--model trees", "sklearn", "learn")
+    if config.model in ("trees", "gp"):
+        check_package(f"--model {config.model}", "sklearn", "learn")
     if config.transfer not in TRANSFERS:
         raise unknown("transfer", config.transfer, TRANSFERS)
     check_least(config, {"folds": 2})

@@ -62,14 +62,28 @@ class Fitted(NamedTuple):
 
     Attributes:
       predicted: in units of the target.
-      held_out: of each label `[n]`, predicted from those of the other folds.
+      parts: predictions without the labels of each fold `[K, N]`.
+      fold: of each label `[n]`.
+      labels: those that it learnt from.
       agreements: of the held-out predictions, of the zero-label score, of each score and the baselines, with the
         labels.
     """
 
     predicted: np.ndarray
-    held_out: np.ndarray
+    parts: np.ndarray
+    fold: np.ndarray
+    labels: Labels
     agreements: dict[str, Agreement]
+
+    @property
+    def held_out(self) -> np.ndarray:
+        """Of each label `[n]`, what is predicted from those of the other folds."""
+        return self.parts[self.fold, self.labels.rows]
+
+    @property
+    def misses(self) -> np.ndarray:
+        """The labels less what is predicted of them `[n]`."""
+        return self.labels.values - self.held_out
 
 
 def fit(problem: Problem, *, model: str, transfer: str, folds: int, seed: int) -> Fitted:
@@ -87,8 +101,8 @@ def fit(problem: Problem, *, model: str, transfer: str, folds: int, seed: int) -
     predictor = MODELS[model] if problem.source is None else across(problem, transfer, len(rows), members, seed)
     found = predictor(problem.pool, np.tile(rows, (members, 1)), np.tile(labels, (members, 1)), seed=seed)
     *parts, whole = found.reshape(members, len(rows), -1).mean(0)
-    held_out = np.stack(parts)[fold, problem.labels.rows]
-    return Fitted(whole, held_out, agreements(problem, held_out, seed))
+    fitted = Fitted(whole, np.stack(parts), fold, problem.labels, {})
+    return fitted._replace(agreements=agreements(problem, fitted.held_out, seed))
 
 
 def padded(labels: Labels, lists: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -110,9 +124,8 @@ def agreements(problem: Problem, held_out: np.ndarray, seed: int) -> dict[str, A
     """How the held-out predictions `[n]` and what needs no label agree with the labels."""
     pool, (rows, target, _) = problem.pool, problem.labels
     columns = dict(zip(pool.names, pool.ranks[rows].T, strict=True))
-    baselines = {name: columns.pop(name) for name in ("params", "flops")}
-    baselines["live_flops"] = problem.known.live_flops(rows).astype(float)
-    scores = {"held-out": held_out, **({"zero-label": pool.zero_label[rows]} if pool.votes.any() else {})}
+    baselines = {name: columns.pop(name) for name in BASELINES}
+    scores = {"held-out": held_out, **({"zero-label": pool.zero_label[rows]} if pool.zero_label.any() else {})}
     return {
         name: compare(
             values,
