@@ -194,7 +194,7 @@ def test_real_table(shared_data, tmp_path, capsys):
         (["--folds", "1"], "--folds is 1"),
         (["--seed", "-1"], "--seed is -1"),
         (["--source", "a.csv"], "go together"),
-        (["--source", "a.csv", "--source-target", "b"], "--source needs the model graph"),
+        (["--transfer", "head"], "--transfer head needs the model graph, not ridge; say --transfer prior"),
         (["--source-space", "darts"], "give both or neither"),
         (["--source-scores", "a"], "goes with --source-space"),
         ([*GRAPH, "--source-space", SPACE.name], "is the --space itself"),

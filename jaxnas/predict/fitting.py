@@ -10,7 +10,7 @@ from jaxnas.correlate.sources import BASELINES
 from jaxnas.errors import UserError
 from jaxnas.learn.features import Pool
 from jaxnas.learn.models import MODELS, Model
-from jaxnas.learn.transfer import TRANSFERS, check_alike, learn_source, repeated
+from jaxnas.learn.transfer import PRIOR, TRANSFERS, check_alike, learn_source, on_pools, repeated, with_prior
 from jaxnas.predict.examples import Architectures, Examples, Labels
 from jaxnas.ranks import Agreement, compare
 
@@ -98,7 +98,9 @@ def fit(problem: Problem, *, model: str, transfer: str, folds: int, seed: int) -
     fold = np.random.default_rng(seed).permutation(np.arange(n) % min(folds, n))
     lists = [fold != k for k in range(fold.max() + 1)]
     rows, labels = padded(problem.labels, [*lists, np.ones(n, bool)])
-    predictor = MODELS[model] if problem.source is None else across(problem, transfer, len(rows), members, seed)
+    predictor = MODELS[model]
+    if problem.source is not None:
+        predictor = across(problem, predictor, transfer, len(rows), members, seed)
     found = predictor(problem.pool, np.tile(rows, (members, 1)), np.tile(labels, (members, 1)), seed=seed)
     *parts, whole = found.reshape(members, len(rows), -1).mean(0)
     fitted = Fitted(whole, np.stack(parts), fold, problem.labels, {})
@@ -110,12 +112,15 @@ def padded(labels: Labels, lists: list[np.ndarray]) -> tuple[np.ndarray, np.ndar
     return np.tile(labels.rows, (len(lists), 1)), np.where(np.stack(lists), labels.values, np.nan)
 
 
-def across(problem: Problem, transfer: str, lists: int, members: int, seed: int) -> Model:
-    """The predictor that first learns from the source, a network for each member."""
+def across(problem: Problem, model: Model, transfer: str, lists: int, members: int, seed: int) -> Model:
+    """The predictor that first learns from the source, one for each member."""
     assert problem.source is not None
     pool, labels, _ = problem.source
     check_alike(pool, problem.pool)
     rows, values = (np.tile(part, (members, 1)) for part in labels[:2])
+    if transfer == PRIOR:
+        pools = with_prior(model, pool, problem.pool, rows, values, seed=seed)
+        return partial(on_pools, model, [own for own in pools for _ in range(lists)])
     source = learn_source(pool, rows, values, seed=seed)
     return partial(TRANSFERS[transfer], repeated(source, lists))
 
