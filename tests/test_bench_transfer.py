@@ -1,6 +1,7 @@
 """The transfer protocol: who is tested, what is reported, and the published figures of ridge on 13 proxies."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -75,12 +76,14 @@ def test_ridge_on_published_proxies_has_the_published_figures(shared_data, monke
     monkeypatch.setattr(
         "bench.transfer.data.PROXIES", shared_data / "published_proxies/nasbench201_naslib_9445.parquet"
     )
+    monkeypatch.setitem(transfer.CASES, "proxies", replace(transfer.CASES["proxies"], models=("ridge",)))
     *_, record = measured("proxies", Options(seeds=6, labels=(0, 16, 64, 128)))
     found = record["figures"]["from scratch: ridge"]
     kendall = [found[n]["kendall"]["mean"] for n in ("16", "64", "128")]
     np.testing.assert_allclose(kendall, [0.69, 0.73, 0.75], atol=0.035)
+    assert 0.85 < found["64"]["coverage"]["mean"] < 0.95
     assert found["0"] == record["figures"]["zero-label"]["0"]
-    assert len(record["scores"]) == 13
+    assert len(record["scores"]) == 15 and "jacov" in record["scores"]  # with the live counts
     draw(json.loads(json.dumps(record)), tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 10_000
 

@@ -12,13 +12,12 @@ from jaxnas import spaces
 from jaxnas.learn.features import Pool, counts_of, make_pool
 from jaxnas.predict.examples import Architectures
 from jaxnas.tables.archs import Table, read_architectures, read_table
-from jaxnas.tables.named import PREFIX
 from jaxnas.tables.store import read_scores
 
 DATA = Path(os.environ.get("JAXNAS_DATA", Path(__file__).parents[2] / "shared" / "data"))
 PROXIES = "published_proxies/nasbench201_naslib_9445.parquet"
-SCORES = ("ntk", "regions")
-PROXY = "proxy_"  # before the names of its columns
+SCORES = ("jacov",)  # of the default consensus what costs little, beside the live counts
+PROXY, DATASET = "proxy_", "c10_"  # before the names of its columns, here and in the file
 
 
 class Measured(NamedTuple):
@@ -56,17 +55,18 @@ class Data:
     scores: tuple[str, ...] = SCORES
 
     def read(self, scores: Path) -> Measured:
-        """The architectures that have scores, in the directory `scores`/SPACE or the table of that name, or proxies."""
+        """The architectures that have scores in the directory `scores`/SPACE, or published proxies."""
         space = spaces.get(self.space)
         table = read_architectures(DATA / self.table, space)
-        where = scores / self.space if (scores / self.space).exists() else Path(PREFIX + self.space)
+        where = scores / self.space
         extra = published() if self.proxies else read_scores(where)[0].select("arch")
         table = with_value(table, self.column)
         table = joined(table, extra, [space.decode(arch) for arch in table.archs])
         known = Architectures.join(space, [table.archs])
         if self.proxies:
             names = [name for name in extra.columns if name.startswith(PROXY)]
-            own = known.given([], {0: table}, names).scores
+            found = known.given([], {0: table}, names).scores
+            own = {name.removeprefix(PROXY + DATASET): values for name, values in found.items()}
         else:
             found = known.given([where], {}, []).scores
             own = {name: found[name] for name in self.scores}
@@ -84,7 +84,7 @@ def with_value(table: Table, column: str) -> Table:
 def published() -> pl.DataFrame:
     """The index and the proxies of the architectures that have them."""
     table = read_table(DATA / PROXIES)
-    columns = [name for name in table.columns if name.startswith("c10_")]
+    columns = [name for name in table.columns if name.startswith(DATASET)]
     return table.select("idx", pl.col(columns).name.prefix(PROXY))
 
 

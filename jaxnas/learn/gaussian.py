@@ -42,7 +42,10 @@ def fit_predict(leaves: Any, rows: np.ndarray, labels: np.ndarray) -> np.ndarray
       rows: of those with a label `[n]`.
       labels: of these `[n]`, of a deviation of about 1 or, of what a prior leaves, less.
     """
+    seen = leaves[rows].toarray()
+    centre = seen.mean(0)
+    turned, lengths, axes = np.linalg.svd(seen - centre, full_matrices=False)  # n axes say all of the many leaves
     model = BayesianRidge(alpha_1=SHAPE, alpha_2=SHAPE * NOISE, lambda_1=SHAPE, lambda_2=SHAPE * SIGNAL)
-    model.fit(leaves[rows].toarray(), labels)
-    predicted: np.ndarray = leaves @ model.coef_ + model.intercept_
+    weights = model.fit(turned * lengths, labels).coef_ @ axes
+    predicted: np.ndarray = leaves @ weights - centre @ weights + labels.mean()
     return predicted

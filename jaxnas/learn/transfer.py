@@ -6,7 +6,8 @@ Modes, each with n labels of the target:
   head       its last layer and the weights of its prior are trained on;
   finetune   all of it is;
   residual   ridge regression of what the source's prediction leaves, on the training-free scores;
-  prior      any model: what it learnt on the source takes the place of the target's zero-label score.
+  prior      any model: what it learnt on the source and the target's zero-label score, half and half, are where it
+             starts on the target.
 
 From one space to another the embeddings of ops with a common name are copied, and the others start at random: the two
 spaces share no row (FLAN, ICML 2024). The prior stays at the target's zero-label score, and what is carried over is the
@@ -133,16 +134,15 @@ def _as(graphs: Graphs, classes: np.ndarray, nodes: int) -> Graphs:
 def with_prior(
     model: Model, source: Pool, target: Pool, rows: np.ndarray, labels: np.ndarray, *, seed: int
 ) -> list[Pool]:
-    """The target's pool, what S models learnt from `labels` `[S, n]` of the source in place of the zero-label score.
+    """The target's pool for S models that learnt `labels` `[S, n]` of the source, their prediction half of the prior.
 
-    That becomes one of the other scores.
+    The other half is the zero-label score, which is one of the scores now, too.
     """
     found = model(joined(source, target), rows, labels, seed=seed)[:, len(source.ranks) :].T
+    halves = (RankScale.fit(found)(found) + target.zero_label[:, None]) / 2
     ranks = np.column_stack([target.zero_label, target.ranks])
-    return [
-        target._replace(names=("zero-label", *target.names), ranks=ranks, zero_label=own)
-        for own in RankScale.fit(found)(found).T
-    ]
+    names = ("zero-label", *target.names)
+    return [target._replace(names=names, ranks=ranks, zero_label=own) for own in halves.T]
 
 
 def on_pools(

@@ -65,7 +65,7 @@ class Predict:
     """The source's target is an error, a loss or a perplexity."""
     transfer: Name = None
     """What happens to what was learnt from the source. `prior`, the default but for the model `graph`: its prediction
-    takes the place of the score that needs no label. With `graph` alone: `zero-shot` nothing; `head`: its last layer is
+    is half of the score from which the labels start. With `graph` alone: `zero-shot` nothing; `head`: its last layer is
     trained on; `finetune`, the default there: all of it; `residual`: ridge regression on the scores learns what it
     leaves."""
     folds: int = 5

@@ -115,7 +115,7 @@ def _additive(design: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.n
     """The coefficients `[P, K]` of least norm of one-hot factors `[N, P]`, and what they leave of outputs `[N, K]`."""
     centred = outputs - outputs.mean(0)
     middle = design - design.mean(0)
-    weights = np.linalg.pinv(middle.T @ middle, hermitian=True) @ (middle.T @ centred)
+    weights = np.linalg.pinv(middle.T @ middle, rcond=1e-9, hermitian=True) @ (middle.T @ centred)
     return weights, centred - middle @ weights
 
 
