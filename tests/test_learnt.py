@@ -30,6 +30,8 @@ def test_intervals_leave_out_one_in_twenty_on_either_side():
     fold, misses = np.arange(39) % 3, np.arange(39.0)
     parts = np.array([[0.0, 100], [0, 100], [0, 100]])
     np.testing.assert_array_equal(intervals(parts, fold, misses), [[1, 101], [37, 137]])  # the second from either end
+    between = intervals(parts[:, :1], fold[:29], misses[:29])
+    np.testing.assert_allclose(between, [[0.5], [27.5]])
     np.testing.assert_array_equal(intervals(parts[:, :1], fold[:7], misses[:7]), [[0], [6]])
     assert (level(39), level(7)) == (0.9, 0.75)
 
@@ -74,7 +76,7 @@ def test_elsewhere_numbers_of_operations_have_effects():
     space = spaces.get("darts")
     archs = space.sample(jax.random.key(0), 20)
     given = {factor.name: factor.values for factor in factors(space, archs)}
-    np.testing.assert_array_equal(given["cell 2: skip_connect"], (space.split(archs)[0][:, 1] == 3).sum(1))
+    np.testing.assert_array_equal(given["cell 2: skip_connect"], (space.split(archs)[0][:, 1] == 1).sum(1))
     assert factors(spaces.get("resnet"), spaces.get("resnet").sample(jax.random.key(0), 5)) == []
     assert effects([], np.arange(9.0), np.zeros((2, 9))) is None
 
@@ -106,7 +108,7 @@ def test_operations_of_one_name_are_one_in_both_spaces():
     own = pool(NB201, cells)
     alone = {tuple(sorted(row)) for row in graph_features(own.code, own.graphs)}
     assert {tuple(sorted(row)) for row in both.structure[3:]} == alone
-    mixed = joined(pool(NB101, NB101.encode(NB101.example)[None]), own)
+    mixed = joined(pool(NB101, NB101.encode(NB101.example)[None]), own)  # a pool of one
     assert mixed.graphs.ops.shape[-1] == NB201.graph_code.nodes and len(mixed.ranks) == 3
 
 

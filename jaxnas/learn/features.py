@@ -139,5 +139,6 @@ def zero_label(scores: Mapping[str, np.ndarray], counts: Mapping[str, np.ndarray
     if (whole := scores.get(Consensus.name)) is None:
         members = {**{name: np.log(counts[name]) for name in MEMBER_COUNTS}, **scores}
         reference = Reference({name: values[connected] for name, values in members.items()}, FAMILIES)
-        whole = np.where(connected, reference.combine(members), np.nan)
+        usable = reference.combine({name: members[name] for name in reference.usable})
+        whole = np.where(connected, usable, np.nan)
     return RankScale.fit(whole[:, None])(whole[:, None])[:, 0]

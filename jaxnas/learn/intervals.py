@@ -41,6 +41,11 @@ def coverage(fold: np.ndarray, misses: np.ndarray) -> float:
 
 
 def _ends(values: np.ndarray) -> np.ndarray:
-    """The quantiles `[2, M]` of `values` `[n, M]` of rank (n + 1) / `ONE_IN` from below and from above, at least 1."""
-    last, place = len(values) - 1, max((len(values) + 1) // ONE_IN - 1, 0)
-    return np.partition(values, (place, last - place), 0)[[place, last - place]]
+    """The quantiles `[2, M]` of `values` `[n, M]` of rank (n + 1) / `ONE_IN` from below and from above, at least 1.
+
+    Between two ranks it is on the line between their values.
+    """
+    place, part = divmod(max((len(values) + 1) / ONE_IN - 1, 0), 1)
+    ends = np.array([[int(place), int(place) + 1], [-1 - int(place), -2 - int(place)]])
+    ordered = np.partition(values, (ends % len(values)).ravel(), 0)[ends % len(values)]
+    return (1 - part) * ordered[:, 0] + part * ordered[:, 1]

@@ -54,7 +54,7 @@ class Effects(NamedTuple):
 def factors(space: Space, archs: np.ndarray) -> list[Factor]:
     """The places of architectures `[N, A]` at which they differ."""
     code = space.graph_code
-    if code is None or not code.fits(archs).all():
+    if code is None or not len(archs) or not code.fits(archs).all():
         return []
     if isinstance(space, RowSpace):
         edges = space.supernet.edges if space.supernet else [f"place {k + 1}" for k in range(space.places)]
