@@ -190,7 +190,10 @@ def test_transfer_from_another_space(files, capsys, micro, mode):
 def test_a_source_of_another_kind_is_refused_before_the_training(files, capsys, monkeypatch, micro):
     monkeypatch.setattr(fitting, "learn_source", None)
     assert run(files, *micro, "--scores", str(files / "run")) == 2
-    assert "the source has the scores params, flops, the target ntk, params, flops" in capsys.readouterr().err
+    assert (
+        "the source has the scores params, flops, live_flops, live_layers, the target ntk, params"
+        in capsys.readouterr().err
+    )
     darts = spaces.get("darts")
     archs = darts.sample(jax.random.key(0), 4)
     pl.DataFrame({"arch": [darts.decode(a) for a in archs], "miou": [1, 2, 3, 4]}).write_csv(files / "micro.csv")

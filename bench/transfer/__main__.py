@@ -31,6 +31,7 @@ LABELS = (0, 4, 8, 16, 32, 64, 128)
 SOURCE_LABELS = 512
 METRICS = ("spearman", "kendall", "partial_given_live_flops", "top_precision", "regret")
 BASELINES = {"params": "#params", "flops": "FLOPs", "live_flops": "live FLOPs"}
+TAUGHT = ("trees", "gp")  # models that learn from the sources, beside the graph network
 SCRATCH = "from scratch: "
 FOLDS, FEWEST_COVERED = 5, 16  # of the labels behind the intervals, and labels from which these are looked at
 TESTED = 2000  # architectures at most, at random
@@ -49,8 +50,6 @@ class Case:
     target: Data
     sources: Mapping[str, Data]
     models: tuple[str, ...] = tuple(MODELS)
-    taught: tuple[str, ...] = ("trees", "gp")
-    """Models that learn from the sources, beside the graph network."""
 
 
 CASES = {
@@ -75,6 +74,8 @@ class Options:
     """Draws of the labelled architectures."""
     labels: tuple[int, ...] = LABELS
     """Numbers of labels."""
+    models: tuple[str, ...] = tuple(MODELS)
+    """Models to compare, of those of the case; the graph network takes most of the time."""
     unseen: bool = False
     """Test no architecture that is isomorphic to one with a label, or on the same space to one that a source knows."""
     out: Path | None = None
@@ -96,6 +97,9 @@ def bench(options: Options) -> None:
     for name in options.names:
         if name not in CASES:
             raise unknown("case", name, CASES)
+    for name in options.models:
+        if name not in MODELS:
+            raise unknown("model", name, MODELS)
     if min(options.labels) < 0 or options.seeds < 1:
         raise UserError("--labels must be at least 0, --seeds at least 1")
     if options.out is not None:
@@ -125,6 +129,7 @@ def measured(name: str, options: Options) -> Iterator[dict[str, Any]]:
     sources = {label: data.read(options.scores) for label, data in case.sources.items()}
     draws = drawn(case, target, sources, options)
     flags = f"--scores {options.scores} --seeds {options.seeds} --labels {' '.join(map(str, options.labels))}"
+    flags += f" --models {' '.join(options.models)}" if options.models != Options.models else ""
     flags += " --unseen" if options.unseen else ""
     record: dict[str, Any] = {
         "case": f"transfer_{name}",
@@ -138,7 +143,8 @@ def measured(name: str, options: Options) -> Iterator[dict[str, Any]]:
         "source_labels": SOURCE_LABELS if sources else 0,
         "figures": {},
     }
-    for label, found in figures_of(case, target, sources, draws, options.labels):
+    models = [name for name in case.models if name in options.models]
+    for label, found in figures_of(models, target, sources, draws, options.labels):
         record["figures"][label] = found
         yield record | {"seconds": round(time.perf_counter() - started, 1)}
 
@@ -162,7 +168,7 @@ def choices(data: Measured, count: int, seeds: int, salt: int) -> np.ndarray:
 
 
 def figures_of(
-    case: Case, target: Measured, sources: Mapping[str, Measured], draws: Draws, numbers: Sequence[int]
+    models: Sequence[str], target: Measured, sources: Mapping[str, Measured], draws: Draws, numbers: Sequence[int]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield for each way to predict its quality by number of labels; without labels it is that of what it starts from.
 
@@ -177,7 +183,7 @@ def figures_of(
 
     for name, values in unlabelled(target, sources).items():
         yield name, {"0": flat(values)}
-    for name in case.models:
+    for name in models:
         found = by_number(partial(MODELS[name], target.pool), flat(target.pool.zero_label))
         for n in numbers if name != "graph" else ():  # which would be trained six times as often
             if n >= FEWEST_COVERED:
@@ -185,13 +191,14 @@ def figures_of(
         yield SCRATCH + name, found
     for name, data in sources.items():
         check_alike(data.pool, target.pool)
-        source = learn_source(data.pool, draws.known[name], data.values[draws.known[name]], seed=0)
-        start = labelled(partial(zero_shot, source, target.pool), 0, target, draws)
-        yield f"{name}: zero-shot", {"0": start}
-        for mode in ("head", "finetune", "residual"):
-            yield f"{name}: {mode}", by_number(partial(TRANSFERS[mode], source, target.pool), start)
-        for model in case.taught:
-            known = draws.known[name]
+        known = draws.known[name]
+        if "graph" in models:
+            source = learn_source(data.pool, known, data.values[known], seed=0)
+            start = labelled(partial(zero_shot, source, target.pool), 0, target, draws)
+            yield f"{name}: zero-shot", {"0": start}
+            for mode in ("head", "finetune", "residual"):
+                yield f"{name}: {mode}", by_number(partial(TRANSFERS[mode], source, target.pool), start)
+        for model in (model for model in TAUGHT if model in models):
             pools = with_prior(MODELS[model], data.pool, target.pool, known, data.values[known], seed=0)
             start = quality(np.stack([pool.zero_label for pool in pools]), target, draws.tests)
             yield f"{name}: {model}", by_number(partial(on_pools, MODELS[model], pools, target.pool), start)
