@@ -89,7 +89,12 @@ def test_ridge_on_published_proxies_has_the_published_figures(shared_data, monke
 
 
 @pytest.mark.parametrize(
-    ("words", "says"), [(["segmentatoin"], "did you mean"), (["proxies", "--seeds", "0"], "least 1")]
+    ("words", "says"),
+    [
+        (["segmentatoin"], "did you mean"),
+        (["proxies", "--seeds", "0"], "least 1"),
+        (["proxies", "--models", "oak"], "unknown model"),
+    ],
 )
 def test_bad_options(capsys, words, says):
     assert main(words) == 2
