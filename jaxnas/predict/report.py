@@ -183,7 +183,9 @@ def show_joins(record: Mapping[str, Any]) -> None:
 
 def title(settings: Mapping[str, Any]) -> str:
     """What made the predictions."""
+    networks = f" ({MEMBERS} networks)" * (settings["model"] == "graph")
     if settings["source"] is None:
-        return f"Predictions by {settings['model']}" + f" ({MEMBERS} networks)" * (settings["model"] == "graph")
+        return f"Predictions by {settings['model']}{networks}"
     where = f" on {settings['source_space']}" * (settings["source_space"] is not None)
-    return f"Predictions by {settings['transfer']} from {settings['source_target']}{where} ({MEMBERS} networks)"
+    how = f"{settings['model']}, {settings['transfer']} from {settings['source_target']}"
+    return f"Predictions by {how}{where}{networks}"
