@@ -137,16 +137,16 @@ def test_other_models(files, capsys, model):
 
 def test_intervals_and_effects(files, capsys):
     words = ["--predict", "random:50", "--scores", str(files / "run"), "--model", "gp"]
-    found = result(capsys, files, *words, "--out", str(files / "out"))
+    assert run(files, *words, "--out", str(files / "out")) == 0
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in ("What the predictor learnt", "nor_conv_3x3", "intervals hold 90%"))
+    found = json.loads((files / "out" / "result.json").read_text())
     assert found["intervals"]["level"] == pytest.approx(0.9)
     assert 0.8 <= found["intervals"]["held_out_within"] <= 1
     written = pl.read_parquet(files / "out" / "part-00000.parquet")
     assert (written["lower"] < written["upper"]).all()
     heavy = {row["choice"]: row["effect"] for row in found["effects"]["single"] if row["place"] == "3<-0"}
     assert heavy["nor_conv_3x3"] > heavy["none"]
-    assert run(files, *words) == 0
-    printed = capsys.readouterr().out
-    assert all(word in printed for word in ("What the predictor learnt", "nor_conv_3x3", "intervals hold 90%"))
 
 
 def test_any_model_learns_from_a_source_first(files, capsys):
