@@ -1,6 +1,7 @@
 """The transfer protocol: who is tested, what is reported, and the published figures of ridge on 13 proxies."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -12,7 +13,7 @@ from bench.transfer.__main__ import Options, main, measured
 from bench.transfer.data import Measured
 from bench.transfer.plot import draw
 from jaxnas import spaces
-from jaxnas.learn.features import make_pool
+from jaxnas.learn.features import counts_of, make_pool
 from jaxnas.tables.store import Store
 
 SPACE = spaces.get("transnas101_micro")
@@ -21,22 +22,23 @@ SPACE = spaces.get("transnas101_micro")
 def made_up(count=2000):
     """Some architectures, by classes of isomorphic ones, and the number of their convolutions."""
     archs = SPACE.enumerate()[:: SPACE.size // count]
-    counts = {"params": SPACE.params(archs), "flops": SPACE.flops(archs)}
+    counts = counts_of(SPACE, archs)
     classes = np.unique(SPACE.canonical(archs), axis=0, return_inverse=True)[1].reshape(-1)
-    pool = make_pool(SPACE, archs, counts, silent=frozenset(counts))
+    pool = make_pool(SPACE, archs, {})
     return Measured(pool, (archs >= 2).sum(1) + (archs == 3).sum(1) / 10, counts, classes)
 
 
 @pytest.mark.parametrize("unseen", [False, True])
 def test_labelled_rows_and_if_asked_for_isomorphic_ones_are_not_tested(unseen):
     data = made_up()
-    case = transfer.CASES["segmentation"]
-    sources = {"class_object": data, "nasbench201": data}
+    of_source = {"object": transfer.TASKS["object"], "nasbench201": transfer.CIFAR10}
+    case = transfer.Case(transfer.TASKS["segmentation"], of_source)
+    sources = dict.fromkeys(of_source, data)
     draws = transfer.drawn(case, data, sources, Options(seeds=3, labels=(0, 16), unseen=unseen))
     assert draws.rows.shape == (3, 16)
     for seed, tests in enumerate(draws.tests):
         assert not {*draws.rows[seed]} & {*tests}
-        seen = {*data.classes[draws.rows[seed]], *data.classes[draws.known["class_object"][seed]]}
+        seen = {*data.classes[draws.rows[seed]], *data.classes[draws.known["object"][seed]]}
         if unseen:
             assert not seen & {*data.classes[tests]}
             assert len(tests) == (~np.isin(data.classes, [*seen])).sum()
@@ -74,18 +76,25 @@ def test_ridge_on_published_proxies_has_the_published_figures(shared_data, monke
     monkeypatch.setattr(
         "bench.transfer.data.PROXIES", shared_data / "published_proxies/nasbench201_naslib_9445.parquet"
     )
+    monkeypatch.setitem(transfer.CASES, "proxies", replace(transfer.CASES["proxies"], models=("ridge",)))
     *_, record = measured("proxies", Options(seeds=6, labels=(0, 16, 64, 128)))
     found = record["figures"]["from scratch: ridge"]
     kendall = [found[n]["kendall"]["mean"] for n in ("16", "64", "128")]
     np.testing.assert_allclose(kendall, [0.69, 0.73, 0.75], atol=0.035)
+    assert 0.85 < found["64"]["coverage"]["mean"] < 0.95
     assert found["0"] == record["figures"]["zero-label"]["0"]
-    assert len(record["scores"]) == 13
+    assert len(record["scores"]) == 15 and "jacov" in record["scores"]  # with the live counts
     draw(json.loads(json.dumps(record)), tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(
-    ("words", "says"), [(["segmentatoin"], "did you mean"), (["proxies", "--seeds", "0"], "least 1")]
+    ("words", "says"),
+    [
+        (["segmentatoin"], "did you mean"),
+        (["proxies", "--seeds", "0"], "least 1"),
+        (["proxies", "--models", "oak"], "unknown model"),
+    ],
 )
 def test_bad_options(capsys, words, says):
     assert main(words) == 2

@@ -17,7 +17,11 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = {"sklearn": "learn", "matplotlib": "report", "vl_convert": "report"}
 EXTRAS |= {"jax2onnx": "export", "flatbuffers": "export", "ray": "ray"}
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "vl_convert": "vl-convert-python", "orbax": "orbax-checkpoint"}
-NEEDS = {"trees.py": {"sklearn"}, "plots.py": {"matplotlib"}}  # files that are imported where an extra is there
+NEEDS = {
+    "trees.py": {"sklearn"},
+    "gaussian.py": {"sklearn"},
+    "plots.py": {"matplotlib"},
+}  # files that are imported where an extra is there
 WITHOUT = """
 import json, sys
 for name in {extras}:

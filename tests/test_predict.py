@@ -17,7 +17,7 @@ from jaxnas.tables.store import Store
 
 SPACE = spaces.get("nasbench201")
 N, M = 40, 60
-COLUMNS = {"arch", "predicted", "measured", "params", "flops", "live_flops"}
+COLUMNS = {"arch", "predicted", "lower", "upper", "measured", "params", "flops", "live_flops"}
 GRAPH = ["--source", "a.csv", "--source-target", "b", "--model", "graph"]
 
 
@@ -72,8 +72,20 @@ def test_predictions_are_a_directory_of_scores(files, capsys):
 
 def test_json_has_the_baselines_beside_the_held_out_predictions(files, capsys):
     found = result(capsys, files, "--predict", "random:20", "--scores", str(files / "run"))
-    assert (found["labels"], found["predicted"], found["scores"]) == (N, 20, ["ntk", "params", "flops"])
-    assert list(found["agreements"]) == ["held-out", "zero-label", "ntk", "params", "flops", "live_flops"]
+    assert (found["labels"], found["predicted"], found["scores"]) == (
+        N,
+        20,
+        ["ntk", "params", "flops", "live_flops", "live_layers"],
+    )
+    assert list(found["agreements"]) == [
+        "held-out",
+        "zero-label",
+        "ntk",
+        "live_layers",
+        "params",
+        "flops",
+        "live_flops",
+    ]
     assert found["agreements"]["params"]["spearman"] == pytest.approx(1)
     assert found["agreements"]["held-out"]["kendall"] > 0.7
     assert set(found["best"][0]) == COLUMNS
@@ -116,11 +128,32 @@ def test_an_error_is_predicted_as_well_and_best_is_lowest(files, capsys):
     assert down["best"][0]["predicted"] == pytest.approx(90 - up["best"][0]["predicted"])
 
 
-@pytest.mark.parametrize("model", ["graph", "trees"])
+@pytest.mark.parametrize("model", ["graph", "trees", "gp"])
 def test_other_models(files, capsys, model):
     found = result(capsys, files, "--predict", "random:20", "--scores", str(files / "run"), "--model", model)
     assert found["agreements"]["held-out"]["spearman"] > 0.3
     assert all(np.isfinite(row["predicted"]) for row in found["best"])
+
+
+def test_intervals_and_effects(files, capsys):
+    words = ["--predict", "random:50", "--scores", str(files / "run"), "--model", "gp"]
+    assert run(files, *words, "--out", str(files / "out")) == 0
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in ("What the predictor learnt", "nor_conv_3x3", "intervals hold 90%"))
+    found = json.loads((files / "out" / "result.json").read_text())
+    assert found["intervals"]["level"] == pytest.approx(0.9)
+    assert 0.8 <= found["intervals"]["held_out_within"] <= 1
+    written = pl.read_parquet(files / "out" / "part-00000.parquet")
+    assert (written["lower"] < written["upper"]).all()
+    heavy = {row["choice"]: row["effect"] for row in found["effects"]["single"] if row["place"] == "3<-0"}
+    assert heavy["nor_conv_3x3"] > heavy["none"]
+
+
+def test_any_model_learns_from_a_source_first(files, capsys):
+    source = ["--source", str(files / "train.csv"), "--source-target", "error", "--source-lower-is-better"]
+    found = result(capsys, files, "--scores", str(files / "run"), "--predict", "random:20", *source)
+    assert (found["settings"]["model"], found["settings"]["transfer"]) == ("ridge", "prior")
+    assert found["agreements"]["held-out"]["spearman"] > 0.6
 
 
 @pytest.mark.parametrize("mode", ["zero-shot", "finetune"])
@@ -157,7 +190,10 @@ def test_transfer_from_another_space(files, capsys, micro, mode):
 def test_a_source_of_another_kind_is_refused_before_the_training(files, capsys, monkeypatch, micro):
     monkeypatch.setattr(fitting, "learn_source", None)
     assert run(files, *micro, "--scores", str(files / "run")) == 2
-    assert "the source has the scores params, flops, the target ntk, params, flops" in capsys.readouterr().err
+    assert (
+        "the source has the scores params, flops, live_flops, live_layers, the target ntk, params"
+        in capsys.readouterr().err
+    )
     darts = spaces.get("darts")
     archs = darts.sample(jax.random.key(0), 4)
     pl.DataFrame({"arch": [darts.decode(a) for a in archs], "miou": [1, 2, 3, 4]}).write_csv(files / "micro.csv")
@@ -182,7 +218,7 @@ def test_real_table(shared_data, tmp_path, capsys):
         (["--folds", "1"], "--folds is 1"),
         (["--seed", "-1"], "--seed is -1"),
         (["--source", "a.csv"], "go together"),
-        (["--source", "a.csv", "--source-target", "b"], "--source needs the model graph"),
+        (["--transfer", "head"], "--transfer head needs the model graph, not ridge; say --transfer prior"),
         (["--source-space", "darts"], "give both or neither"),
         (["--source-scores", "a"], "goes with --source-space"),
         ([*GRAPH, "--source-space", SPACE.name], "is the --space itself"),

@@ -17,6 +17,8 @@ from jaxnas.learn.graph_net import inputs_of
 from jaxnas.learn.models import MODELS, graph_network, keys, prior_start
 from jaxnas.learn.training import Training
 from jaxnas.ranks import ordering, spearman_rho
+from jaxnas.scorers.consensus import FAMILIES
+from jaxnas.scorers.reference import Reference
 from jaxnas.spaces.graphs import Graphs, adjacency
 
 NB201, MICRO = spaces.get("nasbench201"), spaces.get("transnas101_micro")
@@ -30,8 +32,7 @@ def made_up(n=200, space=NB201, seed=0):
     target = VALUE[archs] @ np.array([3, 2, 2, 1, 1, 1])
     noisy = target + np.random.default_rng(seed).normal(scale=10, size=n)
     noisy[0] = np.nan
-    counts = {"params": space.params(archs)}
-    return make_pool(space, archs, {"noisy": noisy, **counts}, silent=frozenset(counts)), target
+    return make_pool(space, archs, {"noisy": noisy}), target
 
 
 POOL, TARGET = made_up()
@@ -64,13 +65,32 @@ def test_ranks_ignore_monotone_changes_and_other_rows():
     assert np.abs(scale(values)).max() < 1
 
 
-def test_zero_label_score_is_the_mean_rank_of_the_scores_that_vote():
-    archs = NB201.sample(jax.random.key(0), 5)
-    scores = {"a": np.array([1.0, 2, 3, 4, 5]), "b": np.array([5.0, 4, np.nan, 2, 1]), "c": np.zeros(5)}
-    pool = make_pool(NB201, archs, scores, silent=frozenset("c"))
-    np.testing.assert_allclose(pool.zero_label, pool.ranks[:, :2].mean(1))
-    assert pool.ranks[2, 1] == pool.ranks[:, 1].min()
-    assert not make_pool(NB201, archs, scores, silent=frozenset("abc")).zero_label.any()
+def test_zero_label_score_is_the_consensus():
+    archs = NB201.enumerate()[::97]
+    cut, rng = NB201.is_disconnected(archs), np.random.default_rng(0)
+    live = NB201.live(archs)
+    counts = {"live_flops": np.log(NB201.flops(live)), "live_layers": NB201.layers(live).astype(float)}
+    scores = {name: counts["live_flops"] + rng.normal(size=len(archs)) for name in "ab"}
+    pool = make_pool(NB201, archs, scores)
+    members = {**counts, **scores}
+    reference = Reference({name: values[~cut] for name, values in members.items()}, FAMILIES)
+    expected = reference.combine(members)
+    order = ordering(np.where(cut, expected.min() - 1, expected))
+    np.testing.assert_array_equal(ordering(pool.zero_label), order)
+    assert cut.any() and (pool.zero_label[cut] == pool.zero_label.min()).all()
+    given = make_pool(NB201, archs, {**scores, "consensus": scores["a"]})
+    np.testing.assert_array_equal(ordering(given.zero_label), ordering(scores["a"]))
+    assert not make_pool(NB201, archs, {}).zero_label.any()
+
+
+def test_what_is_dead_changes_no_feature_but_the_counts_of_all():
+    alive, dead = "|none~0|+|none~0|none~1|+|nor_conv_3x3~0|{}~1|none~2|".format, "nor_conv_1x1"
+    archs = np.stack([NB201.encode(alive("none")), NB201.encode(alive(dead))])  # node 1 has no input
+    pool = make_pool(NB201, archs, {})
+    ranks = dict(zip(pool.names, pool.ranks.T, strict=True))
+    assert np.ptp(ranks["flops"]) > 0 == np.ptp(ranks["live_flops"]) == np.ptp(ranks["live_layers"])
+    np.testing.assert_array_equal(*pool.structure)
+    assert all((part[0] == part[1]).all() for part in inputs_of(pool)[:3])
 
 
 def paths(ops, edges, allowed, node):
@@ -121,7 +141,7 @@ def test_labels_are_ranked_and_predictions_have_their_unit():
 
 
 def test_ridge_starts_from_the_weights_that_it_is_given():
-    start = np.array([1.0, -2.0, 0.0, 0.5])
+    start = np.random.default_rng(0).normal(size=POOL.prior.shape[1])
     none = np.zeros(0, int)
     np.testing.assert_allclose(ridge.fit_predict(POOL.prior, none, np.zeros(0), start=start), POOL.prior @ start)
     (rows, *_), _ = lists(10)
@@ -266,7 +286,7 @@ def test_a_hold_keeps_the_residual_small():
     def kept(hold):
         how = replace(SMALL, steps=100, hold=hold)
         found = np.concatenate([graph_network(POOL, *lists(8, seed=seed), seed=0, how=how) for seed in range(3)])
-        return np.mean([spearman_rho(ordering(own), ordering(POOL.ranks[:, 0])) for own in found])
+        return np.mean([spearman_rho(ordering(own), ordering(POOL.zero_label)) for own in found])
 
     assert kept(1000.0) > kept(0.0) + 0.02
 

@@ -203,10 +203,15 @@ def test_predictions(tmp_path, capsys, no_javascript):
     store = Store.open(tmp_path / "run", manifest)
     store.write(0, frame)
     figures = {"label": "held-out", "n": 2, "spearman": 0.5, "kendall": None, "partial_given_flops": None}
-    store.put("result.json", json.dumps({"agreements": {"held-out": figures}}).encode())
+    single = [{"place": "1<-0", "choice": "none", "effect": -1.5, "error": 0.2, "architectures": 9}]
+    pair = {"of": [{"place": f"{k}<-0", "choice": "none"} for k in (1, 2)], "effect": 0.25, "error": 0.1}
+    learnt = {"single": single, "pairs": [pair], "explained": [0.7, 0.9]}
+    store.put("result.json", json.dumps({"agreements": {"held-out": figures}, "effects": learnt}).encode())
     text, (tab,) = page(capsys, str(tmp_path / "run"))
     assert tab["data"]["held_out"] == {"arch": ARCHS[:2], "measured": [90, 91], "predicted": [89, 92]}
     assert "<h2>Prediction</h2>" in text and "+0.500" in text
+    assert "<h2>What the predictor learnt</h2>" in text and "none at 2&lt;-0" in text
+    assert tab["data"]["effects"]["effect"] == [-1.5] and "effects" in tab["charts"]
     assert "jaxnas predict --space nasbench201 --train t.csv --target acc --model ridge --seed 0 --out" in text
 
 

@@ -31,7 +31,7 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "scorers": "data digest errors kernels network processor ranks types user_cache user_file",
     "evaluate": "data digest errors network pinned processor scorers spaces types user_cache",
     "tables": "errors spaces user_cache",
-    "learn": "digest errors ranks spaces user_cache",
+    "learn": "digest errors ranks scorers spaces user_cache",
     "report": "errors ranks",
     "cli": "data errors evaluate pinned scorers spaces user_file",  # and the programs, by name
     "engine": "cli errors pinned",

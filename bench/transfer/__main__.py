@@ -22,19 +22,24 @@ from bench.transfer.data import Data, Measured
 from bench.transfer.plot import draw
 from jaxnas.cli import frame
 from jaxnas.errors import UserError, unknown
+from jaxnas.learn.intervals import intervals
 from jaxnas.learn.models import MODELS, Model
-from jaxnas.learn.transfer import TRANSFERS, check_alike, learn_source, zero_shot
+from jaxnas.learn.transfer import TRANSFERS, check_alike, learn_source, on_pools, with_prior, zero_shot
 from jaxnas.ranks import KendallTau, ordering, partial_rho, regret, spearman_rho, top_precision
 
 LABELS = (0, 4, 8, 16, 32, 64, 128)
 SOURCE_LABELS = 512
-METRICS = ("spearman", "kendall", "partial_given_flops", "top_precision", "regret")
+METRICS = ("spearman", "kendall", "partial_given_live_flops", "top_precision", "regret")
+BASELINES = {"params": "#params", "flops": "FLOPs", "live_flops": "live FLOPs"}
+TAUGHT = ("trees", "gp")  # models that learn from the sources, beside the graph network
 SCRATCH = "from scratch: "
+FOLDS, FEWEST_COVERED = 5, 16  # of the labels behind the intervals, and labels from which these are looked at
 TESTED = 2000  # architectures at most, at random
 MICRO, NB201 = "transnas101/micro.parquet", "nasbench201/accuracies.parquet"
 NB101 = "nasbench101/accuracies_sample.parquet"
-SEGMENTATION = Data("transnas101_micro", MICRO, "segmentsemantic_miou_best")
-OBJECT, SCENE = (Data("transnas101_micro", MICRO, f"class_{name}_best") for name in ("object", "scene"))
+COLUMNS = {"scene": "class_scene_best", "object": "class_object_best", "segmentation": "segmentsemantic_miou_best"}
+TASKS = {task: Data("transnas101_micro", MICRO, column) for task, column in COLUMNS.items()}
+CHEAP = ("jacov", "nwot", "logsynflow")
 CIFAR10 = Data("nasbench201", NB201, "c10_valid_200")
 
 
@@ -48,9 +53,12 @@ class Case:
 
 
 CASES = {
-    "segmentation": Case(SEGMENTATION, {"class_object": OBJECT, "class_scene": SCENE, "nasbench201": CIFAR10}),
-    "nasbench201": Case(CIFAR10, {"nasbench101": Data("nasbench101", NB101, "c10_test_108_mean3")}),
-    "proxies": Case(replace(CIFAR10, proxies=True), {}, models=("ridge",)),
+    **{task: Case(data, {other: TASKS[other] for other in TASKS if other != task}) for task, data in TASKS.items()},
+    "nasbench201": Case(
+        replace(CIFAR10, scores=CHEAP), {"nasbench101": Data("nasbench101", NB101, "c10_test_108_mean3", scores=CHEAP)}
+    ),
+    "proxies": Case(replace(CIFAR10, proxies=True), {}, models=("ridge", "trees", "gp")),
+    "consensus": Case(replace(CIFAR10, column="c10_test_200", scores=("jacov", "regression", "consensus")), {}),
 }
 
 
@@ -66,6 +74,8 @@ class Options:
     """Draws of the labelled architectures."""
     labels: tuple[int, ...] = LABELS
     """Numbers of labels."""
+    models: tuple[str, ...] = tuple(MODELS)
+    """Models to compare, of those of the case; the graph network takes most of the time."""
     unseen: bool = False
     """Test no architecture that is isomorphic to one with a label, or on the same space to one that a source knows."""
     out: Path | None = None
@@ -87,6 +97,9 @@ def bench(options: Options) -> None:
     for name in options.names:
         if name not in CASES:
             raise unknown("case", name, CASES)
+    for name in options.models:
+        if name not in MODELS:
+            raise unknown("model", name, MODELS)
     if min(options.labels) < 0 or options.seeds < 1:
         raise UserError("--labels must be at least 0, --seeds at least 1")
     if options.out is not None:
@@ -116,6 +129,7 @@ def measured(name: str, options: Options) -> Iterator[dict[str, Any]]:
     sources = {label: data.read(options.scores) for label, data in case.sources.items()}
     draws = drawn(case, target, sources, options)
     flags = f"--scores {options.scores} --seeds {options.seeds} --labels {' '.join(map(str, options.labels))}"
+    flags += f" --models {' '.join(options.models)}" if options.models != Options.models else ""
     flags += " --unseen" if options.unseen else ""
     record: dict[str, Any] = {
         "case": f"transfer_{name}",
@@ -129,7 +143,8 @@ def measured(name: str, options: Options) -> Iterator[dict[str, Any]]:
         "source_labels": SOURCE_LABELS if sources else 0,
         "figures": {},
     }
-    for label, found in figures_of(case, target, sources, draws, options.labels):
+    models = [name for name in case.models if name in options.models]
+    for label, found in figures_of(models, target, sources, draws, options.labels):
         record["figures"][label] = found
         yield record | {"seconds": round(time.perf_counter() - started, 1)}
 
@@ -153,7 +168,7 @@ def choices(data: Measured, count: int, seeds: int, salt: int) -> np.ndarray:
 
 
 def figures_of(
-    case: Case, target: Measured, sources: Mapping[str, Measured], draws: Draws, numbers: Sequence[int]
+    models: Sequence[str], target: Measured, sources: Mapping[str, Measured], draws: Draws, numbers: Sequence[int]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield for each way to predict its quality by number of labels; without labels it is that of what it starts from.
 
@@ -168,15 +183,25 @@ def figures_of(
 
     for name, values in unlabelled(target, sources).items():
         yield name, {"0": flat(values)}
-    for name in case.models:
-        yield SCRATCH + name, by_number(partial(MODELS[name], target.pool), flat(target.pool.zero_label))
+    for name in models:
+        found = by_number(partial(MODELS[name], target.pool), flat(target.pool.zero_label))
+        for n in numbers if name != "graph" else ():  # which would be trained six times as often
+            if n >= FEWEST_COVERED:
+                found[str(n)]["coverage"] = covered(partial(MODELS[name], target.pool), n, target, draws)
+        yield SCRATCH + name, found
     for name, data in sources.items():
         check_alike(data.pool, target.pool)
-        source = learn_source(data.pool, draws.known[name], data.values[draws.known[name]], seed=0)
-        start = labelled(partial(zero_shot, source, target.pool), 0, target, draws)
-        yield f"{name}: zero-shot", {"0": start}
-        for mode in ("head", "finetune", "residual"):
-            yield f"{name}: {mode}", by_number(partial(TRANSFERS[mode], source, target.pool), start)
+        known = draws.known[name]
+        if "graph" in models:
+            source = learn_source(data.pool, known, data.values[known], seed=0)
+            start = labelled(partial(zero_shot, source, target.pool), 0, target, draws)
+            yield f"{name}: zero-shot", {"0": start}
+            for mode in ("head", "finetune", "residual"):
+                yield f"{name}: {mode}", by_number(partial(TRANSFERS[mode], source, target.pool), start)
+        for model in (model for model in TAUGHT if model in models):
+            pools = with_prior(MODELS[model], data.pool, target.pool, known, data.values[known], seed=0)
+            start = quality(np.stack([pool.zero_label for pool in pools]), target, draws.tests)
+            yield f"{name}: {model}", by_number(partial(on_pools, MODELS[model], pools, target.pool), start)
 
 
 def unlabelled(target: Measured, sources: Mapping[str, Measured]) -> dict[str, np.ndarray]:
@@ -186,7 +211,7 @@ def unlabelled(target: Measured, sources: Mapping[str, Measured]) -> dict[str, n
         for name, source in sources.items()
         if len(source.values) == len(target.values) and (source.classes == target.classes).all()
     }
-    counts = {"#params": target.counts["params"], "FLOPs": target.counts["flops"]}
+    counts = {label: target.counts[name] for name, label in BASELINES.items()}
     return {**counts, "zero-label": target.pool.zero_label, **same}
 
 
@@ -197,6 +222,24 @@ def labelled(model: Callable[..., np.ndarray], n: int, target: Measured, draws: 
     return {"seconds": round(time.perf_counter() - started, 1), **quality(found, target, draws.tests)}
 
 
+def covered(model: Callable[..., np.ndarray], n: int, target: Measured, draws: Draws) -> dict[str, float]:
+    """Over the seeds, the share of the test set that the intervals from n labels hold."""
+    rows, fold, shares = draws.rows[:, :n], np.arange(n) % FOLDS, []
+    lists = np.repeat(rows, FOLDS, 0)
+    left_out = np.tile(fold == np.arange(FOLDS)[:, None], (len(rows), 1))
+    found = model(lists, np.where(left_out, np.nan, target.values[lists]), seed=0).reshape(len(rows), FOLDS, -1)
+    for parts, own, tests in zip(found, rows, draws.tests, strict=True):
+        low, high = intervals(parts[:, tests], fold, target.values[own] - parts[fold, own])
+        shares.append(np.mean((low <= target.values[tests]) & (target.values[tests] <= high)))
+    return spread(np.array(shares))
+
+
+def spread(values: np.ndarray) -> dict[str, float]:
+    """Return mean and deviation of values `[S]`, and the half-width of the mean's 95 % interval."""
+    std = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    return {"mean": float(values.mean()), "std": std, "half": 1.96 * std / len(values) ** 0.5}
+
+
 def quality(predicted: np.ndarray, target: Measured, tests: Sequence[np.ndarray]) -> dict[str, Any]:
     """Return mean and deviation over the seeds, and the half-width of the mean's 95 % interval, of each metric.
 
@@ -204,23 +247,17 @@ def quality(predicted: np.ndarray, target: Measured, tests: Sequence[np.ndarray]
       predicted: `[S, N]`.
       tests: test rows of each seed.
     """
-    rows = [one(p[t], target.values[t], target.counts["flops"][t]) for p, t in zip(predicted, tests, strict=True)]
-    table = np.array(rows)
-    spread = table.std(0, ddof=1) if len(rows) > 1 else np.zeros(len(METRICS))
-    half = 1.96 * spread / len(rows) ** 0.5
-    return {
-        name: {"mean": float(table[:, k].mean()), "std": float(spread[k]), "half": float(half[k])}
-        for k, name in enumerate(METRICS)
-    }
+    rows = [one(p[t], target.values[t], target.counts["live_flops"][t]) for p, t in zip(predicted, tests, strict=True)]
+    return {name: spread(column) for name, column in zip(METRICS, np.array(rows).T, strict=True)}
 
 
-def one(predicted: np.ndarray, values: np.ndarray, flops: np.ndarray) -> tuple[float, ...]:
+def one(predicted: np.ndarray, values: np.ndarray, live_flops: np.ndarray) -> tuple[float, ...]:
     """The metrics of a test set; an undefined correlation, of a constant, counts as 0."""
     x, y = ordering(predicted), ordering(values)
     found = (
         spearman_rho(x, y),
         KendallTau(x, y)(),
-        partial_rho(x, y, ordering(flops)),
+        partial_rho(x, y, ordering(live_flops)),
         top_precision(x, y),
         regret(x, values),
     )

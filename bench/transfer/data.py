@@ -9,15 +9,15 @@ import numpy as np
 import polars as pl
 
 from jaxnas import spaces
-from jaxnas.learn.features import Pool, make_pool
+from jaxnas.learn.features import Pool, counts_of, make_pool
 from jaxnas.predict.examples import Architectures
 from jaxnas.tables.archs import Table, read_architectures, read_table
 from jaxnas.tables.store import read_scores
 
 DATA = Path(os.environ.get("JAXNAS_DATA", Path(__file__).parents[2] / "shared" / "data"))
 PROXIES = "published_proxies/nasbench201_naslib_9445.parquet"
-SCORES = ("ntk", "regions")  # their mean rank is te_nas
-PROXY = "proxy_"  # before the names of its columns
+SCORES = ("jacov",)  # of the default consensus what costs little, beside the live counts
+PROXY, DATASET = "proxy_", "c10_"  # before the names of its columns, here and in the file
 
 
 class Measured(NamedTuple):
@@ -26,7 +26,7 @@ class Measured(NamedTuple):
     Attributes:
       pool: what models see of them.
       values: measured `[N]`, higher is better.
-      counts: #params and FLOPs `[N]` each.
+      counts: #params, FLOPs, live FLOPs and live layers `[N]` each.
       classes: `[N]`, the same for isomorphic architectures.
     """
 
@@ -45,29 +45,32 @@ class Data:
       table: file under `JAXNAS_DATA`.
       column: measured values, higher is better.
       proxies: take the 13 published proxies on CIFAR-10 instead of our own scores; the architectures that have them.
+      scores: our own ones.
     """
 
     space: str
     table: str
     column: str
     proxies: bool = False
+    scores: tuple[str, ...] = SCORES
 
     def read(self, scores: Path) -> Measured:
         """The architectures that have scores in the directory `scores`/SPACE, or published proxies."""
         space = spaces.get(self.space)
         table = read_architectures(DATA / self.table, space)
-        extra = published() if self.proxies else read_scores(scores / self.space)[0].select("arch")
+        where = scores / self.space
+        extra = published() if self.proxies else read_scores(where)[0].select("arch")
         table = with_value(table, self.column)
         table = joined(table, extra, [space.decode(arch) for arch in table.archs])
         known = Architectures.join(space, [table.archs])
-        counts = {"params": space.params(known.archs), "flops": space.flops(known.archs)}
         if self.proxies:
             names = [name for name in extra.columns if name.startswith(PROXY)]
-            pool = make_pool(space, known.archs, known.given([], {0: table}, names).scores)
+            found = known.given([], {0: table}, names).scores
+            own = {name.removeprefix(PROXY + DATASET): values for name, values in found.items()}
         else:
-            own = known.given([scores / self.space], {}, []).scores
-            own = {name: own[name] for name in SCORES}
-            pool = make_pool(space, known.archs, {**own, **counts}, silent=frozenset(counts))
+            found = known.given([where], {}, []).scores
+            own = {name: found[name] for name in self.scores}
+        pool, counts = make_pool(space, known.archs, own), counts_of(space, known.archs)
         classes = np.unique(space.canonical(known.archs), axis=0, return_inverse=True)[1].reshape(-1)
         return Measured(pool, known.labels(table, self.column, 1).values, counts, classes)
 
@@ -81,7 +84,7 @@ def with_value(table: Table, column: str) -> Table:
 def published() -> pl.DataFrame:
     """The index and the proxies of the architectures that have them."""
     table = read_table(DATA / PROXIES)
-    columns = [name for name in table.columns if name.startswith("c10_")]
+    columns = [name for name in table.columns if name.startswith(DATASET)]
     return table.select("idx", pl.col(columns).name.prefix(PROXY))
 
 

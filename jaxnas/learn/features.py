@@ -1,4 +1,4 @@
-"""Architectures as the models see them: ranks of their training-free scores, and their graphs.
+"""Architectures as the models see them: ranks of their training-free scores, and the graphs of what is live in them.
 
 Ranks come from a pool of architectures without labels, so nothing that is fitted here has seen a target.
 """
@@ -11,8 +11,12 @@ import numpy as np
 
 from jaxnas.errors import UserError
 from jaxnas.learn.graph_features import graph_features
+from jaxnas.scorers.consensus import FAMILIES, Consensus
+from jaxnas.scorers.reference import Reference
 from jaxnas.spaces import Space
 from jaxnas.spaces.graphs import GraphCode, Graphs
+
+MEMBER_COUNTS = ("live_flops", "live_layers")  # the counts in the consensus
 
 
 @dataclass(frozen=True)
@@ -52,60 +56,89 @@ class Pool(NamedTuple):
     Attributes:
       names: of the scores.
       ranks: of the scores in the pool `[N, F]`, from -1 to 1, higher is better.
-      votes: of each score in the zero-label score `[F]`, of sum 1; all 0 if there is none.
+      zero_label: rank `[N]` by which they are ordered before there is a label, from -1 to 1; 0 if there is none.
       code: of the space's graphs; None where it has none, or none for some of the architectures.
-      graphs: of the architectures.
+      graphs: of what is live in the architectures.
     """
 
     names: tuple[str, ...]
     ranks: np.ndarray
-    votes: np.ndarray
+    zero_label: np.ndarray
     code: GraphCode | None
     graphs: Graphs | None
 
     @property
-    def zero_label(self) -> np.ndarray:
-        """What ranks the architectures before there is a label `[N]`: the mean rank of the scores that vote."""
-        return self.ranks @ self.votes
+    def prior(self) -> np.ndarray:
+        """The zero-label score, the ranks and their squares `[N, 1 + 2 F]`."""
+        return np.column_stack([self.zero_label, with_squares(self.ranks)])
 
     @property
-    def prior(self) -> np.ndarray:
-        """Ranks and their squares `[N, 2 F]`."""
-        return with_squares(self.ranks)
+    def structure(self) -> np.ndarray:
+        """The features of the graphs `[N, G]`; none where there are no graphs."""
+        if self.code is None or self.graphs is None:
+            return np.zeros((len(self.ranks), 0))
+        return graph_features(self.code, self.graphs)
 
     @property
     def described(self) -> np.ndarray:
-        """Ranks and the features of the graphs `[N, F + G]`."""
-        if self.code is None or self.graphs is None:
-            return self.ranks
-        return np.concatenate([self.ranks, graph_features(self.code, self.graphs)], 1)
+        """The zero-label score, the ranks and the features of the graphs `[N, 1 + F + G]`."""
+        return np.column_stack([self.zero_label, self.ranks, self.structure])
 
     def graphs_or_refuse(self) -> tuple[GraphCode, Graphs]:
         """The code and the graphs; `UserError` where there are none."""
         if self.code is None or self.graphs is None:
-            raise UserError("not all architectures have a graph of ops for a network; use the model ridge or trees")
+            raise UserError("not all architectures have a graph of ops for a network; use the model ridge, trees or gp")
         return self.code, self.graphs
 
 
-def make_pool(
-    space: Space, archs: np.ndarray, scores: Mapping[str, np.ndarray], *, silent: frozenset[str] = frozenset()
-) -> Pool:
-    """The pool of `archs` `[N, A]`.
+def make_pool(space: Space, archs: np.ndarray, scores: Mapping[str, np.ndarray]) -> Pool:
+    """The pool of `archs` `[N, A]`, of whose scores and counts each one is a feature.
 
     Args:
       scores: `[N]` each, higher is better; NaN where one failed, which ranks last.
-      silent: scores that have no vote in the zero-label score, such as the baselines.
     """
-    names = tuple(scores)
-    values = np.array([scores[name] for name in names], np.float64).reshape(len(names), len(archs)).T
-    voting = np.array([name not in silent for name in names], np.float64)
+    counts = counts_of(space, archs)
+    everything = {**scores, **{name: counts[name] for name in counts if name not in scores}}
+    values = np.array([*everything.values()], np.float64).reshape(len(everything), len(archs)).T
     code = space.graph_code
     if code is not None and not code.fits(archs).all():
         code = None
     return Pool(
-        names=names,
+        names=tuple(everything),
         ranks=RankScale.fit(values)(values),
-        votes=voting / max(voting.sum(), 1),
+        zero_label=zero_label(scores, counts, ~space.is_disconnected(archs)),
         code=code,
-        graphs=None if code is None else code.encode(archs),
+        graphs=None if code is None else code.encode(space.live(archs)),
     )
+
+
+def counts_of(space: Space, archs: np.ndarray) -> dict[str, np.ndarray]:
+    """#params and FLOPs `[N]` of the architectures, FLOPs and layers of what is live in them."""
+    live = space.live(archs)
+    return {
+        "params": space.params(archs),
+        "flops": space.flops(archs),
+        "live_flops": space.flops(live),
+        "live_layers": space.layers(live),
+    }
+
+
+def zero_label(scores: Mapping[str, np.ndarray], counts: Mapping[str, np.ndarray], connected: np.ndarray) -> np.ndarray:
+    """The rank `[N]` by which architectures are ordered before there is a label; 0 if there are no scores.
+
+    It is that of the score `consensus`; where this is not given, of the consensus of the scores and the live counts
+    within the connected architectures, which no label has a part in.
+
+    Args:
+      scores: `[N]` each, higher is better, NaN where one failed.
+      counts: of `counts_of`.
+      connected: `[N]`.
+    """
+    if not scores or not connected.any():
+        return np.zeros(len(connected))
+    if (whole := scores.get(Consensus.name)) is None:
+        members = {**{name: np.log(counts[name]) for name in MEMBER_COUNTS}, **scores}
+        reference = Reference({name: values[connected] for name, values in members.items()}, FAMILIES)
+        usable = reference.combine({name: members[name] for name in reference.usable})
+        whole = np.where(connected, usable, np.nan)
+    return RankScale.fit(whole[:, None])(whole[:, None])[:, 0]

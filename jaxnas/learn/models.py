@@ -16,6 +16,8 @@ from jaxnas.learn.graph_net import inputs_of
 from jaxnas.learn.training import Training, capacity, fit, initial, pad, predict
 from jaxnas.ranks import midranks, ordering
 
+SLOPE, HELD = 0.8, 5  # of ranked labels along the zero-label score before there are any, and the labels it is worth
+
 Model = Callable[..., np.ndarray]
 """`(pool, rows [S, n], labels [S, n], *, seed) -> [S, N]`; a NaN among the labels, higher is better, is padding."""
 
@@ -33,6 +35,13 @@ def boosted_trees(pool: Pool, rows: np.ndarray, labels: np.ndarray, *, seed: int
     from jaxnas.learn import trees  # whose package is of the extra `learn`
 
     return one_by_one(pool, rows, labels, partial(trees.fit_predict, pool.described, seed=seed))
+
+
+def gaussian_process(pool: Pool, rows: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """Predict by a Gaussian process around the zero-label score, on live structure and the ranks of the scores."""
+    from jaxnas.learn import gaussian  # whose package is of the extra `learn`
+
+    return one_by_one(pool, rows, labels, partial(gaussian.fit_predict, gaussian.leaves(pool.described, seed=seed)))
 
 
 def graph_network(
@@ -69,22 +78,32 @@ def keys(seed: int, models: int) -> jax.Array:
 
 
 def prior_start(pool: Pool) -> np.ndarray:
-    """The weights `[P]` of ranks and squares that make the zero-label score."""
-    return np.concatenate([pool.votes, np.zeros_like(pool.votes)])
+    """The weights `[P]` of `Pool.prior` that make the zero-label score."""
+    return np.eye(1, pool.prior.shape[1])[0]
 
 
 def one_by_one(pool: Pool, rows: np.ndarray, labels: np.ndarray, predict_one: One) -> np.ndarray:
-    """The predictions `[S, N]` of S lists of rows, each learnt from the ranks of its labels.
+    """The predictions `[S, N]` of S lists of rows: the zero-label score, and what the ranks of the labels add to it.
 
     A few architectures that hardly work would decide the fit of the labels themselves.
     """
+    prior = pool.zero_label / (pool.zero_label.std() or 1.0)
 
     def of(own_rows: np.ndarray, own_labels: np.ndarray) -> np.ndarray:
         known = np.isfinite(own_labels)
         own_rows, ranks = own_rows[known], unit_ranks(own_labels[known])
-        return predict_one(own_rows, ranks) if ranks.any() else pool.zero_label
+        if not ranks.any():
+            return pool.zero_label
+        along = slope(prior[own_rows], ranks) * prior
+        return along + predict_one(own_rows, ranks - along[own_rows])
 
     return in_units(np.stack([of(r, y) for r, y in zip(rows, labels, strict=True)]), rows, labels)
+
+
+def slope(prior: np.ndarray, ranks: np.ndarray) -> float:
+    """The slope of ranks `[n]` along the prior `[n]`, by least squares held to `SLOPE` as by `HELD` labels."""
+    prior = prior - prior.mean()
+    return float((prior @ ranks + HELD * SLOPE) / (prior @ prior + HELD))
 
 
 def unit_ranks(labels: np.ndarray) -> np.ndarray:
@@ -95,4 +114,9 @@ def unit_ranks(labels: np.ndarray) -> np.ndarray:
     return ranks / (ranks.std() or 1.0)
 
 
-MODELS: dict[str, Model] = {"ridge": ridge_on_scores, "trees": boosted_trees, "graph": graph_network}
+MODELS: dict[str, Model] = {
+    "ridge": ridge_on_scores,
+    "trees": boosted_trees,
+    "gp": gaussian_process,
+    "graph": graph_network,
+}

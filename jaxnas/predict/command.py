@@ -13,7 +13,7 @@ from jaxnas import spaces
 from jaxnas.cli import frame
 from jaxnas.errors import UserError, check_least, check_package, unknown
 from jaxnas.learn.models import MODELS
-from jaxnas.learn.transfer import TRANSFERS
+from jaxnas.learn.transfer import PRIOR, TRANSFERS
 from jaxnas.predict import report
 from jaxnas.predict.examples import Architectures, Examples, asked_for, check_coverage, coverage
 from jaxnas.predict.fitting import Problem, Read, fit
@@ -43,7 +43,8 @@ class Predict:
     """Architectures to predict: `all`, `random:N`, or a table."""
     model: str = "graph"
     """`graph`: a graph network on pairs, a prior on the scores with it. `ridge`: ridge regression on ranks of the
-    scores. `trees`: boosted trees on scores and features of the graph."""
+    scores. `trees`: boosted trees on scores and features of the graph. `gp`: a Gaussian process around the score that
+    needs no label, on scores and features of the graph."""
     scores: str = ""
     """Comma-separated directories of `jaxnas.score`, or table:NAME; #params and FLOPs are always there."""
     allow_missing_scores: bool = False
@@ -53,7 +54,7 @@ class Predict:
     """Comma-separated numeric columns of --train, --predict FILE and --source that serve as scores, too; higher is
     taken for better."""
     source: File = None
-    """Table of another task, to learn from first; with the model `graph`."""
+    """Table of another task, to learn from first."""
     source_target: Column = None
     """Column of --source to learn from."""
     source_space: Name = None
@@ -62,9 +63,11 @@ class Predict:
     """What --scores is for --space, for --source-space: directories with the same scores in the same order."""
     source_lower_is_better: bool = False
     """The source's target is an error, a loss or a perplexity."""
-    transfer: str = "finetune"
-    """What happens to the source's network: `zero-shot` nothing; `head`: its last layer is trained on; `finetune`: all
-    of it; `residual`: ridge regression on the scores learns what it leaves."""
+    transfer: Name = None
+    """What happens to what was learnt from the source. `prior`, the default but for the model `graph`: its prediction
+    is half of the score from which the labels start. With `graph` alone: `zero-shot` nothing; `head`: its last layer is
+    trained on; `finetune`, the default there: all of it; `residual`: ridge regression on the scores learns what it
+    leaves."""
     folds: int = 5
     """Parts of the training rows; each is predicted from the others to estimate how good the predictions are."""
     seed: int = 0
@@ -79,7 +82,7 @@ def predict(config: Predict) -> None:
     """Run the command."""
     _check(config)
     problem = _read(config)
-    fitted = fit(problem, model=config.model, transfer=config.transfer, folds=config.folds, seed=config.seed)
+    fitted = fit(problem, model=config.model, transfer=_transfer(config), folds=config.folds, seed=config.seed)
     record = report.as_json(problem, fitted, _settings(config))
     if config.out is not None:
         report.write(config.out, problem, fitted, record)
@@ -97,17 +100,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _check(config: Predict) -> None:
     if config.model not in MODELS:
         raise unknown("model", config.model, MODELS)
-    if config.model == "trees":
-        check_package("--model trees", "sklearn", "learn")
-    if config.transfer not in TRANSFERS:
-        raise unknown("transfer", config.transfer, TRANSFERS)
+    if config.model in ("trees", "gp"):
+        check_package(f"--model {config.model}", "sklearn", "learn")
+    if config.transfer is not None and config.transfer not in (PRIOR, *TRANSFERS):
+        raise unknown("transfer", config.transfer, (PRIOR, *TRANSFERS))
     check_least(config, {"folds": 2})
     if config.seed < 0:
         raise UserError(f"--seed is {config.seed}; give 0 or more")
     if (config.source is None) != (config.source_target is None):
         raise UserError("--source TABLE and --source-target COLUMN go together; give both or neither")
-    if config.source is not None and config.model != "graph":
-        raise UserError(f"--source needs the model graph, not {config.model}; leave out one of the two")
+    if config.transfer in TRANSFERS and config.model != "graph":
+        raise UserError(f"--transfer {config.transfer} needs the model graph, not {config.model}; say --transfer prior")
     if config.source_space is not None and config.source is None:
         raise UserError("--source-space says of which space the --source is; give both or neither")
     if config.source_space is not None and spaces.name_of(config.source_space) == spaces.name_of(config.space):
@@ -169,8 +172,12 @@ def _items(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
+def _transfer(config: Predict) -> str:
+    return config.transfer or ("finetune" if config.model == "graph" else PRIOR)
+
+
 def _settings(config: Predict) -> dict[str, Any]:
     """What the predictions depend on."""
     given = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
     kept = {name: value for name, value in given.items() if name not in ("out", "json")}
-    return kept | {"space": spaces.name_of(config.space)}
+    return kept | {"space": spaces.name_of(config.space), "transfer": _transfer(config)}

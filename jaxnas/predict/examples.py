@@ -123,11 +123,7 @@ class Architectures:
 
     def pool(self, given: Given) -> Pool:
         """The pool of all of them."""
-        everyone = np.arange(len(self.archs))
-        counts = {"params": self.params(everyone), "flops": self.flops(everyone)}
-        return make_pool(
-            self.space, self.space.as_listed(self.archs), {**given.scores, **counts}, silent=frozenset(counts)
-        )
+        return make_pool(self.space, self.space.as_listed(self.archs), given.scores)
 
     def params(self, rows: np.ndarray) -> np.ndarray:
         """Return `[n]` the parameters of `rows` `[n]`."""

@@ -10,7 +10,7 @@ from jaxnas.correlate.sources import BASELINES
 from jaxnas.errors import UserError
 from jaxnas.learn.features import Pool
 from jaxnas.learn.models import MODELS, Model
-from jaxnas.learn.transfer import TRANSFERS, check_alike, learn_source, repeated
+from jaxnas.learn.transfer import PRIOR, TRANSFERS, check_alike, learn_source, on_pools, repeated, with_prior
 from jaxnas.predict.examples import Architectures, Examples, Labels
 from jaxnas.ranks import Agreement, compare
 
@@ -62,14 +62,28 @@ class Fitted(NamedTuple):
 
     Attributes:
       predicted: in units of the target.
-      held_out: of each label `[n]`, predicted from those of the other folds.
+      parts: predictions without the labels of each fold `[K, N]`.
+      fold: of each label `[n]`.
+      labels: those that it learnt from.
       agreements: of the held-out predictions, of the zero-label score, of each score and the baselines, with the
         labels.
     """
 
     predicted: np.ndarray
-    held_out: np.ndarray
+    parts: np.ndarray
+    fold: np.ndarray
+    labels: Labels
     agreements: dict[str, Agreement]
+
+    @property
+    def held_out(self) -> np.ndarray:
+        """Of each label `[n]`, what is predicted from those of the other folds."""
+        return self.parts[self.fold, self.labels.rows]
+
+    @property
+    def misses(self) -> np.ndarray:
+        """The labels less what is predicted of them `[n]`."""
+        return self.labels.values - self.held_out
 
 
 def fit(problem: Problem, *, model: str, transfer: str, folds: int, seed: int) -> Fitted:
@@ -84,11 +98,13 @@ def fit(problem: Problem, *, model: str, transfer: str, folds: int, seed: int) -
     fold = np.random.default_rng(seed).permutation(np.arange(n) % min(folds, n))
     lists = [fold != k for k in range(fold.max() + 1)]
     rows, labels = padded(problem.labels, [*lists, np.ones(n, bool)])
-    predictor = MODELS[model] if problem.source is None else across(problem, transfer, len(rows), members, seed)
+    predictor = MODELS[model]
+    if problem.source is not None:
+        predictor = across(problem, predictor, transfer, len(rows), members, seed)
     found = predictor(problem.pool, np.tile(rows, (members, 1)), np.tile(labels, (members, 1)), seed=seed)
     *parts, whole = found.reshape(members, len(rows), -1).mean(0)
-    held_out = np.stack(parts)[fold, problem.labels.rows]
-    return Fitted(whole, held_out, agreements(problem, held_out, seed))
+    fitted = Fitted(whole, np.stack(parts), fold, problem.labels, {})
+    return fitted._replace(agreements=agreements(problem, fitted.held_out, seed))
 
 
 def padded(labels: Labels, lists: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -96,12 +112,15 @@ def padded(labels: Labels, lists: list[np.ndarray]) -> tuple[np.ndarray, np.ndar
     return np.tile(labels.rows, (len(lists), 1)), np.where(np.stack(lists), labels.values, np.nan)
 
 
-def across(problem: Problem, transfer: str, lists: int, members: int, seed: int) -> Model:
-    """The predictor that first learns from the source, a network for each member."""
+def across(problem: Problem, model: Model, transfer: str, lists: int, members: int, seed: int) -> Model:
+    """The predictor that first learns from the source, one for each member."""
     assert problem.source is not None
     pool, labels, _ = problem.source
     check_alike(pool, problem.pool)
     rows, values = (np.tile(part, (members, 1)) for part in labels[:2])
+    if transfer == PRIOR:
+        pools = with_prior(model, pool, problem.pool, rows, values, seed=seed)
+        return partial(on_pools, model, [own for own in pools for _ in range(lists)])
     source = learn_source(pool, rows, values, seed=seed)
     return partial(TRANSFERS[transfer], repeated(source, lists))
 
@@ -110,9 +129,8 @@ def agreements(problem: Problem, held_out: np.ndarray, seed: int) -> dict[str, A
     """How the held-out predictions `[n]` and what needs no label agree with the labels."""
     pool, (rows, target, _) = problem.pool, problem.labels
     columns = dict(zip(pool.names, pool.ranks[rows].T, strict=True))
-    baselines = {name: columns.pop(name) for name in ("params", "flops")}
-    baselines["live_flops"] = problem.known.live_flops(rows).astype(float)
-    scores = {"held-out": held_out, **({"zero-label": pool.zero_label[rows]} if pool.votes.any() else {})}
+    baselines = {name: columns.pop(name) for name in BASELINES}
+    scores = {"held-out": held_out, **({"zero-label": pool.zero_label[rows]} if pool.zero_label.any() else {})}
     return {
         name: compare(
             values,

@@ -65,7 +65,12 @@ class Reference:
 
     @functools.cached_property
     def agreement(self) -> tuple[np.ndarray, bool]:
-        """The weights `[K]` of the families, and whether these agree; if not, the weights are equal."""
+        """The weights `[K]` of the families, and whether these agree; if not, the weights are equal.
+
+        Fewer than `MIN_FAMILIES` cannot agree.
+        """
+        if len(self.grouped) < MIN_FAMILIES:
+            return np.full(len(self.grouped), 1 / max(len(self.grouped), 1)), False
         shares = [np.sum([self.log_share(name, self.scores[name]) for name in group], 0) for group in self.grouped]
         spectrum, vectors = np.linalg.eigh(np.corrcoef([mean_ranks(share) for share in shares]))
         first = vectors[:, -1] * np.sign(vectors[:, -1].sum())

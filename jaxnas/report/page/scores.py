@@ -310,6 +310,7 @@ def _learned(runs: Sequence[Run], data: dict[str, Mapping[str, Sequence[Any]]]) 
         charts = {"held_out": specs.measured(held[0].settings["target"])} if len(known) else {}
         text = "<p>Held-out: each fold of the labels predicted from the others.</p>"
         sections.append(Section("Prediction", text + html_table(headings, rows), charts))
+        sections += _effects(held[0], data)
     trained = [run for run in runs if len(run.curves)]
     if trained:
         curves = pl.concat([run.curves.with_columns(run=pl.lit(run.path)) for run in trained], how="diagonal_relaxed")
@@ -317,6 +318,30 @@ def _learned(runs: Sequence[Run], data: dict[str, Mapping[str, Sequence[Any]]]) 
         ranked = bool(curves["strength"].cast(pl.Boolean).any())
         sections.append(Section("Training of the supernet", "", {"curves": specs.training(ranked=ranked)}))
     return sections
+
+
+def _effects(run: Run, data: dict[str, Mapping[str, Sequence[Any]]]) -> list[Section]:
+    """What the predictor learnt of each choice, and of pairs; nothing where the run does not say."""
+    found = run.result.get("effects")
+    if not found:
+        return []
+    single = found["single"]
+    data["effects"] = {name: [row[name] for row in single] for name in single[0]}
+    places, choices = (list(dict.fromkeys(data["effects"][name])) for name in ("place", "choice"))
+    pairs = [
+        [*(f"{part['choice']} at {part['place']}" for part in row["of"]), f"{row['effect']:+.3g} ± {row['error']:.1g}"]
+        for row in found["pairs"]
+    ]
+    text = (
+        "<p>By how much a choice moves the prediction, the others being equal. These sums explain "
+        f"{found['explained'][0]:.0%} of the predictions' variance, with pairs {found['explained'][1]:.0%}.</p>"
+    )
+    chart = {"effects": specs.effects(run.settings["target"], places, choices)}
+    return [
+        Section(
+            "What the predictor learnt", text + html_table(["choice", "and", "together, beyond both"], pairs), chart
+        )
+    ]
 
 
 def _details(runs: Sequence[Run], found: Scores, scores: Ranked, chosen: np.ndarray) -> dict[str, Any]:

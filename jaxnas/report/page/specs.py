@@ -444,6 +444,38 @@ def measured(title: str) -> Spec:
     }
 
 
+def effects(title: str, places: Sequence[str], choices: Sequence[str]) -> Spec:
+    """By how much each choice moves the prediction, places down and choices across: data `effects`."""
+    scale = {"scheme": "blueorange", "domainMid": 0}
+    number = {"field": "effect", "type": "quantitative", "title": f"effect on {title}", "scale": scale}
+    return {
+        "data": {"name": "effects"},
+        "width": {"step": 92},
+        "height": {"step": 24},
+        "encoding": {
+            "x": {
+                "field": "choice",
+                "type": "nominal",
+                "sort": list(choices),
+                "title": None,
+                "axis": {"labelAngle": 0},
+            },
+            "y": {"field": "place", "type": "nominal", "sort": list(places), "title": "place"},
+        },
+        "layer": [
+            {
+                "mark": "rect",
+                "encoding": {"color": number, "tooltip": _tips("place", "choice", "effect", "error", "architectures")},
+            },
+            {
+                "mark": {"type": "text", "fontSize": 11},
+                "encoding": {"text": {"field": "effect", "type": "quantitative", "format": "+.2~g"}},
+            },
+        ],
+        "config": CONFIG,
+    }
+
+
 def training(*, ranked: bool) -> Spec:
     """The curves of a supernet's training: data `curves`."""
     x = quantitative("epoch", "epoch")

@@ -107,9 +107,8 @@ class Predictor(InRounds):
 
     def _pool(self, archs: np.ndarray) -> Pool:
         space, prior = self.task.space, self.task.prior
-        counts = {"params": space.params(archs), "flops": space.flops(archs)}
         cheap = {} if prior is None else {f"prior {k}": column for k, column in enumerate(prior(archs).T)}
-        return make_pool(space, archs, {**cheap, **counts}, silent=frozenset(counts))
+        return make_pool(space, archs, cheap)
 
 
 def make(task: Task, options: PredictorOptions) -> Method:
