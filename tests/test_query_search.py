@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bench.queries import __main__ as query_search
-from bench.queries import tables
+from bench.queries import intervals, tables
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +34,34 @@ def test_limits_are_quantiles_of_what_the_device_supports(shared_data):
     assert scores["c10_edgetpu_latency"].value[0][oracle.goal.feasible(scores)].min() > 0
 
 
-def test_intervals_hold_the_mean():
-    low, high = query_search._interval(np.array([1.0, 2, 3, 4]))
-    assert low < 2.5 < high
-    assert query_search._interval(np.full(3, 7.0)) == (7, 7)
+def test_the_regret_is_that_of_what_the_search_is_told_within_the_limits(shared_data):
+    oracle = tables.latency(shared_data, "edgetpu", 0.25, joint=False)
+    archs = oracle.table.space.archs
+    scores = oracle.table(archs)
+    kept, told = oracle.goal.feasible(scores), oracle.told(scores)
+    rows = np.concatenate([np.flatnonzero(~kept)[:2], np.flatnonzero(kept)[:3]])
+    best, worst = told[kept].max(), told[kept].min()
+    expected = [best - worst] * 2 + [best - told[rows[2 : 3 + n]].max() for n in range(3)]
+    np.testing.assert_allclose(oracle.regret(oracle.table(archs[rows])), expected)
+    assert oracle.regret(scores)[-1] == 0
+    baselines = tables.baselines(oracle)
+    assert baselines["told optimum"] == best
+    assert 0 < baselines["floor"] < 2
+
+
+def test_intervals_are_student_s():
+    values = np.array([1.0, 2, 3, 4])
+    mean, low, high = intervals.interval(values)
+    half = 3.182446 * values.std(ddof=1) / 2
+    np.testing.assert_allclose([mean, low, high], [2.5, 2.5 - half, 2.5 + half], rtol=1e-6)
+    assert intervals.interval(np.full(3, 7.0)) == (7, 7, 7)
+
+
+def test_methods_are_compared_seed_by_seed():
+    shared = np.array([[5.0, 1, 3], [2, 8, 4]])
+    found = intervals.compared({"ours": shared, "worse": shared + np.array([[1.0], [-0.25]]), "same": shared})
+    assert found["worse"] == {"mean": -0.375, "low": -0.375, "high": -0.375, "better": 1, "worse": 1}
+    assert found["same"] == {"mean": 0, "low": 0, "high": 0, "better": 0, "worse": 0}
 
 
 def test_the_record_has_every_run_and_a_figure(shared_data, monkeypatch, tmp_path, capsys):

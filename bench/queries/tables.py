@@ -1,6 +1,7 @@
 """Benchmark tables as oracles: what a search is told, and what is only reported."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,27 @@ class Oracle:
         """What is reported of architectures `[N]`, in %."""
         return self.percent * scores[self.test].value[0]
 
+    def told(self, scores: Scores) -> np.ndarray:
+        """The accuracy that the search is told of architectures `[N]`, in %: the first of its objectives."""
+        return self.percent * scores[next(iter(self.goal.signs))].value[0]
+
+    def regret(self, scores: Scores) -> np.ndarray:
+        """Return `[N]` how far the best told accuracy within the limits is, so far, below the best there is, in %.
+
+        Before anything is within the limits that of the worst architecture within them counts.
+        """
+        worst, best = self._range
+        found = np.where(self.goal.feasible(scores), self.told(scores), worst)
+        regret: np.ndarray = best - np.maximum.accumulate(np.nan_to_num(found, nan=worst))
+        return regret
+
+    @cached_property
+    def _range(self) -> tuple[float, float]:
+        """The lowest and the highest told accuracy within the limits."""
+        scores = self.table(self.table.space.archs)
+        kept = self.told(scores)[self.goal.feasible(scores)]
+        return float(kept.min()), float(kept.max())
+
 
 def nasbench201(folder: Path) -> Oracle:
     """CIFAR-10: validation accuracy after 200 epochs is asked for, test accuracy reported."""
@@ -63,11 +85,16 @@ def latency(folder: Path, device: str, quantile: float, *, joint: bool) -> Oracl
 
 
 def baselines(oracle: Oracle) -> dict[str, float]:
-    """The best test accuracy within the limits, and that of the largest architectures: what no query finds."""
+    """Within the limits the best accuracy by test and by what is told, and the test accuracy of the largest.
+
+    `floor` is by how much the test accuracy of the best by what is told is below the best: no search can do without.
+    """
     archs = oracle.table.space.archs
     scores = oracle.table(archs)
-    test, kept = oracle.accuracy(scores), oracle.goal.feasible(scores)
+    test, told, kept = oracle.accuracy(scores), oracle.told(scores), oracle.goal.feasible(scores)
+    best = {"optimum": test[kept].max(), "told optimum": told[kept].max()}
+    best["floor"] = best["optimum"] - test[kept][told[kept].argmax()]
     sizes = {"most params": oracle.table.space.params(archs), "most FLOPs": oracle.table.space.flops(archs)}
     largest = {name: kept & (size == size[kept].max()) for name, size in sizes.items()}
     found = {name: float(test[rows].mean()) for name, rows in largest.items()}
-    return {"feasible": float(kept.mean()), "optimum": float(test[kept].max()), **found}
+    return {"feasible": float(kept.mean()), **{name: float(value) for name, value in best.items()}, **found}

@@ -17,18 +17,23 @@ Source: Lukasik, Jung and Keuper, Learning Where to Look: Generative NAS is Surp
 """
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxnas.errors import UserError, check_least
-from jaxnas.learn.agnet import weighted
+from jaxnas.learn import trees
+from jaxnas.learn.agnet import processes, weighted
+from jaxnas.learn.agnet.forms import FORMS, Form
 from jaxnas.learn.agnet.pretrain import Pretraining, code_of, pretrained
+from jaxnas.learn.agnet.processes import Posterior
 from jaxnas.learn.agnet.weighted import Known, Learner, Models
+from jaxnas.learn.graph_features import graph_features
+from jaxnas.learn.models import unit_ranks
 from jaxnas.learn.scale import Scale, padded
 from jaxnas.ranks import mean_ranks
 from jaxnas.search.goal import Scores, join, take
@@ -39,6 +44,7 @@ from jaxnas.spaces.subset import Subspace
 from jaxnas.types import Finished
 
 REFERENCE = 100  # random architectures by which the prior's scores are standardised
+HOPE = 0.0
 CLIP = 3.0  # of these, in quartile distances
 
 
@@ -46,20 +52,26 @@ CLIP = 3.0  # of these, in quartile distances
 class AgnetOptions:
     """Options of the method `agnet`."""
 
+    preset: Literal["processes", "paper", "hardware"] = "processes"
+    """What learns from the scores"""
     batch: int = 16
     """Architectures of the first round and of every other one."""
-    candidates: int = 100
-    """New architectures that the generator proposes each round; the best predictions are asked for."""
-    ticks: int = 15
-    """Times that generator and surrogate see what was scored, each round (the authors: 15 to 30)."""
-    alpha: float = 0.9
-    """Share of the surrogate's loss in the retraining (the authors, under limits: 0.95)."""
-    rate: float = 1e-3
-    """Learning rate of the retraining (the authors, under limits: 2e-4)."""
+    candidates: int | None = None
+    """New architectures that the generator proposes each round, in place of the preset's; the best predictions are
+    asked for."""
+    ticks: int | None = None
+    """Times that the generator sees what was scored, each round, in place of the preset's."""
     pretrain: int = 64_000
     """Graphs that the generator is trained on before its first search of a space; the result is kept in the cache."""
     layers: int = 2
     """Of the generator's graph network (the authors, on DARTS: 4)."""
+
+
+class Candidates(NamedTuple):
+    """What the generator proposed in a round, `[N, A]`, and what was predicted of it, `[N]` of each target."""
+
+    archs: np.ndarray
+    predicted: dict[str, np.ndarray]
 
 
 class Learned(NamedTuple):
@@ -74,6 +86,7 @@ class Learned(NamedTuple):
       base: architecture `[A]` whose other cells stay.
       learner: generator and surrogate.
       records: of the rounds.
+      candidates: of the last round, if the generator made it.
     """
 
     archs: np.ndarray
@@ -84,6 +97,7 @@ class Learned(NamedTuple):
     base: np.ndarray
     learner: Learner
     records: tuple[dict[str, Any], ...]
+    candidates: Candidates | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +105,7 @@ class AgNet(Budgeted):
     """The best architecture among all that were scored."""
 
     how: AgnetOptions
+    form: Form
 
     @property
     def rounds(self) -> int:
@@ -120,7 +135,9 @@ class AgNet(Budgeted):
             return self._next_cell(state)
         state = state._replace(learner=self._retrained(state))
         found = self._proposals(state)
-        chosen = found.archs[self._order(state, found)] if len(found.archs) else found.archs
+        predicted = self._predicted(state, found)
+        state = state._replace(candidates=Candidates(found.archs, {n: p.mean for n, p in predicted.items()}))
+        chosen = found.archs[self._order(predicted)]
         return self._asking(state, chosen, {"proposed": len(found.archs), "valid": found.valid / found.drawn})
 
     def report(self, state: Learned) -> list[dict[str, Any]]:
@@ -159,8 +176,7 @@ class AgNet(Budgeted):
             generator,
             self._code.size + features,
             len(self._targets),
-            alpha=self.how.alpha,
-            rate=self.how.rate,
+            self.form.retraining,
             seed=self.task.seed,
         )
 
@@ -209,7 +225,10 @@ class AgNet(Budgeted):
 
     def _scale(self, state: Learned) -> Scale:
         """Of the scores of the first round."""
-        return Scale.of(self._means(state.scores)[: self.how.batch])
+        first = self._means(state.scores)[: self.how.batch]
+        if self.form.fractions:
+            return Scale(np.zeros(first.shape[1]), np.nanmax(np.abs(first), 0))
+        return Scale.of(first)
 
     def _means(self, scores: Scores) -> np.ndarray:
         return np.stack([scores[name].value.mean(0) for name in self._targets], -1)
@@ -221,12 +240,14 @@ class AgNet(Budgeted):
         scores = take(state.scores, rows)
         ranks = places(self.task.goal.ranks(scores))
         weights = weighted.rank_weights(np.where(self._code.fits(archs), ranks, np.nan))
+        if not self.form.ranked:
+            weights = (weights > 0).astype(float)
         if not weights.any():
             return state.learner
         goals = np.nan_to_num(self._scale(state).to_units(self._means(scores)))
         columns = (self._cell(state).vectors(archs), self._inputs(archs), goals, weights)
         known = Known(*(jnp.asarray(padded(column, self.task.budget)) for column in columns))
-        steps = self.how.ticks * -(-len(archs) // weighted.BATCH)
+        steps = self.form.ticks * -(-len(archs) // weighted.BATCH)
         key = jax.random.fold_in(jax.random.key(self.task.seed), state.scored)
         return weighted.retrain(self._models, state.learner, known, key, steps)
 
@@ -236,19 +257,70 @@ class AgNet(Budgeted):
             self._cell(state),
             lambda noise: weighted.generate(self._models, state.learner, noise),
             state.archs,
-            enough=self.how.candidates,
+            enough=self.form.candidates,
+            subset=self.form.subset,
             seed=(self.task.seed, state.scored),
         )
 
-    def _order(self, state: Learned, found: Proposals) -> np.ndarray:
-        """The proposals' rows from the best prediction to the worst."""
-        vectors = found.soft if self.task.prior is None else self._cell(state).vectors(found.archs)
+    def _predicted(self, state: Learned, found: Proposals) -> dict[str, Posterior]:
+        """Predictions of every target for the proposals, in its unit."""
+        if not len(found.archs):
+            return {name: Posterior(np.zeros(0), np.zeros(0)) for name in self._targets}
+        if self.form.surrogate == "perceptron":
+            return self._by_perceptron(state, found)
+        archs = state.archs[state.first : state.scored]
+        numbers = self._means(state.scores)[state.first :]
+        features = self._features(state, np.concatenate([archs, found.archs]))
+        known, asked = np.split(features, [len(archs)])
+        predicted = {}
+        for name, column in zip(self._targets, numbers.T, strict=True):
+            there = np.isfinite(column)
+            target = column[there]
+            if name not in self.task.goal.limited:
+                target = unit_ranks(target)
+            if self.form.surrogate == "trees":
+                every = np.concatenate([known[there], asked])
+                mean = trees.fit_predict(every, np.arange(len(target)), target, seed=self.task.seed)[len(target) :]
+                predicted[name] = Posterior(mean, np.zeros(len(mean)))
+            else:
+                predicted[name] = processes.fit_predict(known[there], target, asked)
+        return predicted
+
+    def _features(self, state: Learned, archs: np.ndarray) -> np.ndarray:
+        """What processes and trees read of architectures, `[N, P]`: the graph, numbers and paths of its ops, the prior.
+
+        Of a space of several cells those that are not searched are all the same.
+        """
+        graphs = graph_features(self._code, self._code.encode(archs))
+        blocks = [self._cell(state).vectors(archs), graphs, self._inputs(archs)]
+        return np.concatenate([_standard(block) for block in blocks if block.shape[1]], 1)
+
+    def _by_perceptron(self, state: Learned, found: Proposals) -> dict[str, Posterior]:
+        soft = self.task.prior is None and self.form.retraining.soft
+        vectors = found.soft if soft else self._cell(state).vectors(found.archs)
         inputs = np.concatenate([vectors, self._inputs(found.archs)], 1)
-        rows = padded(inputs, self.how.candidates)
+        rows = padded(inputs, -(-len(inputs) // 256) * 256)
         predicted = np.asarray(weighted.predict(self._models, state.learner, jnp.asarray(rows)))[: len(inputs)]
-        values = self._scale(state).from_units(predicted).T[:, None]
-        scores = {n: Finished(v, np.zeros(v.shape, int), {}) for n, v in zip(self._targets, values, strict=True)}
-        return np.argsort(self.task.goal.ranks(scores), kind="stable")
+        values = self._scale(state).from_units(predicted).T
+        return {name: Posterior(v, np.zeros(len(v))) for name, v in zip(self._targets, values, strict=True)}
+
+    def _order(self, predicted: dict[str, Posterior]) -> np.ndarray:
+        """The proposals' rows from the best prediction to the worst."""
+        goal = self.task.goal
+        hopes = {}
+        for name, of in predicted.items():
+            bonus = 0.0 if name in goal.limited else HOPE * goal.signs[name]
+            value = (of.mean + bonus * of.deviation)[None]
+            hopes[name] = Finished(value, np.zeros(value.shape, int), {})
+        return np.argsort(goal.ranks(hopes), kind="stable")
+
+
+def _standard(block: np.ndarray) -> np.ndarray:
+    """Return `[N, P]` as columns with mean 0, and rows at a root mean squared distance of 1."""
+    deviation = block.std(0)
+    varies = deviation > 0
+    scaled: np.ndarray = (block - block.mean(0))[:, varies] / deviation[varies]
+    return scaled / np.sqrt(2 * max(varies.sum(), 1))
 
 
 def places(ranks: np.ndarray) -> np.ndarray:
@@ -259,15 +331,13 @@ def places(ranks: np.ndarray) -> np.ndarray:
     return found
 
 
-def make(task: Task, options: AgnetOptions) -> Method:
+def make(task: Task, options: AgnetOptions, form: Form | None = None) -> Method:
     """Return the method for `task`, or raise a `UserError` about the first number that is not possible."""
-    least = {"batch": 1, "ticks": 1, "candidates": options.batch, "layers": 1, "pretrain": 32}
-    check_least(options, least, "agnet.")
-    if not 0 <= options.alpha <= 1 or options.rate <= 0:
-        raise UserError(
-            f"--agnet.alpha must lie in 0 to 1 and --agnet.rate above 0, not {options.alpha}, {options.rate}"
-        )
-    method = AgNet(task, options)
+    check_least(options, {"batch": 1, "layers": 1, "pretrain": 32}, "agnet.")
+    form = FORMS[options.preset] if form is None else form
+    given = {name: number for name in ("candidates", "ticks") if (number := getattr(options, name)) is not None}
+    check_least(form := replace(form, **given), {"ticks": 1, "candidates": options.batch}, "agnet.")
+    method = AgNet(task, options, form)
     cells = code_of(task.space).cells
     if cells > 1 and isinstance(task.space, Subspace):
         raise UserError(
