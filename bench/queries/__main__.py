@@ -38,6 +38,8 @@ from jaxnas.search.prior import CachedPrior, StoredScores
 
 OPTIONS: dict[str, list[Any]] = {  # of a method; behind a colon, which setting of it
     "agnet": [AgnetOptions()],
+    "agnet:paper": [AgnetOptions(preset="paper")],
+    "agnet:hardware": [AgnetOptions(preset="hardware")],
     "predictor": [PredictorOptions()],
     "evolve": [EvolveOptions()],
     "local": [LocalOptions()],
@@ -56,8 +58,8 @@ class QuerySearch:
     table: str = "nasbench201"
     """`nasbench201`, `nasbench101`, `latency`: NAS-Bench-201 under limits on six devices, or `latency_joint`: where
     the latency counts within its limit, too."""
-    methods: tuple[str, ...] = tuple(OPTIONS)
-    """Of the search methods."""
+    methods: tuple[str, ...] = ("agnet", "predictor", "evolve", "local", "random")
+    """Of the search methods, `agnet:paper` and `agnet:hardware`; all are compared with the first one."""
     budget: int = 192
     """Queries of a search."""
     seeds: int = 10

@@ -22,7 +22,7 @@ class Form:
 
     surrogate: Literal["processes", "trees", "perceptron"] = "processes"
     retraining: Retraining = field(default_factory=Retraining)
-    ticks: int = 15
+    ticks: int = 5
     candidates: int = 500
     subset: bool = False
     ranked: bool = True

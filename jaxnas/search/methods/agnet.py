@@ -26,11 +26,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnas.errors import UserError, check_least
-from jaxnas.learn import trees
 from jaxnas.learn.agnet import processes, weighted
 from jaxnas.learn.agnet.forms import FORMS, Form
 from jaxnas.learn.agnet.pretrain import Pretraining, code_of, pretrained
-from jaxnas.learn.agnet.processes import Posterior
 from jaxnas.learn.agnet.weighted import Known, Learner, Models
 from jaxnas.learn.graph_features import graph_features
 from jaxnas.learn.models import unit_ranks
@@ -38,13 +36,12 @@ from jaxnas.learn.scale import Scale, padded
 from jaxnas.ranks import mean_ranks
 from jaxnas.search.goal import Scores, join, take
 from jaxnas.search.method import Budgeted, Method, Task, check_budget, is_new
-from jaxnas.search.methods.proposals import Cell, Proposals, propose
+from jaxnas.search.methods.proposals import CHUNK, Cell, Proposals, propose
 from jaxnas.spaces.graphs import GraphCode
 from jaxnas.spaces.subset import Subspace
 from jaxnas.types import Finished
 
 REFERENCE = 100  # random architectures by which the prior's scores are standardised
-HOPE = 0.0
 CLIP = 3.0  # of these, in quartile distances
 
 
@@ -135,9 +132,9 @@ class AgNet(Budgeted):
             return self._next_cell(state)
         state = state._replace(learner=self._retrained(state))
         found = self._proposals(state)
-        predicted = self._predicted(state, found)
-        state = state._replace(candidates=Candidates(found.archs, {n: p.mean for n, p in predicted.items()}))
-        chosen = found.archs[self._order(predicted)]
+        predicted = self._predicted(state, found) if len(found.archs) else {}
+        state = state._replace(candidates=Candidates(found.archs, predicted))
+        chosen = found.archs[self._order(predicted)] if predicted else found.archs
         return self._asking(state, chosen, {"proposed": len(found.archs), "valid": found.valid / found.drawn})
 
     def report(self, state: Learned) -> list[dict[str, Any]]:
@@ -262,29 +259,29 @@ class AgNet(Budgeted):
             seed=(self.task.seed, state.scored),
         )
 
-    def _predicted(self, state: Learned, found: Proposals) -> dict[str, Posterior]:
-        """Predictions of every target for the proposals, in its unit."""
-        if not len(found.archs):
-            return {name: Posterior(np.zeros(0), np.zeros(0)) for name in self._targets}
+    def _predicted(self, state: Learned, found: Proposals) -> dict[str, np.ndarray]:
+        """Predictions `[N]` of every target for the proposals; of what has no limit its ranks among what was scored."""
         if self.form.surrogate == "perceptron":
             return self._by_perceptron(state, found)
-        archs = state.archs[state.first : state.scored]
-        numbers = self._means(state.scores)[state.first :]
-        features = self._features(state, np.concatenate([archs, found.archs]))
-        known, asked = np.split(features, [len(archs)])
+        rows = slice(state.first, state.scored)
+        known = self._means(take(state.scores, rows))
+        features = self._features(state, np.concatenate([state.archs[rows], found.archs]))
         predicted = {}
-        for name, column in zip(self._targets, numbers.T, strict=True):
-            there = np.isfinite(column)
-            target = column[there]
-            if name not in self.task.goal.limited:
-                target = unit_ranks(target)
-            if self.form.surrogate == "trees":
-                every = np.concatenate([known[there], asked])
-                mean = trees.fit_predict(every, np.arange(len(target)), target, seed=self.task.seed)[len(target) :]
-                predicted[name] = Posterior(mean, np.zeros(len(mean)))
-            else:
-                predicted[name] = processes.fit_predict(known[there], target, asked)
+        for name, column in zip(self._targets, known.T, strict=True):
+            there = np.flatnonzero(np.isfinite(column))
+            targets = column[there] if name in self.task.goal.limited else unit_ranks(column[there])
+            predicted[name] = self._fit_predict(features, there, targets)[len(column) :]
         return predicted
+
+    def _fit_predict(self, features: np.ndarray, rows: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Predictions for all `features` `[N, P]` from those of `rows` `[n]`; zeros without any."""
+        if not len(rows):
+            return np.zeros(len(features))
+        if self.form.surrogate == "processes":
+            return processes.fit_predict(features, rows, targets)
+        from jaxnas.learn import trees  # whose package is of the extra `learn`
+
+        return trees.fit_predict(features, rows, targets, seed=self.task.seed)
 
     def _features(self, state: Learned, archs: np.ndarray) -> np.ndarray:
         """What processes and trees read of architectures, `[N, P]`: the graph, numbers and paths of its ops, the prior.
@@ -295,24 +292,18 @@ class AgNet(Budgeted):
         blocks = [self._cell(state).vectors(archs), graphs, self._inputs(archs)]
         return np.concatenate([_standard(block) for block in blocks if block.shape[1]], 1)
 
-    def _by_perceptron(self, state: Learned, found: Proposals) -> dict[str, Posterior]:
+    def _by_perceptron(self, state: Learned, found: Proposals) -> dict[str, np.ndarray]:
         soft = self.task.prior is None and self.form.retraining.soft
         vectors = found.soft if soft else self._cell(state).vectors(found.archs)
         inputs = np.concatenate([vectors, self._inputs(found.archs)], 1)
-        rows = padded(inputs, -(-len(inputs) // 256) * 256)
-        predicted = np.asarray(weighted.predict(self._models, state.learner, jnp.asarray(rows)))[: len(inputs)]
-        values = self._scale(state).from_units(predicted).T
-        return {name: Posterior(v, np.zeros(len(v))) for name, v in zip(self._targets, values, strict=True)}
+        rows = jnp.asarray(padded(inputs, self.form.candidates + CHUNK))
+        predicted = np.asarray(weighted.predict(self._models, state.learner, rows))[: len(inputs)]
+        return dict(zip(self._targets, self._scale(state).from_units(predicted).T, strict=True))
 
-    def _order(self, predicted: dict[str, Posterior]) -> np.ndarray:
+    def _order(self, predicted: dict[str, np.ndarray]) -> np.ndarray:
         """The proposals' rows from the best prediction to the worst."""
-        goal = self.task.goal
-        hopes = {}
-        for name, of in predicted.items():
-            bonus = 0.0 if name in goal.limited else HOPE * goal.signs[name]
-            value = (of.mean + bonus * of.deviation)[None]
-            hopes[name] = Finished(value, np.zeros(value.shape, int), {})
-        return np.argsort(goal.ranks(hopes), kind="stable")
+        scores = {n: Finished(v[None], np.zeros((1, len(v)), int), {}) for n, v in predicted.items()}
+        return np.argsort(self.task.goal.ranks(scores), kind="stable")
 
 
 def _standard(block: np.ndarray) -> np.ndarray:
@@ -336,7 +327,7 @@ def make(task: Task, options: AgnetOptions, form: Form | None = None) -> Method:
     check_least(options, {"batch": 1, "layers": 1, "pretrain": 32}, "agnet.")
     form = FORMS[options.preset] if form is None else form
     given = {name: number for name in ("candidates", "ticks") if (number := getattr(options, name)) is not None}
-    check_least(form := replace(form, **given), {"ticks": 1, "candidates": options.batch}, "agnet.")
+    check_least(form := replace(form, **given), {"ticks": 0, "candidates": options.batch}, "agnet.")
     method = AgNet(task, options, form)
     cells = code_of(task.space).cells
     if cells > 1 and isinstance(task.space, Subspace):
