@@ -31,7 +31,7 @@ class Retraining:
     Attributes:
       rate: of Adam.
       decay: L2 penalty, as PyTorch's `weight_decay`.
-      alpha: share of the perceptron's loss, the rest is the generator's; 0 where there is no perceptron.
+      alpha: share of the perceptron's loss, if there is one; the rest is the generator's.
       soft: the perceptron reads the generator's logits of fresh noise, not the graphs themselves.
       weighed: the weights count in the loss, too, and not only in what is drawn.
       capped: a loss above 1 counts as 1 (the authors' form for several targets).
@@ -39,7 +39,7 @@ class Retraining:
 
     rate: float = 1e-3
     decay: float = 0.0
-    alpha: float = 0.0
+    alpha: float = 0.9
     soft: bool = True
     weighed: bool = False
     capped: bool = False
@@ -49,14 +49,14 @@ class Models(NamedTuple):
     """What does not change in a search: the modules without their weights, and how they are trained."""
 
     generator: nnx.GraphDef[Generator]
-    surrogate: nnx.GraphDef[Surrogate]
+    surrogate: nnx.GraphDef[Surrogate] | None
     how: Retraining
 
 
 class Learner(NamedTuple):
-    """Weights of the generator and of the surrogate, and the optimiser's state."""
+    """Weights of the generator and of the perceptron, if there is one, and the optimiser's state."""
 
-    params: tuple[nnx.State, nnx.State]
+    params: tuple[nnx.State, nnx.State | None]
     moments: optax.OptState
 
 
@@ -66,7 +66,7 @@ class Known(NamedTuple):
     Attributes:
       vectors: graphs `[M, size]`.
       features: what else is known of them `[M, F]`; F may be 0.
-      targets: what the surrogate predicts `[M, T]`.
+      targets: what the perceptron predicts `[M, T]`; without one T is 0.
       weights: `[M]`, 0 for padding and for what has no scores.
     """
 
@@ -90,12 +90,12 @@ def start(pretrained: Pretrained, inputs: int, outputs: int, how: Retraining, *,
 
     Args:
       pretrained: the generator.
-      inputs: of the surrogate, the length of a graph's vector and the number of features.
-      outputs: numbers that the surrogate predicts.
+      inputs: of the perceptron, the length of a graph's vector and the number of features.
+      outputs: numbers that the perceptron predicts; 0: there is none.
       how: they learn.
-      seed: of the surrogate's weights.
+      seed: of the perceptron's weights.
     """
-    graphdef, params = in_parts(partial(Surrogate, inputs, outputs), seed)
+    graphdef, params = in_parts(partial(Surrogate, inputs, outputs), seed) if outputs else (None, None)
     both = (pretrained.params, params)
     return Models(pretrained.graphdef, graphdef, how), Learner(both, _optimiser(how).init(both))
 
@@ -125,20 +125,22 @@ def generate(models: Models, learner: Learner, noise: jax.Array) -> Logits:
 
 @partial(jax.jit, static_argnames="models")
 def predict(models: Models, learner: Learner, inputs: jax.Array) -> jax.Array:
-    """The surrogate's predictions `[B, T]` of inputs `[B, size + F]`: logits, or graphs and features."""
+    """The perceptron's predictions `[B, T]` of inputs `[B, size + F]`: logits, or graphs and features."""
+    assert models.surrogate is not None
+    assert learner.params[1] is not None
     return nnx.merge(models.surrogate, learner.params[1])(inputs)
 
 
-def _loss(models: Models, params: tuple[nnx.State, nnx.State], known: Known, noise: jax.Array) -> jax.Array:
+def _loss(models: Models, params: tuple[nnx.State, nnx.State | None], known: Known, noise: jax.Array) -> jax.Array:
     """The mean of `w ((1 - alpha) R + alpha E)`: R the reconstruction's loss, E the mean of the squared errors."""
     how = models.how
     logits = nnx.merge(models.generator, params[0])(noise)
-    loss = (1 - how.alpha) * _capped(reconstruction(logits, known.vectors), how)
-    if how.alpha:
+    loss = _capped(reconstruction(logits, known.vectors), how)
+    if models.surrogate is not None:
         hard = jnp.concatenate([known.vectors, known.features], -1)
         inputs = hard if known.features.shape[1] or not how.soft else logits.vectors
         errors = (nnx.merge(models.surrogate, params[1])(inputs) - known.targets) ** 2
-        loss += how.alpha * _capped(errors, how).mean(-1)
+        loss = (1 - how.alpha) * loss + how.alpha * _capped(errors, how).mean(-1)
     return (known.weights * loss if how.weighed else loss).mean()
 
 

@@ -49,8 +49,10 @@ CLIP = 3.0  # of these, in quartile distances
 class AgnetOptions:
     """Options of the method `agnet`."""
 
-    preset: Literal["processes", "paper", "hardware"] = "processes"
-    """What learns from the scores"""
+    preset: Literal["processes", "paper", "hardware", "tenas"] = "processes"
+    """What predicts the proposals: `processes`, Gaussian processes on the graphs; as published, `paper`, a perceptron
+    on the generator's logits, or `hardware`, the same with the settings under limits; or `tenas`, nothing: the
+    published training-free search asks for 50 each round and learns from the best."""
     batch: int = 16
     """Architectures of the first round and of every other one."""
     candidates: int | None = None
@@ -107,11 +109,12 @@ class AgNet(Budgeted):
     @property
     def rounds(self) -> int:
         ends = [0, *(self._end(cell) for cell in range(self._code.cells))]
-        return sum(-(-(end - start) // self.how.batch) for start, end in itertools.pairwise(ends))
+        later = [end - start - self.how.batch for start, end in itertools.pairwise(ends)]
+        return sum(1 - (-number // self.batch) for number in later)
 
     @property
     def batch(self) -> int:
-        return self.how.batch
+        return self.form.asked or self.how.batch
 
     @property
     def options(self) -> dict[str, Any]:
@@ -132,7 +135,7 @@ class AgNet(Budgeted):
             return self._next_cell(state)
         state = state._replace(learner=self._retrained(state))
         found = self._proposals(state)
-        predicted = self._predicted(state, found) if len(found.archs) else {}
+        predicted = self._predicted(state, found) if len(found.archs) and self.form.surrogate else {}
         state = state._replace(candidates=Candidates(found.archs, predicted))
         chosen = found.archs[self._order(predicted)] if predicted else found.archs
         return self._asking(state, chosen, {"proposed": len(found.archs), "valid": found.valid / found.drawn})
@@ -168,14 +171,13 @@ class AgNet(Budgeted):
     @cached_property
     def _start(self) -> tuple[Models, Learner]:
         generator = pretrained(self.task.space, Pretraining(self.how.pretrain, self.how.layers))
-        features = 0 if self.task.prior is None else self.task.prior(self.task.first(1)).shape[1]
-        return weighted.start(
-            generator,
-            self._code.size + features,
-            len(self._targets),
-            self.form.retraining,
-            seed=self.task.seed,
-        )
+        inputs = self._code.size + self._inputs(self.task.first(1)).shape[1]
+        outputs = len(self._targets) if self._perceptron else 0
+        return weighted.start(generator, inputs, outputs, self.form.retraining, seed=self.task.seed)
+
+    @property
+    def _perceptron(self) -> bool:
+        return self.form.surrogate == "perceptron"
 
     @cached_property
     def _prior_scale(self) -> Scale:
@@ -193,7 +195,8 @@ class AgNet(Budgeted):
 
     def _asking(self, state: Learned, archs: np.ndarray, record: dict[str, Any]) -> Learned:
         """The state that asks for `archs` and, where they are fewer than a round, for random ones."""
-        size = min(self.how.batch, self._end(state.cell) - state.scored)
+        first = state.scored == state.first
+        size = min(self.how.batch if first else self.batch, self._end(state.cell) - state.scored)
         seen = np.concatenate([state.archs, archs[:size].astype(np.int32)])
         archs = np.concatenate([seen, self._random(state, seen, state.scored + size - len(seen))])
         return state._replace(archs=archs, records=(*state.records, {"asked": len(archs) - state.scored, **record}))
@@ -231,22 +234,37 @@ class AgNet(Budgeted):
         return np.stack([scores[name].value.mean(0) for name in self._targets], -1)
 
     def _retrained(self, state: Learned) -> Learner:
-        """The learner after `ticks` times all that was scored in the search of this cell."""
-        rows = slice(state.first, state.scored)
-        archs = state.archs[rows]
-        scores = take(state.scores, rows)
-        ranks = places(self.task.goal.ranks(scores))
-        weights = weighted.rank_weights(np.where(self._code.fits(archs), ranks, np.nan))
-        if not self.form.ranked:
-            weights = (weights > 0).astype(float)
+        """The learner after `ticks` times all that it learns from."""
+        rows = self._learned_from(state)
+        archs, scores = state.archs[rows], take(state.scores, rows.tolist())
+        weights = self._weights(archs, scores)
         if not weights.any():
             return state.learner
-        goals = np.nan_to_num(self._scale(state).to_units(self._means(scores)))
-        columns = (self._cell(state).vectors(archs), self._inputs(archs), goals, weights)
+        beside = [np.zeros((len(archs), 0)), np.zeros((len(archs), 0))]
+        if self._perceptron:
+            beside = [self._inputs(archs), np.nan_to_num(self._scale(state).to_units(self._means(scores)))]
+        columns = (self._cell(state).vectors(archs), *beside, weights)
         known = Known(*(jnp.asarray(padded(column, self.task.budget)) for column in columns))
         steps = self.form.ticks * -(-len(archs) // weighted.BATCH)
         key = jax.random.fold_in(jax.random.key(self.task.seed), state.scored)
         return weighted.retrain(self._models, state.learner, known, key, steps)
+
+    def _learned_from(self, state: Learned) -> np.ndarray:
+        """The rows of what was scored in the search of this cell, of a round that is larger than the first the best."""
+        ends = np.cumsum([record["asked"] for record in state.records])
+        pairs = itertools.pairwise([0, *ends])
+        rounds = [np.arange(start, end) for start, end in pairs if state.first <= start < end]
+        ranks = [self.task.goal.ranks(take(state.scores, rows.tolist())) for rows in rounds]
+        best = [rows[np.argsort(of, kind="stable")[: self.how.batch]] for rows, of in zip(rounds, ranks, strict=True)]
+        return np.sort(np.concatenate(best))
+
+    def _weights(self, archs: np.ndarray, scores: Scores) -> np.ndarray:
+        """The weights `[N]` of what is learned from; 0 for what has no graph or lacks a score."""
+        goal = self.task.goal
+        goals = [replace(goal, signs={name: sign}) for name, sign in goal.signs.items()] if self.form.apart else [goal]
+        there = self._code.fits(archs) & np.isfinite(goal.ranks(scores))
+        weights = [weighted.rank_weights(places(np.where(there, each.ranks(scores), np.nan))) for each in goals]
+        return np.sum(weights, 0) if self.form.ranked else there.astype(float)
 
     def _proposals(self, state: Learned) -> Proposals:
         return propose(
@@ -261,7 +279,7 @@ class AgNet(Budgeted):
 
     def _predicted(self, state: Learned, found: Proposals) -> dict[str, np.ndarray]:
         """Predictions `[N]` of every target for the proposals; of what has no limit its ranks among what was scored."""
-        if self.form.surrogate == "perceptron":
+        if self._perceptron:
             return self._by_perceptron(state, found)
         rows = slice(state.first, state.scored)
         known = self._means(take(state.scores, rows))
