@@ -26,8 +26,8 @@ class Form:
 
     surrogate: Literal["processes", "trees", "perceptron"] | None = "processes"
     retraining: Retraining = field(default_factory=Retraining)
-    ticks: int = 5
-    candidates: int = 500
+    ticks: int = 2
+    candidates: int = 300
     subset: bool = False
     ranked: bool = True
     fractions: bool = False

@@ -14,7 +14,7 @@ from jaxnas.spaces import Space
 from jaxnas.spaces.graphs import GraphCode, Graphs
 
 BOX = 3.0  # noise is uniform in [-BOX, BOX], wider than what the generator was trained on: for diversity
-CHUNK, CHUNKS = 100, 45  # graphs drawn at a time, and how often at most
+CHUNK, CHUNKS = 300, 15  # graphs drawn at a time, and how often at most
 
 
 class Proposals(NamedTuple):
