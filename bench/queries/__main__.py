@@ -22,6 +22,7 @@ from bench.core.machine import provenance
 from bench.queries import tables
 from bench.queries.figure import STEP, draw
 from bench.queries.intervals import compared, interval
+from bench.queries.settings import BIRTHS, OPTIONS, USUAL
 from bench.queries.tables import DEVICES, Oracle
 from jaxnas.cli import frame
 from jaxnas.errors import UserError, unknown
@@ -30,22 +31,9 @@ from jaxnas.ranks import ordering, spearman_rho
 from jaxnas.search.goal import Goal, Scores, join, take
 from jaxnas.search.method import Prior, Question, Task
 from jaxnas.search.methods import METHODS
-from jaxnas.search.methods.agnet import AgnetOptions, Candidates
-from jaxnas.search.methods.evolve import EvolveOptions
-from jaxnas.search.methods.local import LocalOptions
-from jaxnas.search.methods.predictor import PredictorOptions
+from jaxnas.search.methods.agnet import Candidates
 from jaxnas.search.prior import CachedPrior, StoredScores
 
-OPTIONS: dict[str, list[Any]] = {  # of a method; behind a colon, which setting of it
-    "agnet": [AgnetOptions()],
-    "agnet:paper": [AgnetOptions(preset="paper")],
-    "agnet:hardware": [AgnetOptions(preset="hardware")],
-    "predictor": [PredictorOptions()],
-    "evolve": [EvolveOptions()],
-    "local": [LocalOptions()],
-    "random": [],
-}
-BIRTHS = {"evolve": 4}  # times the budget, of which only those of new architectures are queries
 LATENCY = ("latency", "latency_joint")
 QUANTILES = (0.25, 0.5)  # of the latencies, that make the limits
 NUMBERS = ("regret", "test", "feasible")
@@ -58,8 +46,8 @@ class QuerySearch:
     table: str = "nasbench201"
     """`nasbench201`, `nasbench101`, `latency`: NAS-Bench-201 under limits on six devices, or `latency_joint`: where
     the latency counts within its limit, too."""
-    methods: tuple[str, ...] = ("agnet", "predictor", "evolve", "local", "random")
-    """Of the search methods, `agnet:paper` and `agnet:hardware`; all are compared with the first one."""
+    methods: tuple[str, ...] = USUAL
+    """Of the search methods and of AG-Net's forms (`agnet:paper`, ...); all are compared with the first one."""
     budget: int = 192
     """Queries of a search."""
     seeds: int = 10
@@ -130,7 +118,7 @@ def search(
         "curve": [float(test[row]) for row in best[STEP - 1 :: STEP]],
         "regrets": regret[STEP - 1 :: STEP].tolist(),
         "regret": float(regret[-1]),
-        "rounds": rounds if agreed[0] else [],
+        "rounds": rounds if hasattr(state, "candidates") else [],
         "feasible": float(feasible.mean()),
         "found_feasible": bool(feasible[best[-1]]),
         "test": float(test[best[-1]]),

@@ -1,17 +1,21 @@
 """AG-Net: a generator of architectures that learns from those that were evaluated.
 
-After a first round of random architectures, every round retrains generator and surrogate on all that was scored,
-weighted by rank, draws new architectures from the generator, and asks for those with the best predictions. Spaces of
-two cells are searched one cell after the other, each with half of the budget: the other cell is at first that of the
-first architecture, then that of the best one found. Where the generator finds too few new architectures, random ones
-fill the round.
+After a first round of random architectures, every round retrains the generator on all that was scored, drawn by rank,
+draws new architectures from it, and asks for those with the best predictions. Spaces of two cells are searched one cell
+after the other, each with half of the budget: the other cell is at first that of the first architecture, then that of
+the best one found. Where the generator finds too few new architectures, random ones fill the round.
 
 Under a limit everyone who breaks it comes after everyone who does not; where what is limited is an objective, too, its
 rank counts as well (the authors' equation 4), otherwise it does not (their equation 5).
 
-Departures from the authors' code: no graph sees another one's noise, scores are centred at the first round's median
-and divided by its quartiles' distance, whatever their unit, and a loss above 1 counts as 1 in single-objective
-searches, too.
+What predicts is a Gaussian process for each number, on the graphs of the architectures, numbers of their ops and
+lengths of their paths, and the prior's scores. As published (presets `paper` and `hardware`) it is a perceptron that
+reads the generator's logits of fresh noise, beside the scores of architectures that have nothing to do with that noise:
+its predictions of new architectures do not agree with their accuracies, and what was found was the generator's doing.
+
+Departures of the presets from the authors' code: no graph sees another one's noise, and numbers are divided by the
+largest of the first round, whatever their unit. In `tenas` a space of two cells is searched one cell after the other,
+too, instead of scoring a cell beside random ones.
 
 Source: Lukasik, Jung and Keuper, Learning Where to Look: Generative NAS is Surprisingly Efficient, ECCV 2022.
 """
