@@ -110,20 +110,20 @@ def test_rounds_are_new_architectures_up_to_the_budget(few_draws):
 
 @pytest.mark.slow
 def test_the_generator_fills_the_rounds(searches):
-    """At the published rate single rounds leave few graphs valid (here down to none); random ones fill up."""
+    """Here all rounds are proposals and 93 % of the graphs are valid; at the published rate single rounds have none."""
     records = [record for method, state, _ in searches for record in method.report(state)[1:]]
-    assert np.mean([record["proposed"] >= QUICK.batch for record in records]) > 0.5
-    assert np.median([record["valid"] for record in records]) > 0.1
+    assert np.mean([record["proposed"] >= QUICK.batch for record in records]) > 0.9
+    assert np.median([record["valid"] for record in records]) > 0.7
 
 
 @pytest.mark.slow
 def test_it_finds_what_random_search_does_not(searches):
-    """Here 2.3 to 2.6 more in the last round than in the first, and 5.3 to 5.7 against 4.1 of random search."""
+    """Here 2.6 to 3.4 more in the last round than in the first, and 6, the best, against 4.0 of random search."""
     rounds = [[convolutions(archs)["acc"].value.mean() for archs in asked] for _, _, asked in searches]
     assert np.mean([means[-1] - means[0] for means in rounds]) > 1
     random = [convolutions(SPACE.sample(jax.random.key(seed), 40))["acc"].value.max() for seed in range(100)]
     found = [method.result(state).scores["acc"].value[0, 0] for method, state, _ in searches]
-    assert np.mean(found) > np.mean(random) + 0.5
+    assert np.mean(found) > np.mean(random) + 1
 
 
 @pytest.mark.slow

@@ -76,6 +76,21 @@ def test_the_record_has_every_run_and_a_figure(shared_data, monkeypatch, tmp_pat
     assert "random" in capsys.readouterr().out
 
 
+def test_methods_of_the_same_searches_come_together(shared_data, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("JAXNAS_DATA", str(shared_data))
+    out = tmp_path / "record.json"
+    argv = ["--budget", "32", "--seeds", "2", "--out", str(out)]
+    assert query_search.main([*argv, "--methods", "random"]) == 0
+    assert query_search.main([*argv, "--methods", "local"]) == 0
+    record = json.loads(out.read_text())
+    assert [*record["together"]["methods"]] == ["local", "random"]
+    local, random = (record["results"]["nasbench201"]["methods"][name]["runs"] for name in ("local", "random"))
+    difference = np.mean([one["regret"] - other["regret"] for one, other in zip(local, random, strict=True)])
+    assert record["together"]["pairs"]["random"]["mean"] == pytest.approx(difference)
+    assert query_search.main([*argv[:1], "48", *argv[2:], "--methods", "random"]) == 0
+    assert [*json.loads(out.read_text())["together"]["methods"]] == ["random"]
+
+
 def test_finished_tables_are_written_though_a_later_one_fails(oracle, shared_data, monkeypatch, tmp_path, capsys):
     def all_methods(config, name, oracle):
         if name == "second":

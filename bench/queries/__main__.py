@@ -57,7 +57,8 @@ class QuerySearch:
     warm_start: int = 0
     """Random architectures of which the prior chooses those to begin with."""
     out: Path | None = None
-    """Where to write the record (.json); the figure goes beside it (.png)."""
+    """Where to write the record (.json); the figure goes beside it (.png). Of a record that is there other methods
+    stay, if their searches were asked for in the same way."""
 
 
 def compare(config: QuerySearch) -> None:
@@ -71,12 +72,31 @@ def compare(config: QuerySearch) -> None:
     devices.cache_programs()
     if config.out is not None:
         make_folder(config.out.parent)
-    results: dict[str, Any] = {}
+    results = _before(config)
     for name, oracle in _oracles(config, folder).items():
-        results[name] = _all_methods(config, name, oracle)
+        results[name] = _beside(results.get(name), _all_methods(config, name, oracle))
         if config.out is not None:
             _write(config, results, config.out)
     _show(_together(results))
+
+
+def _before(config: QuerySearch) -> dict[str, Any]:
+    """The results of the record that is there, if it was asked for in the same way."""
+    if config.out is None or not config.out.is_file():
+        return {}
+    record = json.loads(config.out.read_text())
+    return record["results"] if record.get("asked") == _asked(config) else {}
+
+
+def _beside(before: dict[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
+    """The results on a table with those methods of earlier ones that were not run again, in the order of `OPTIONS`."""
+    methods = {**(before or new)["methods"], **new["methods"]}
+    return {**new, "methods": {name: methods[name] for name in OPTIONS if name in methods}}
+
+
+def _asked(config: QuerySearch) -> dict[str, Any]:
+    """What the searches of a record have in common."""
+    return {name: getattr(config, name) for name in ("table", "budget", "seeds", "prior", "warm_start")}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -199,7 +219,8 @@ def _summary(runs: list[dict[str, Any]]) -> dict[str, float]:
 
 def _together(results: dict[str, Any]) -> dict[str, Any]:
     """Over all tables: each method's mean regret, test accuracy below the optimum and feasible share; the pairs."""
-    runs = {name: [of["methods"][name]["runs"] for of in results.values()] for name in _methods(results)}
+    methods = [name for name in OPTIONS if all(name in of["methods"] for of in results.values())]
+    runs = {name: [of["methods"][name]["runs"] for of in results.values()] for name in methods}
     numbers = {key: {n: np.array([[r[key] for r in row] for row in of]) for n, of in runs.items()} for key in NUMBERS}
     optima = np.array([of["optimum"] for of in results.values()])[:, None]
     means = {
@@ -214,10 +235,6 @@ def _together(results: dict[str, Any]) -> dict[str, Any]:
     return {"floor": floor, "methods": means, "pairs": compared(numbers["regret"])}
 
 
-def _methods(results: dict[str, Any]) -> list[str]:
-    return [*next(iter(results.values()))["methods"]]
-
-
 def _show(together: dict[str, Any]) -> None:
     print(f"\nall tables; floor of the test accuracy {together['floor']:.3f}")
     for name, means in together["methods"].items():
@@ -229,11 +246,11 @@ def _show(together: dict[str, Any]) -> None:
 def _write(config: QuerySearch, results: dict[str, Any], path: Path) -> None:
     """Write the record of the tables so far, and draw them."""
     command = f"python -m bench.queries --table {config.table} --budget {config.budget} --seeds {config.seeds}"
-    command += f" --methods {' '.join(config.methods)}"
     command += "" if config.prior is None else f" --prior {config.prior} --warm-start {config.warm_start}"
-    options = {method: [asdict(each) for each in OPTIONS[method]] for method in config.methods}
-    record = {"case": "query_search", "command": command, "options": options, **provenance()}
-    record |= {"together": _together(results), "results": results}
+    together = _together(results)
+    options = {method: [asdict(each) for each in OPTIONS[method]] for method in together["methods"]}
+    record = {"case": "query_search", "command": command, "asked": _asked(config), "options": options, **provenance()}
+    record |= {"together": together, "results": results}
     path.write_text(json.dumps(record, indent=1) + "\n")
     draw(results, path.with_suffix(".png"))
 
