@@ -49,6 +49,18 @@ def test_the_regret_is_that_of_what_the_search_is_told_within_the_limits(shared_
     assert 0 < baselines["floor"] < 2
 
 
+def test_of_a_front_the_missing_hypervolume_is_the_regret(shared_data):
+    assert tables.hypervolume(np.array([[1.0, 3], [2, 2], [1, 1], [0, 5]])) == 1 * 2 + 1 * 3
+    oracle = tables.front(shared_data, "fpga")
+    archs = oracle.table.space.archs
+    everyone = oracle.table(archs)
+    best = np.flatnonzero(oracle.goal.front(everyone))
+    regret = oracle.regret(oracle.table(archs[best]))
+    assert (np.diff(regret) <= 1e-9).all()
+    assert regret[0] > 1
+    assert regret[-1] == pytest.approx(0, abs=1e-9)
+
+
 def test_intervals_are_student_s():
     values = np.array([1.0, 2, 3, 4])
     mean, low, high = intervals.interval(values)

@@ -35,6 +35,7 @@ from jaxnas.search.methods.agnet import Candidates
 from jaxnas.search.prior import CachedPrior, StoredScores
 
 LATENCY = ("latency", "latency_joint")
+FRONTS = "fronts"
 QUANTILES = (0.25, 0.5)  # of the latencies, that make the limits
 NUMBERS = ("regret", "test", "feasible")
 
@@ -44,8 +45,9 @@ class QuerySearch:
     """Compare search methods at the same number of queries."""
 
     table: str = "nasbench201"
-    """`nasbench201`, `nasbench101`, `latency`: NAS-Bench-201 under limits on six devices, or `latency_joint`: where
-    the latency counts within its limit, too."""
+    """`nasbench201`, `nasbench101`, `latency`: NAS-Bench-201 under limits on six devices, `latency_joint`: where the
+    latency counts within its limit, too, or `fronts`: of accuracy and latency on each device, whose regret is the share
+    of the hypervolume that is missing."""
     methods: tuple[str, ...] = USUAL
     """Of the search methods and of AG-Net's forms (`agnet:paper`, ...); all are compared with the first one."""
     budget: int = 192
@@ -175,9 +177,11 @@ def _oracles(config: QuerySearch, folder: Path) -> dict[str, Oracle]:
             for device in DEVICES
             for quantile in QUANTILES
         }
+    if config.table == FRONTS:
+        return {device: tables.front(folder, device) for device in DEVICES}
     makers = {"nasbench201": tables.nasbench201, "nasbench101": tables.nasbench101}
     if config.table not in makers:
-        raise unknown("table", config.table, [*makers, *LATENCY])
+        raise unknown("table", config.table, [*makers, *LATENCY, FRONTS])
     return {config.table: makers[config.table](folder)}
 
 

@@ -57,6 +57,31 @@ class Oracle:
         return float(kept.min()), float(kept.max())
 
 
+@dataclass(frozen=True)
+class FrontOracle(Oracle):
+    """One that is asked for a Pareto front: the regret is the share of the hypervolume, in %, that was not found."""
+
+    def regret(self, scores: Scores) -> np.ndarray:
+        gains, whole = self._gains(scores), hypervolume(self._gains(self._everyone))
+        return np.array([100 * (1 - hypervolume(gains[: count + 1]) / whole) for count in range(len(gains))])
+
+    def _gains(self, scores: Scores) -> np.ndarray:
+        """How far each objective is beyond the median of all, or 0: `[N, 2]`, 0 for what breaks a limit, too."""
+        medians = np.median(self.goal.values(self._everyone), 1)
+        gains: np.ndarray = np.maximum(self.goal.values(scores).T - medians, 0)
+        return gains * self.goal.feasible(scores)[:, None]
+
+    @cached_property
+    def _everyone(self) -> Scores:
+        return self.table(self.table.space.archs)
+
+
+def hypervolume(gains: np.ndarray) -> float:
+    """The area between 0 and the front of points `[N, 2]` that are not below 0."""
+    first, second = gains[np.argsort(-gains[:, 0])].T
+    return float(((first - np.append(first[1:], 0)) * np.maximum.accumulate(second)).sum())
+
+
 def nasbench201(folder: Path) -> Oracle:
     """CIFAR-10: validation accuracy after 200 epochs is asked for, test accuracy reported."""
     table = Table(spaces.get("nasbench201"), [folder / "nasbench201" / "accuracies.parquet"], [VALID, TEST])
@@ -76,12 +101,23 @@ def latency(folder: Path, device: str, quantile: float, *, joint: bool) -> Oracl
 
     `joint`: it is an objective, too (equation 4 of AG-Net), otherwise within the limit the accuracy alone (equation 5).
     """
-    name = f"c10_{device}_latency"
-    paths = [folder / "nasbench201" / file for file in ("accuracies.parquet", "hw_nas_bench.parquet")]
-    table = Table(spaces.get("nasbench201"), paths, [VALID, TEST, name])
+    table, name = _with_latency(folder, device)
     latencies = table(table.space.archs)[name].value[0]
     limit = float(np.quantile(latencies[latencies > 0], quantile))  # below 0: the device does not support it
     return Oracle(table, Goal({VALID: 1, **({name: -1} if joint else {})}, {name: limit}, {name: 0.0}), TEST)
+
+
+def front(folder: Path, device: str) -> FrontOracle:
+    """HW-NAS-Bench: validation accuracy and latency on a device, without a limit but that it supports a network."""
+    table, name = _with_latency(folder, device)
+    return FrontOracle(table, Goal({VALID: 1, name: -1}, at_least={name: 0.0}), TEST)
+
+
+def _with_latency(folder: Path, device: str) -> tuple[Table, str]:
+    """Accuracies and the latency on a device, and what that is called."""
+    name = f"c10_{device}_latency"
+    paths = [folder / "nasbench201" / file for file in ("accuracies.parquet", "hw_nas_bench.parquet")]
+    return Table(spaces.get("nasbench201"), paths, [VALID, TEST, name]), name
 
 
 def baselines(oracle: Oracle) -> dict[str, float]:
