@@ -52,10 +52,9 @@ def describe(config: Latent) -> None:
         archs, there = space_of(code, *draw(code, generator(jnp.asarray(noise, jnp.float32)), rng))
         there[there] = space.contains(archs[there])
         different = {*keys(space, archs[there])}
-        valid = there.mean(), len(different) / max(there.sum(), 1), len(different - known) / max(len(different), 1)
-        print(
-            f"{name:<7}", " ".join(f"{n} {v:.3f}" for n, v in zip(("valid", "different", "new"), shares, strict=True))
-        )
+        shares = there.mean(), len(different) / max(there.sum(), 1), len(different - known) / max(len(different), 1)
+        named = zip(("valid", "different", "new"), shares, strict=True)
+        print(f"{name:<7}", " ".join(f"{share} {value:.3f}" for share, value in named))
     start = rng.normal(size=(1000, NOISE))
     way = rng.normal(size=start.shape)
     way /= np.linalg.norm(way, axis=1, keepdims=True)
