@@ -119,7 +119,7 @@ def test_finished_tables_are_written_though_a_later_one_fails(oracle, shared_dat
     assert out.with_suffix(".png").exists()
 
 
-@pytest.mark.parametrize("argv", [["--methods", "agnat"], ["--table", "nasbench21"]])
+@pytest.mark.parametrize("argv", [["--methods", "agnat"], ["--table", "nasbench21"], ["--devices", "pixel4"]])
 def test_unknown_names_are_refused(shared_data, monkeypatch, capsys, argv):
     monkeypatch.setenv("JAXNAS_DATA", str(shared_data))
     assert query_search.main(argv) == 2

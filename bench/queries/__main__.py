@@ -48,6 +48,8 @@ class QuerySearch:
     """`nasbench201`, `nasbench101`, `latency`: NAS-Bench-201 under limits on six devices, `latency_joint`: where the
     latency counts within its limit, too, or `fronts`: of accuracy and latency on each device, whose regret is the share
     of the hypervolume that is missing."""
+    devices: tuple[str, ...] = DEVICES
+    """Of HW-NAS-Bench, for the tables with latencies."""
     methods: tuple[str, ...] = USUAL
     """Of the search methods and of AG-Net's forms (`agnet:paper`, ...); all are compared with the first one."""
     budget: int = 192
@@ -65,9 +67,10 @@ class QuerySearch:
 
 def compare(config: QuerySearch) -> None:
     """Run the command."""
-    for method in config.methods:
-        if method not in OPTIONS:
-            raise unknown("method", method, OPTIONS)
+    for what, given, known in (("method", config.methods, OPTIONS), ("device", config.devices, DEVICES)):
+        for name in given:
+            if name not in known:
+                raise unknown(what, name, known)
     folder = Path(os.environ.get("JAXNAS_DATA", "../shared/data"))
     if not folder.is_dir():
         raise UserError(f"no benchmark tables in {folder}; set JAXNAS_DATA to their folder")
@@ -98,7 +101,8 @@ def _beside(before: dict[str, Any] | None, new: dict[str, Any]) -> dict[str, Any
 
 def _asked(config: QuerySearch) -> dict[str, Any]:
     """What the searches of a record have in common."""
-    return {name: getattr(config, name) for name in ("table", "budget", "seeds", "prior", "warm_start")}
+    names = ("table", "devices", "budget", "seeds", "prior", "warm_start")
+    return {name: list(of) if isinstance(of := getattr(config, name), tuple) else of for name in names}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -174,11 +178,11 @@ def _oracles(config: QuerySearch, folder: Path) -> dict[str, Oracle]:
         joint = config.table == "latency_joint"
         return {
             f"{device} {quantile:.0%}": tables.latency(folder, device, quantile, joint=joint)
-            for device in DEVICES
+            for device in config.devices
             for quantile in QUANTILES
         }
     if config.table == FRONTS:
-        return {device: tables.front(folder, device) for device in DEVICES}
+        return {device: tables.front(folder, device) for device in config.devices}
     makers = {"nasbench201": tables.nasbench201, "nasbench101": tables.nasbench101}
     if config.table not in makers:
         raise unknown("table", config.table, [*makers, *LATENCY, FRONTS])
@@ -250,6 +254,7 @@ def _show(together: dict[str, Any]) -> None:
 def _write(config: QuerySearch, results: dict[str, Any], path: Path) -> None:
     """Write the record of the tables so far, and draw them."""
     command = f"python -m bench.queries --table {config.table} --budget {config.budget} --seeds {config.seeds}"
+    command += "" if config.devices == DEVICES else f" --devices {' '.join(config.devices)}"
     command += "" if config.prior is None else f" --prior {config.prior} --warm-start {config.warm_start}"
     together = _together(results)
     options = {method: [asdict(each) for each in OPTIONS[method]] for method in together["methods"]}
