@@ -137,7 +137,7 @@ def search(
     last = archs[best[-1]][None]
     kept = [float(oracle.goal.feasible(answer).mean()) for answer in answers]
     rounds = [
-        {**record, "feasible": share, **agreement}
+        {name: number and round(number, 4) for name, number in {**record, "feasible": share, **agreement}.items()}
         for record, share, agreement in zip(chosen.report(state), kept, [{}, *agreed], strict=False)
     ]
     return {

@@ -30,7 +30,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
         top = max(line.get_ydata()[1:].max(initial=0) for line in panel.lines)
         panel.set(title=name, xlabel="queries", ylabel="regret, points of accuracy", ylim=(0, top * 1.1 or 1))
     panels[0].legend()
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=80)
 
 
 def _of_one_length(curves: list[list[float]]) -> np.ndarray:
