@@ -137,7 +137,7 @@ def search(
     last = archs[best[-1]][None]
     kept = [float(oracle.goal.feasible(answer).mean()) for answer in answers]
     rounds = [
-        {name: number and round(number, 4) for name, number in {**record, "feasible": share, **agreement}.items()}
+        {**record, "feasible": share, **agreement}
         for record, share, agreement in zip(chosen.report(state), kept, [{}, *agreed], strict=False)
     ]
     return {
@@ -205,9 +205,19 @@ def _all_methods(config: QuerySearch, name: str, oracle: Oracle) -> dict[str, An
     for method in config.methods:
         run = partial(search, oracle, method, config.budget, prior=prior, pool=config.warm_start)
         runs = [run(seed=seed) for seed in range(config.seeds)]
-        methods[method] = {"runs": runs, **_summary(runs)}
+        rounds = _rounds([run.pop("rounds") for run in runs])
+        methods[method] = {"runs": runs, "rounds": rounds, **_summary(runs)}
         print(f"{method:<14}", " ".join(f"{k} {v:.4g}" for k, v in _summary(runs).items()), flush=True)
     return {**about, "methods": methods}
+
+
+def _rounds(searches: list[list[dict[str, Any]]]) -> list[dict[str, float]]:
+    """Return of each round the mean of what the searches say of it, over those that say it."""
+    found = []
+    for records in zip(*searches, strict=False):
+        said = {name: [r[name] for r in records if r.get(name) is not None] for name in set().union(*records)}
+        found.append({name: round(float(np.mean(said[name])), 4) for name in sorted(said) if said[name]})
+    return found
 
 
 def _summary(runs: list[dict[str, Any]]) -> dict[str, float]:
