@@ -8,6 +8,7 @@ import pytest
 
 from jaxnas import spaces
 from jaxnas.errors import UserError
+from jaxnas.learn.agnet import weighted
 from jaxnas.learn.scale import Scale
 from jaxnas.search.goal import Goal
 from jaxnas.search.method import Task
@@ -57,7 +58,7 @@ def cache(tmp_path_factory):
 @pytest.fixture
 def few_draws(monkeypatch):
     """An untrained generator draws hardly anything valid, however often it may try."""
-    monkeypatch.setattr(proposals, "CHUNKS", 4)
+    monkeypatch.setattr(proposals, "CHUNKS", 1)
 
 
 @pytest.fixture(scope="module")
@@ -109,20 +110,20 @@ def test_rounds_are_new_architectures_up_to_the_budget(few_draws):
 
 @pytest.mark.slow
 def test_the_generator_fills_the_rounds(searches):
-    """At the published rate single rounds leave few graphs valid (here down to none); random ones fill up."""
+    """Here all rounds are proposals and 93 % of the graphs are valid; at the published rate single rounds have none."""
     records = [record for method, state, _ in searches for record in method.report(state)[1:]]
-    assert np.mean([record["proposed"] >= QUICK.batch for record in records]) > 0.5
-    assert np.median([record["valid"] for record in records]) > 0.1
+    assert np.mean([record["proposed"] >= QUICK.batch for record in records]) > 0.9
+    assert np.median([record["valid"] for record in records]) > 0.7
 
 
 @pytest.mark.slow
 def test_it_finds_what_random_search_does_not(searches):
-    """Here 2.3 to 2.6 more in the last round than in the first, and 5.3 to 5.7 against 4.1 of random search."""
+    """Here 2.6 to 3.4 more in the last round than in the first, and 6, the best, against 4.0 of random search."""
     rounds = [[convolutions(archs)["acc"].value.mean() for archs in asked] for _, _, asked in searches]
     assert np.mean([means[-1] - means[0] for means in rounds]) > 1
     random = [convolutions(SPACE.sample(jax.random.key(seed), 40))["acc"].value.max() for seed in range(100)]
     found = [method.result(state).scores["acc"].value[0, 0] for method, state, _ in searches]
-    assert np.mean(found) > np.mean(random) + 0.5
+    assert np.mean(found) > np.mean(random) + 1
 
 
 @pytest.mark.slow
@@ -138,6 +139,48 @@ def test_a_second_search_compiles_no_training(searches, compiled_programs):
     before = compiled_programs()
     run(agnet.make(task(seed=5), QUICK), convolutions)
     assert compiled_programs() - before == 0
+
+
+def test_the_training_free_form_asks_for_more_than_it_learns_from(few_draws, monkeypatch):
+    monkeypatch.setattr(weighted, "retrain", lambda models, learner, *_: learner)
+    goal = Goal({"acc": 1, "cost": -1})
+    method = agnet.make(task(goal, budget=70), AgnetOptions(preset="tenas", batch=8, pretrain=32 * 2))
+    state, asked = run(method, convolutions)
+    assert [len(archs) for archs in asked] == [8, 50, 12]
+    assert method.rounds == 3
+    rows = method._learned_from(state)
+    assert [(rows < end).sum() for end in (8, 58, 70)] == [8, 16, 24]
+    ranks = goal.ranks(convolutions(state.archs[8:58]))
+    assert ranks[rows[8:16] - 8].max() <= np.delete(ranks, rows[8:16] - 8).min()
+    weights = method._weights(state.archs, state.scores)
+    by_each = [agnet.places(goal.ranks({**state.scores})) for goal in (Goal({"acc": 1}), Goal({"cost": -1}))]
+    np.testing.assert_allclose(weights, sum(1 / (0.01 * 70 + ranks) for ranks in by_each))
+
+
+@pytest.mark.parametrize("preset", ["paper", "hardware"])
+def test_published_forms_predict_by_a_perceptron(preset):
+    method = agnet.make(task(), AgnetOptions(preset=preset, batch=8, candidates=20, pretrain=32 * 2))
+    found = agnet.Proposals(SPACE.sample(jax.random.key(0), 5), np.ones((5, 84), np.float32), 5, 5)
+    state = method.init()
+    state = state._replace(scores=convolutions(state.archs), scored=8)
+    predicted = method._predicted(state, found)["acc"]
+    assert predicted.shape == (5,)
+    assert np.ptp(predicted) == 0
+    assert method._scale(state).centre == 0
+    published = method.form.retraining
+    assert (published.alpha, published.rate) == {"paper": (0.9, 1e-3), "hardware": (0.95, 2e-4)}[preset]
+
+
+def test_processes_rank_what_they_have_not_seen(few_draws):
+    method = agnet.make(task(Goal({"acc": 1}, at_most={"cost": 6.0})), UNTRAINED)
+    archs = SPACE.sample(jax.random.key(4), 40)
+    state = method.init()._replace(archs=archs, scores=convolutions(archs), scored=40)
+    rest = SPACE.sample(jax.random.key(5), 200)
+    predicted = method._predicted(state, agnet.Proposals(rest, np.zeros((200, 84)), 200, 200))
+    for name, values in predicted.items():
+        true = convolutions(rest)[name].value[0]
+        assert np.corrcoef(values, true)[0, 1] > 0.9
+    assert np.abs(predicted["cost"] - convolutions(rest)["cost"].value[0]).mean() < 0.5
 
 
 def test_failures_are_never_trained_on_and_end_nothing(few_draws):
@@ -229,7 +272,7 @@ def test_a_table_of_two_cells_is_refused():
     [
         ({"batch": 0}, "--agnet.batch is 0; it must be at least 1"),
         ({"candidates": 4}, "--agnet.candidates is 4; it must be at least 8"),
-        ({"alpha": 2.0}, "--agnet.alpha"),
+        ({"ticks": -1}, "--agnet.ticks is -1; it must be at least 0"),
     ],
 )
 def test_impossible_options_are_refused(changes, words):

@@ -1,5 +1,7 @@
 """The generator: equal to plain loops, independent of its batch, trained and stored; what is drawn from it."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,7 @@ from jaxnas.errors import UserError
 from jaxnas.learn.agnet import pretrain, sampling, weighted
 from jaxnas.learn.agnet.generator import NOISE, Logits, reconstruction
 from jaxnas.learn.agnet.pretrain import Pretraining
-from jaxnas.learn.agnet.weighted import Known
+from jaxnas.learn.agnet.weighted import Known, Retraining
 from jaxnas.spaces.graphs import INPUT, OUTPUT, Graphs
 
 SPACE = spaces.get("nasbench101")
@@ -176,11 +178,13 @@ def test_rank_weights_are_the_published_ones():
 def learner():
     vectors = pretrain.training_set(SMALL, 20, 0)
     start = pretrain.untrained(SMALL.graph_code, vectors, Pretraining(32))
-    return vectors, weighted.start(start, SMALL.graph_code.size, 1, alpha=0.9, rate=1e-3, seed=0)
+    return vectors, weighted.start(start, SMALL.graph_code.size, 1, Retraining(alpha=0.9, weighed=True), seed=0)
 
 
-def test_the_weighted_loss_is_the_formula(learner):
+@pytest.mark.parametrize("capped", [False, True])
+def test_the_weighted_loss_is_the_formula(learner, capped):
     vectors, (models, state) = learner
+    models = models._replace(how=replace(models.how, capped=capped))
     known = Known(
         vectors, np.zeros((len(vectors), 0)), np.full((len(vectors), 1), 5.0), np.linspace(0, 2, len(vectors))
     )
@@ -188,7 +192,9 @@ def test_the_weighted_loss_is_the_formula(learner):
     logits = weighted.generate(models, state, noise)
     errors = (np.asarray(weighted.predict(models, state, logits.vectors)) - 5.0)[:, 0] ** 2
     lost = np.asarray(reconstruction(logits, jnp.asarray(vectors)))
-    each = 0.1 * lost / np.maximum(1, lost) + 0.9 * errors / np.maximum(1, errors)
+    if capped:
+        lost, errors = lost / np.maximum(1, lost), errors / np.maximum(1, errors)
+    each = 0.1 * lost + 0.9 * errors
     found = weighted._loss(models, state.params, known, noise)
     assert float(found) == pytest.approx(np.mean(known.weights * each), rel=1e-5)
 
@@ -213,7 +219,7 @@ def test_retraining_moves_the_generator_to_the_best_and_is_compiled_once(learner
 def test_with_features_the_generator_learns_from_the_weights_alone(learner):
     vectors, _ = learner
     start = pretrain.untrained(SMALL.graph_code, vectors, Pretraining(32))
-    models, state = weighted.start(start, SMALL.graph_code.size + 2, 1, alpha=1.0, rate=1e-3, seed=0)
+    models, state = weighted.start(start, SMALL.graph_code.size + 2, 1, Retraining(alpha=1.0), seed=0)
     rows = len(vectors)
     known = Known(vectors, *(np.ones(shape, np.float32) for shape in ((rows, 2), (rows, 1), (rows,))))
     after = weighted.retrain(models, state, known, jax.random.key(0), 3)

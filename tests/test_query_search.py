@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bench.queries import __main__ as query_search
-from bench.queries import tables
+from bench.queries import intervals, tables
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +34,46 @@ def test_limits_are_quantiles_of_what_the_device_supports(shared_data):
     assert scores["c10_edgetpu_latency"].value[0][oracle.goal.feasible(scores)].min() > 0
 
 
-def test_intervals_hold_the_mean():
-    low, high = query_search._interval(np.array([1.0, 2, 3, 4]))
-    assert low < 2.5 < high
-    assert query_search._interval(np.full(3, 7.0)) == (7, 7)
+def test_the_regret_is_that_of_what_the_search_is_told_within_the_limits(shared_data):
+    oracle = tables.latency(shared_data, "edgetpu", 0.25, joint=False)
+    archs = oracle.table.space.archs
+    scores = oracle.table(archs)
+    kept, told = oracle.goal.feasible(scores), oracle.told(scores)
+    rows = np.concatenate([np.flatnonzero(~kept)[:2], np.flatnonzero(kept)[:3]])
+    best, worst = told[kept].max(), told[kept].min()
+    expected = [best - worst] * 2 + [best - told[rows[2 : 3 + n]].max() for n in range(3)]
+    np.testing.assert_allclose(oracle.regret(oracle.table(archs[rows])), expected)
+    assert oracle.regret(scores)[-1] == 0
+    baselines = tables.baselines(oracle)
+    assert baselines["told optimum"] == best
+    assert 0 < baselines["floor"] < 2
+
+
+def test_of_a_front_the_missing_hypervolume_is_the_regret(shared_data):
+    assert tables.hypervolume(np.array([[1.0, 3], [2, 2], [1, 1], [0, 5]])) == 1 * 2 + 1 * 3
+    oracle = tables.front(shared_data, "fpga")
+    archs = oracle.table.space.archs
+    everyone = oracle.table(archs)
+    best = np.flatnonzero(oracle.goal.front(everyone))
+    regret = oracle.regret(oracle.table(archs[best]))
+    assert (np.diff(regret) <= 1e-9).all()
+    assert regret[0] > 1
+    assert regret[-1] == pytest.approx(0, abs=1e-9)
+
+
+def test_intervals_are_student_s():
+    values = np.array([1.0, 2, 3, 4])
+    mean, low, high = intervals.interval(values)
+    half = 3.182446 * values.std(ddof=1) / 2
+    np.testing.assert_allclose([mean, low, high], [2.5, 2.5 - half, 2.5 + half], rtol=1e-6)
+    assert intervals.interval(np.full(3, 7.0)) == (7, 7, 7)
+
+
+def test_methods_are_compared_seed_by_seed():
+    shared = np.array([[5.0, 1, 3], [2, 8, 4]])
+    found = intervals.compared({"ours": shared, "worse": shared + np.array([[1.0], [-0.25]]), "same": shared})
+    assert found["worse"] == {"mean": -0.375, "low": -0.375, "high": -0.375, "better": 1, "worse": 1}
+    assert found["same"] == {"mean": 0, "low": 0, "high": 0, "better": 0, "worse": 0}
 
 
 def test_the_record_has_every_run_and_a_figure(shared_data, monkeypatch, tmp_path, capsys):
@@ -50,6 +86,21 @@ def test_the_record_has_every_run_and_a_figure(shared_data, monkeypatch, tmp_pat
     assert [len(method["runs"]) for method in result["methods"].values()] == [2, 2]
     assert out.with_suffix(".png").stat().st_size > 1000
     assert "random" in capsys.readouterr().out
+
+
+def test_methods_of_the_same_searches_come_together(shared_data, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("JAXNAS_DATA", str(shared_data))
+    out = tmp_path / "record.json"
+    argv = ["--budget", "32", "--seeds", "2", "--out", str(out)]
+    assert query_search.main([*argv, "--methods", "random"]) == 0
+    assert query_search.main([*argv, "--methods", "local"]) == 0
+    record = json.loads(out.read_text())
+    assert [*record["together"]["methods"]] == ["local", "random"]
+    local, random = (record["results"]["nasbench201"]["methods"][name]["runs"] for name in ("local", "random"))
+    difference = np.mean([one["regret"] - other["regret"] for one, other in zip(local, random, strict=True)])
+    assert record["together"]["pairs"]["random"]["mean"] == pytest.approx(difference)
+    assert query_search.main([*argv[:1], "48", *argv[2:], "--methods", "random"]) == 0
+    assert [*json.loads(out.read_text())["together"]["methods"]] == ["random"]
 
 
 def test_finished_tables_are_written_though_a_later_one_fails(oracle, shared_data, monkeypatch, tmp_path, capsys):
@@ -68,7 +119,7 @@ def test_finished_tables_are_written_though_a_later_one_fails(oracle, shared_dat
     assert out.with_suffix(".png").exists()
 
 
-@pytest.mark.parametrize("argv", [["--methods", "agnat"], ["--table", "nasbench21"]])
+@pytest.mark.parametrize("argv", [["--methods", "agnat"], ["--table", "nasbench21"], ["--devices", "pixel4"]])
 def test_unknown_names_are_refused(shared_data, monkeypatch, capsys, argv):
     monkeypatch.setenv("JAXNAS_DATA", str(shared_data))
     assert query_search.main(argv) == 2

@@ -1,7 +1,9 @@
 """`python -m bench.queries`: how good is the best architecture after so many queries to a benchmark's table?
 
-For each method and seed: the test accuracy of the architecture that is best, by what the search was told, among the
-first q that it asked for. Prints a table; --out writes the record and draws the curves, again after each table.
+For each method and seed, of the first q architectures that it asked for: the regret, by how much the best accuracy that
+it was told, within the limits, is below the best there is; and the test accuracy of that architecture. Prints a table,
+and the first method's regret less that of each other, paired by seed; --out writes the record and draws the curves,
+again after each table.
 """
 
 import json
@@ -9,41 +11,33 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from bench.__main__ import make_folder
 from bench.core.machine import provenance
 from bench.queries import tables
+from bench.queries.figure import STEP, draw
+from bench.queries.intervals import compared, interval
+from bench.queries.settings import BIRTHS, OPTIONS, USUAL
 from bench.queries.tables import DEVICES, Oracle
 from jaxnas.cli import frame
 from jaxnas.errors import UserError, unknown
 from jaxnas.evaluate import devices
-from jaxnas.search.goal import Scores, join, take
-from jaxnas.search.method import Question, Task
+from jaxnas.ranks import ordering, spearman_rho
+from jaxnas.search.goal import Goal, Scores, join, take
+from jaxnas.search.method import Prior, Question, Task
 from jaxnas.search.methods import METHODS
-from jaxnas.search.methods.agnet import AgnetOptions
-from jaxnas.search.methods.evolve import EvolveOptions
-from jaxnas.search.methods.local import LocalOptions
-from jaxnas.search.methods.predictor import PredictorOptions
+from jaxnas.search.methods.agnet import Candidates
+from jaxnas.search.prior import CachedPrior, StoredScores
 
-OPTIONS: dict[str, list[Any]] = {
-    "agnet": [AgnetOptions()],
-    "predictor": [PredictorOptions()],
-    "evolve": [EvolveOptions()],
-    "local": [LocalOptions()],
-    "random": [],
-}
-COLOURS = dict(zip(OPTIONS, ("#4477aa", "#aa3377", "#ee7733", "#228833", "#777777"), strict=True))
-BIRTHS = {"evolve": 4}  # times the budget, of which only those of new architectures are queries
-STEP = 16  # queries between two points of a curve
 LATENCY = ("latency", "latency_joint")
+FRONTS = "fronts"
 QUANTILES = (0.25, 0.5)  # of the latencies, that make the limits
-RESAMPLES = 2000  # bootstrap, over the seeds
+NUMBERS = ("regret", "test", "feasible")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,34 +45,64 @@ class QuerySearch:
     """Compare search methods at the same number of queries."""
 
     table: str = "nasbench201"
-    """`nasbench201`, `nasbench101`, `latency`: NAS-Bench-201 under limits on six devices, or `latency_joint`: where
-    the latency counts within its limit, too."""
-    methods: tuple[str, ...] = tuple(OPTIONS)
-    """Of the search methods."""
+    """`nasbench201`, `nasbench101`, `latency`: NAS-Bench-201 under limits on six devices, `latency_joint`: where the
+    latency counts within its limit, too, or `fronts`: of accuracy and latency on each device, whose regret is the share
+    of the hypervolume that is missing."""
+    devices: tuple[str, ...] = DEVICES
+    """Of HW-NAS-Bench, for the tables with latencies."""
+    methods: tuple[str, ...] = USUAL
+    """Of the search methods and of AG-Net's forms (`agnet:paper`, ...); all are compared with the first one."""
     budget: int = 192
     """Queries of a search."""
     seeds: int = 10
     """Searches of each method, from seed 0."""
+    prior: str | None = None
+    """Stored scores to look at before, such as `table:nasbench201:live_flops,live_layers,ntk,regions`."""
+    warm_start: int = 0
+    """Random architectures of which the prior chooses those to begin with."""
     out: Path | None = None
-    """Where to write the record (.json); the figure goes beside it (.png)."""
+    """Where to write the record (.json); the figure goes beside it (.png). Of a record that is there other methods
+    stay, if their searches were asked for in the same way."""
 
 
 def compare(config: QuerySearch) -> None:
     """Run the command."""
-    for method in config.methods:
-        if method not in OPTIONS:
-            raise unknown("method", method, OPTIONS)
+    for what, given, known in (("method", config.methods, OPTIONS), ("device", config.devices, DEVICES)):
+        for name in given:
+            if name not in known:
+                raise unknown(what, name, known)
     folder = Path(os.environ.get("JAXNAS_DATA", "../shared/data"))
     if not folder.is_dir():
         raise UserError(f"no benchmark tables in {folder}; set JAXNAS_DATA to their folder")
     devices.cache_programs()
     if config.out is not None:
         make_folder(config.out.parent)
-    results: dict[str, Any] = {}
+    results = _before(config)
     for name, oracle in _oracles(config, folder).items():
-        results[name] = _all_methods(config, name, oracle)
+        results[name] = _beside(results.get(name), _all_methods(config, name, oracle))
         if config.out is not None:
             _write(config, results, config.out)
+    _show(_together(results))
+
+
+def _before(config: QuerySearch) -> dict[str, Any]:
+    """The results of the record that is there, if it was asked for in the same way."""
+    if config.out is None or not config.out.is_file():
+        return {}
+    record = json.loads(config.out.read_text())
+    return record["results"] if record.get("asked") == _asked(config) else {}
+
+
+def _beside(before: dict[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
+    """The results on a table with those methods of earlier ones that were not run again, in the order of `OPTIONS`."""
+    methods = {**(before or new)["methods"], **new["methods"]}
+    return {**new, "methods": {name: methods[name] for name in OPTIONS if name in methods}}
+
+
+def _asked(config: QuerySearch) -> dict[str, Any]:
+    """What the searches of a record have in common."""
+    names = ("table", "devices", "budget", "seeds", "prior", "warm_start")
+    return {name: list(of) if isinstance(of := getattr(config, name), tuple) else of for name in names}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,28 +110,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     return frame.run(QuerySearch, compare, argv, prog="bench.queries")
 
 
-def search(oracle: Oracle, method: str, budget: int, seed: int) -> dict[str, Any]:
-    """Run one search and return its curve, and what it found.
+def search(
+    oracle: Oracle, method: str, budget: int, seed: int, *, prior: Prior | None = None, pool: int = 0
+) -> dict[str, Any]:
+    """Run one search and return its curves, and what it found.
 
-    The architectures are counted as they are asked for, each with its test accuracy when it is the best so far.
+    The architectures are counted as they are asked for; `curve` is the test accuracy of the best so far.
     """
     start = time.perf_counter()
-    task = Task(oracle.table.space, oracle.goal, seed=seed, batch=STEP, budget=budget * BIRTHS.get(method, 1))
-    chosen = METHODS[method].make(task, *OPTIONS[method])
+    births = budget * BIRTHS.get(method, 1)
+    task = Task(oracle.table.space, oracle.goal, seed=seed, batch=STEP, budget=births, prior=prior, pool=pool)
+    chosen = METHODS[method.partition(":")[0]].make(task, *OPTIONS[method])
     state = chosen.init()
     asked: list[np.ndarray] = []
     answers: list[Scores] = []
+    agreed: list[dict[str, float]] = []
     while not chosen.done(state) and sum(map(len, asked)) < budget:
         question = chosen.ask(state)
         asked.append(question.archs if isinstance(question, Question) else question)
         answers.append(oracle.table(asked[-1]))
         state = chosen.step(state, answers[-1])
+        agreed.append(_agreement(oracle, getattr(state, "candidates", None)))
     archs, scores = np.concatenate(asked)[:budget], take(join(answers), slice(budget))
     feasible, best = oracle.goal.feasible(scores), _incumbents(oracle, scores)
-    test = oracle.accuracy(scores)
+    test, regret = oracle.accuracy(scores), oracle.regret(scores)
     last = archs[best[-1]][None]
+    kept = [float(oracle.goal.feasible(answer).mean()) for answer in answers]
+    rounds = [
+        {**record, "feasible": share, **agreement}
+        for record, share, agreement in zip(chosen.report(state), kept, [{}, *agreed], strict=False)
+    ]
     return {
         "curve": [float(test[row]) for row in best[STEP - 1 :: STEP]],
+        "regrets": regret[STEP - 1 :: STEP].tolist(),
+        "regret": float(regret[-1]),
+        "rounds": rounds if hasattr(state, "candidates") else [],
         "feasible": float(feasible.mean()),
         "found_feasible": bool(feasible[best[-1]]),
         "test": float(test[best[-1]]),
@@ -116,6 +153,16 @@ def search(oracle: Oracle, method: str, budget: int, seed: int) -> dict[str, Any
         "asked": len(archs),
         "seconds": time.perf_counter() - start,
     }
+
+
+def _agreement(oracle: Oracle, candidates: Candidates | None) -> dict[str, float]:
+    """Spearman's rho of predicted and true numbers over a round's candidates; none where there are none."""
+    if candidates is None or len(candidates.archs) < 3:
+        return {}
+    scores = oracle.table(candidates.archs)
+    pairs = {name: (ordering(of), ordering(scores[name].value[0])) for name, of in candidates.predicted.items()}
+    rho = {f"rho {name}": spearman_rho(*pair) for name, pair in pairs.items()}
+    return {"candidates": len(candidates.archs), **{name: value for name, value in rho.items() if np.isfinite(value)}}
 
 
 def _incumbents(oracle: Oracle, scores: Scores) -> np.ndarray:
@@ -131,88 +178,100 @@ def _oracles(config: QuerySearch, folder: Path) -> dict[str, Oracle]:
         joint = config.table == "latency_joint"
         return {
             f"{device} {quantile:.0%}": tables.latency(folder, device, quantile, joint=joint)
-            for device in DEVICES
+            for device in config.devices
             for quantile in QUANTILES
         }
+    if config.table == FRONTS:
+        return {device: tables.front(folder, device) for device in config.devices}
     makers = {"nasbench201": tables.nasbench201, "nasbench101": tables.nasbench101}
     if config.table not in makers:
-        raise unknown("table", config.table, [*makers, *LATENCY])
+        raise unknown("table", config.table, [*makers, *LATENCY, FRONTS])
     return {config.table: makers[config.table](folder)}
+
+
+def _prior(config: QuerySearch, oracle: Oracle) -> Prior | None:
+    if config.prior is None:
+        return None
+    stored = StoredScores(oracle.table.space, config.prior)
+    return CachedPrior(oracle.table.space, stored, Goal(stored.signs))
 
 
 def _all_methods(config: QuerySearch, name: str, oracle: Oracle) -> dict[str, Any]:
     """Run all methods on an oracle, print a row for each, and return their records beside the oracle's own numbers."""
     about = {"rows": oracle.table.space.size, "limits": dict(oracle.goal.at_most), **tables.baselines(oracle)}
     print(f"\n{name}: {about}", flush=True)
-    methods = {}
+    methods: dict[str, Any] = {}
+    prior = _prior(config, oracle)
     for method in config.methods:
-        runs = [search(oracle, method, config.budget, seed) for seed in range(config.seeds)]
-        methods[method] = {"runs": runs, **_summary(runs)}
-        print(f"{method:<8}", " ".join(f"{k} {v:.4g}" for k, v in _summary(runs).items()), flush=True)
+        run = partial(search, oracle, method, config.budget, prior=prior, pool=config.warm_start)
+        runs = [run(seed=seed) for seed in range(config.seeds)]
+        rounds = _rounds([run.pop("rounds") for run in runs])
+        methods[method] = {"runs": runs, "rounds": rounds, **_summary(runs)}
+        print(f"{method:<14}", " ".join(f"{k} {v:.4g}" for k, v in _summary(runs).items()), flush=True)
     return {**about, "methods": methods}
 
 
+def _rounds(searches: list[list[dict[str, Any]]]) -> list[dict[str, float]]:
+    """Return of each round the mean of what the searches say of it, over those that say it."""
+    found = []
+    for records in zip(*searches, strict=False):
+        said = {name: [r[name] for r in records if r.get(name) is not None] for name in set().union(*records)}
+        found.append({name: round(float(np.mean(said[name])), 4) for name in sorted(said) if said[name]})
+    return found
+
+
 def _summary(runs: list[dict[str, Any]]) -> dict[str, float]:
-    """Return means over the seeds; of the accuracy median and 95 % interval (bootstrap of the mean), too."""
-    tests = np.array([run["test"] for run in runs])
-    low, high = _interval(tests)
-    means = {name: float(np.mean([run[name] for run in runs])) for name in ("feasible", "params", "flops", "asked")}
+    """Return means over the seeds; of regret and accuracy the 95 % interval, too."""
+    test = interval(np.array([run["test"] for run in runs]))
+    regret = interval(np.array([run["regret"] for run in runs]))
+    names = ("feasible", "found_feasible", "params", "flops", "asked")
     seconds = [run["seconds"] for run in runs]
-    later = seconds[1:] or seconds
     return {
-        "mean": float(tests.mean()),
-        "low": low,
-        "high": high,
-        "median": float(np.median(tests)),
-        "found_feasible": float(np.mean([run["found_feasible"] for run in runs])),
-        **means,
+        **{f"regret {name}": value for name, value in regret._asdict().items()},
+        **{f"test {name}": value for name, value in test._asdict().items()},
+        **{name: float(np.mean([run[name] for run in runs])) for name in names},
         "first_seconds": seconds[0],
-        "seconds": float(np.median(later)),
+        "seconds": float(np.median(seconds[1:] or seconds)),
     }
 
 
-def _interval(values: np.ndarray) -> tuple[float, float]:
-    drawn = np.random.default_rng(0).choice(values, (RESAMPLES, len(values)))
-    low, high = np.quantile(drawn.mean(1), (0.025, 0.975))
-    return float(low), float(high)
+def _together(results: dict[str, Any]) -> dict[str, Any]:
+    """Over all tables: each method's mean regret, test accuracy below the optimum and feasible share; the pairs."""
+    methods = [name for name in OPTIONS if all(name in of["methods"] for of in results.values())]
+    runs = {name: [of["methods"][name]["runs"] for of in results.values()] for name in methods}
+    numbers = {key: {n: np.array([[r[key] for r in row] for row in of]) for n, of in runs.items()} for key in NUMBERS}
+    optima = np.array([of["optimum"] for of in results.values()])[:, None]
+    means = {
+        name: {
+            "regret": interval(numbers["regret"][name].mean(0)),
+            "below": interval((optima - numbers["test"][name]).mean(0)),
+            "feasible": interval(numbers["feasible"][name].mean(0)),
+        }
+        for name in runs
+    }
+    floor = float(np.mean([of["floor"] for of in results.values()]))
+    return {"floor": floor, "methods": means, "pairs": compared(numbers["regret"])}
+
+
+def _show(together: dict[str, Any]) -> None:
+    print(f"\nall tables; floor of the test accuracy {together['floor']:.3f}")
+    for name, means in together["methods"].items():
+        print(f"{name:<14}", "  ".join(f"{k} {v.mean:.3f} [{v.low:.3f}, {v.high:.3f}]" for k, v in means.items()))
+    for name, pair in together["pairs"].items():
+        print(f"less {name:<9}", "  ".join(f"{key} {value:.3f}" for key, value in pair.items()))
 
 
 def _write(config: QuerySearch, results: dict[str, Any], path: Path) -> None:
     """Write the record of the tables so far, and draw them."""
     command = f"python -m bench.queries --table {config.table} --budget {config.budget} --seeds {config.seeds}"
-    command += f" --methods {' '.join(config.methods)}"
-    options = {method: [asdict(each) for each in OPTIONS[method]] for method in config.methods}
-    record = {"case": "query_search", "command": command, "options": options, **provenance(), "results": results}
+    command += "" if config.devices == DEVICES else f" --devices {' '.join(config.devices)}"
+    command += "" if config.prior is None else f" --prior {config.prior} --warm-start {config.warm_start}"
+    together = _together(results)
+    options = {method: [asdict(each) for each in OPTIONS[method]] for method in together["methods"]}
+    record = {"case": "query_search", "command": command, "asked": _asked(config), "options": options, **provenance()}
+    record |= {"together": together, "results": results}
     path.write_text(json.dumps(record, indent=1) + "\n")
-    _draw(results, path.with_suffix(".png"))
-
-
-def _draw(results: dict[str, Any], path: Path) -> None:
-    """Draw a panel for each table: mean and interval of the test accuracy by queries."""
-    columns = min(len(results), 4)
-    rows = -(-len(results) // columns)
-    figure = Figure(figsize=(2 + 4 * columns, 0.8 + 3.2 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for panel, (name, result) in zip(panels, results.items(), strict=False):
-        for method, record in result["methods"].items():
-            curves = np.array([run["curve"] for run in _full(record["runs"])])
-            queries = STEP * np.arange(1, curves.shape[1] + 1)
-            low, high = np.array([_interval(column) for column in curves.T]).T
-            panel.plot(queries, curves.mean(0), color=COLOURS[method], label=method)
-            panel.fill_between(queries, low, high, color=COLOURS[method], alpha=0.2, linewidth=0)
-            lowest = curves.mean(0)[1:].min()
-            panel.set_ylim(min(panel.get_ylim()[0], lowest) if panel.lines[1:] else lowest, result["optimum"] + 0.05)
-        panel.axhline(result["optimum"], color="black", linewidth=0.8, linestyle=":")
-        panel.set(title=name, xlabel="queries", ylabel="test accuracy, %")
-    panels[0].legend(loc="lower right")
-    figure.savefig(path, dpi=120)
-
-
-def _full(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The runs with curves of one length: evolution asks for fewer where children came up before."""
-    longest = max(len(run["curve"]) for run in runs)
-    return [{**run, "curve": run["curve"] + [run["test"]] * (longest - len(run["curve"]))} for run in runs]
+    draw(results, path.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """Weighted retraining of AG-Net's generator and surrogate on the architectures that were evaluated (section 3.2).
 
-The better an architecture ranks, the more often it is drawn, and the more it counts: the generator moves to good
-regions. The surrogate's gradient flows into the generator, whose logits it reads; if more is known of an architecture
-than its graph (training-free scores), it reads the graph itself with that beside, and the generator learns from the
-weights alone.
+The better an architecture ranks, the more often it is drawn: the generator moves to good regions. As published, it also
+counts more in the loss, and a perceptron is trained along, whose gradient flows into the generator, whose logits it
+reads; if more is known of an architecture than its graph (training-free scores), it reads the graph itself with that
+beside, and the generator learns from the weights alone.
 """
 
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -23,19 +24,39 @@ BATCH = 16
 KAPPA = 0.01  # of the weights: the smaller, the more the best count
 
 
+@dataclass(frozen=True)
+class Retraining:
+    """How generator and perceptron learn.
+
+    Attributes:
+      rate: of Adam.
+      decay: L2 penalty, as PyTorch's `weight_decay`.
+      alpha: share of the perceptron's loss, if there is one; the rest is the generator's.
+      soft: the perceptron reads the generator's logits of fresh noise, not the graphs themselves.
+      weighed: the weights count in the loss, too, and not only in what is drawn.
+      capped: a loss above 1 counts as 1 (the authors' form for several targets).
+    """
+
+    rate: float = 1e-3
+    decay: float = 0.0
+    alpha: float = 0.9
+    soft: bool = True
+    weighed: bool = False
+    capped: bool = False
+
+
 class Models(NamedTuple):
     """What does not change in a search: the modules without their weights, and how they are trained."""
 
     generator: nnx.GraphDef[Generator]
-    surrogate: nnx.GraphDef[Surrogate]
-    alpha: float
-    rate: float
+    surrogate: nnx.GraphDef[Surrogate] | None
+    how: Retraining
 
 
 class Learner(NamedTuple):
-    """Weights of the generator and of the surrogate, and the optimiser's state."""
+    """Weights of the generator and of the perceptron, if there is one, and the optimiser's state."""
 
-    params: tuple[nnx.State, nnx.State]
+    params: tuple[nnx.State, nnx.State | None]
     moments: optax.OptState
 
 
@@ -45,7 +66,7 @@ class Known(NamedTuple):
     Attributes:
       vectors: graphs `[M, size]`.
       features: what else is known of them `[M, F]`; F may be 0.
-      targets: what the surrogate predicts `[M, T]`.
+      targets: what the perceptron predicts `[M, T]`; without one T is 0.
       weights: `[M]`, 0 for padding and for what has no scores.
     """
 
@@ -64,20 +85,19 @@ def rank_weights(ranks: np.ndarray) -> np.ndarray:
     return np.where(known, 1 / (KAPPA * known.sum() + np.where(known, ranks, 1)), 0.0)
 
 
-def start(pretrained: Pretrained, inputs: int, outputs: int, *, alpha: float, rate: float, seed: int):
-    """Return `Models` and `Learner` before the first round.
+def start(pretrained: Pretrained, inputs: int, outputs: int, how: Retraining, *, seed: int) -> tuple[Models, Learner]:
+    """Return what does not change, and the learner before the first round.
 
     Args:
       pretrained: the generator.
-      inputs: of the surrogate, the length of a graph's vector and the number of features.
-      outputs: numbers that the surrogate predicts.
-      alpha: share of the surrogate's loss; the rest is the generator's.
-      rate: of Adam.
-      seed: of the surrogate's weights.
+      inputs: of the perceptron, the length of a graph's vector and the number of features.
+      outputs: numbers that the perceptron predicts; 0: there is none.
+      how: they learn.
+      seed: of the perceptron's weights.
     """
-    graphdef, params = in_parts(partial(Surrogate, inputs, outputs), seed)
+    graphdef, params = in_parts(partial(Surrogate, inputs, outputs), seed) if outputs else (None, None)
     both = (pretrained.params, params)
-    return Models(pretrained.graphdef, graphdef, alpha, rate), Learner(both, _optimiser(rate).init(both))
+    return Models(pretrained.graphdef, graphdef, how), Learner(both, _optimiser(how).init(both))
 
 
 @partial(jax.jit, static_argnames="models")
@@ -91,7 +111,7 @@ def retrain(models: Models, learner: Learner, known: Known, key: jax.Array, step
         gradient = jax.grad(_loss, argnums=1)(
             models, learner.params, chosen, jax.random.normal(noise_key, (BATCH, NOISE))
         )
-        updates, moments = _optimiser(models.rate).update(gradient, learner.moments)
+        updates, moments = _optimiser(models.how).update(gradient, learner.moments, learner.params)
         return Learner(optax.apply_updates(learner.params, updates), moments)
 
     return jax.lax.fori_loop(0, steps, step, learner)
@@ -105,27 +125,29 @@ def generate(models: Models, learner: Learner, noise: jax.Array) -> Logits:
 
 @partial(jax.jit, static_argnames="models")
 def predict(models: Models, learner: Learner, inputs: jax.Array) -> jax.Array:
-    """The surrogate's predictions `[B, T]` of inputs `[B, size + F]`: logits, or graphs and features."""
+    """The perceptron's predictions `[B, T]` of inputs `[B, size + F]`: logits, or graphs and features."""
+    assert models.surrogate is not None
+    assert learner.params[1] is not None
     return nnx.merge(models.surrogate, learner.params[1])(inputs)
 
 
-def _loss(models: Models, params: tuple[nnx.State, nnx.State], known: Known, noise: jax.Array) -> jax.Array:
-    """The mean of `w ((1 - alpha) R + alpha E)`: R the reconstruction's loss, E the mean of the squared errors.
-
-    Each of them is divided by itself, as a constant, where it is above 1: the authors' form for several targets, which
-    leaves accuracies between 0 and 1 alone and keeps outliers from deciding.
-    """
+def _loss(models: Models, params: tuple[nnx.State, nnx.State | None], known: Known, noise: jax.Array) -> jax.Array:
+    """The mean of `w ((1 - alpha) R + alpha E)`: R the reconstruction's loss, E the mean of the squared errors."""
+    how = models.how
     logits = nnx.merge(models.generator, params[0])(noise)
-    inputs = jnp.concatenate([known.vectors, known.features], -1) if known.features.shape[1] else logits.vectors
-    errors = (nnx.merge(models.surrogate, params[1])(inputs) - known.targets) ** 2
-    reconstructed = _at_most_1(reconstruction(logits, known.vectors))
-    losses = (1 - models.alpha) * reconstructed + models.alpha * _at_most_1(errors).mean(-1)
-    return (known.weights * losses).mean()
+    loss = _capped(reconstruction(logits, known.vectors), how)
+    if models.surrogate is not None:
+        hard = jnp.concatenate([known.vectors, known.features], -1)
+        inputs = hard if known.features.shape[1] or not how.soft else logits.vectors
+        errors = (nnx.merge(models.surrogate, params[1])(inputs) - known.targets) ** 2
+        loss = (1 - how.alpha) * loss + how.alpha * _capped(errors, how).mean(-1)
+    return (known.weights * loss if how.weighed else loss).mean()
 
 
-def _at_most_1(loss: jax.Array) -> jax.Array:
-    return loss / jax.lax.stop_gradient(jnp.maximum(loss, 1))
+def _capped(loss: jax.Array, how: Retraining) -> jax.Array:
+    """The loss divided by itself, as a constant, where it is above 1, if that is how."""
+    return loss / jax.lax.stop_gradient(jnp.maximum(loss, 1)) if how.capped else loss
 
 
-def _optimiser(rate: float) -> optax.GradientTransformation:
-    return optax.adam(rate, *BETAS)
+def _optimiser(how: Retraining) -> optax.GradientTransformation:
+    return optax.chain(optax.add_decayed_weights(how.decay), optax.adam(how.rate, *BETAS))

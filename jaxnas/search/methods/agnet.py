@@ -1,39 +1,46 @@
 """AG-Net: a generator of architectures that learns from those that were evaluated.
 
-After a first round of random architectures, every round retrains generator and surrogate on all that was scored,
-weighted by rank, draws new architectures from the generator, and asks for those with the best predictions. Spaces of
-two cells are searched one cell after the other, each with half of the budget: the other cell is at first that of the
-first architecture, then that of the best one found. Where the generator finds too few new architectures, random ones
-fill the round.
+After a first round of random architectures, every round retrains the generator on all that was scored, drawn by rank,
+draws new architectures from it, and asks for those with the best predictions. Spaces of two cells are searched one cell
+after the other, each with half of the budget: the other cell is at first that of the first architecture, then that of
+the best one found. Where the generator finds too few new architectures, random ones fill the round.
 
 Under a limit everyone who breaks it comes after everyone who does not; where what is limited is an objective, too, its
 rank counts as well (the authors' equation 4), otherwise it does not (their equation 5).
 
-Departures from the authors' code: no graph sees another one's noise, scores are centred at the first round's median
-and divided by its quartiles' distance, whatever their unit, and a loss above 1 counts as 1 in single-objective
-searches, too.
+What predicts is a Gaussian process for each number, on the graphs of the architectures, numbers of their ops and
+lengths of their paths, and the prior's scores. As published (presets `paper` and `hardware`) it is a perceptron that
+reads the generator's logits of fresh noise, beside the scores of architectures that have nothing to do with that noise:
+its predictions of new architectures do not agree with their accuracies, and what was found was the generator's doing.
+
+Departures of the presets from the authors' code: no graph sees another one's noise, and numbers are divided by the
+largest of the first round, whatever their unit. In `tenas` a space of two cells is searched one cell after the other,
+too, instead of scoring a cell beside random ones.
 
 Source: Lukasik, Jung and Keuper, Learning Where to Look: Generative NAS is Surprisingly Efficient, ECCV 2022.
 """
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxnas.errors import UserError, check_least
-from jaxnas.learn.agnet import weighted
+from jaxnas.learn.agnet import processes, weighted
+from jaxnas.learn.agnet.forms import FORMS, Form
 from jaxnas.learn.agnet.pretrain import Pretraining, code_of, pretrained
 from jaxnas.learn.agnet.weighted import Known, Learner, Models
+from jaxnas.learn.graph_features import graph_features
+from jaxnas.learn.models import unit_ranks
 from jaxnas.learn.scale import Scale, padded
 from jaxnas.ranks import mean_ranks
 from jaxnas.search.goal import Scores, join, take
 from jaxnas.search.method import Budgeted, Method, Task, check_budget, is_new
-from jaxnas.search.methods.proposals import Cell, Proposals, propose
+from jaxnas.search.methods.proposals import CHUNK, Cell, Proposals, propose
 from jaxnas.spaces.graphs import GraphCode
 from jaxnas.spaces.subset import Subspace
 from jaxnas.types import Finished
@@ -46,20 +53,28 @@ CLIP = 3.0  # of these, in quartile distances
 class AgnetOptions:
     """Options of the method `agnet`."""
 
+    preset: Literal["processes", "paper", "hardware", "tenas"] = "processes"
+    """What predicts the proposals: `processes`, Gaussian processes on the graphs; as published, `paper`, a perceptron
+    on the generator's logits, or `hardware`, the same with the settings under limits; or `tenas`, nothing: the
+    published training-free search asks for 50 each round and learns from the best."""
     batch: int = 16
     """Architectures of the first round and of every other one."""
-    candidates: int = 100
-    """New architectures that the generator proposes each round; the best predictions are asked for."""
-    ticks: int = 15
-    """Times that generator and surrogate see what was scored, each round (the authors: 15 to 30)."""
-    alpha: float = 0.9
-    """Share of the surrogate's loss in the retraining (the authors, under limits: 0.95)."""
-    rate: float = 1e-3
-    """Learning rate of the retraining (the authors, under limits: 2e-4)."""
+    candidates: int | None = None
+    """New architectures that the generator proposes each round, in place of the preset's; the best predictions are
+    asked for."""
+    ticks: int | None = None
+    """Times that the generator sees what was scored, each round, in place of the preset's."""
     pretrain: int = 64_000
     """Graphs that the generator is trained on before its first search of a space; the result is kept in the cache."""
     layers: int = 2
     """Of the generator's graph network (the authors, on DARTS: 4)."""
+
+
+class Candidates(NamedTuple):
+    """What the generator proposed in a round, `[N, A]`, and what was predicted of it, `[N]` of each target."""
+
+    archs: np.ndarray
+    predicted: dict[str, np.ndarray]
 
 
 class Learned(NamedTuple):
@@ -74,6 +89,7 @@ class Learned(NamedTuple):
       base: architecture `[A]` whose other cells stay.
       learner: generator and surrogate.
       records: of the rounds.
+      candidates: of the last round, if the generator made it.
     """
 
     archs: np.ndarray
@@ -84,6 +100,7 @@ class Learned(NamedTuple):
     base: np.ndarray
     learner: Learner
     records: tuple[dict[str, Any], ...]
+    candidates: Candidates | None = None
 
 
 @dataclass(frozen=True)
@@ -91,15 +108,17 @@ class AgNet(Budgeted):
     """The best architecture among all that were scored."""
 
     how: AgnetOptions
+    form: Form
 
     @property
     def rounds(self) -> int:
         ends = [0, *(self._end(cell) for cell in range(self._code.cells))]
-        return sum(-(-(end - start) // self.how.batch) for start, end in itertools.pairwise(ends))
+        later = [end - start - self.how.batch for start, end in itertools.pairwise(ends)]
+        return sum(1 - (-number // self.batch) for number in later)
 
     @property
     def batch(self) -> int:
-        return self.how.batch
+        return self.form.asked or self.how.batch
 
     @property
     def options(self) -> dict[str, Any]:
@@ -120,7 +139,9 @@ class AgNet(Budgeted):
             return self._next_cell(state)
         state = state._replace(learner=self._retrained(state))
         found = self._proposals(state)
-        chosen = found.archs[self._order(state, found)] if len(found.archs) else found.archs
+        predicted = self._predicted(state, found) if len(found.archs) and self.form.surrogate else {}
+        state = state._replace(candidates=Candidates(found.archs, predicted))
+        chosen = found.archs[self._order(predicted)] if predicted else found.archs
         return self._asking(state, chosen, {"proposed": len(found.archs), "valid": found.valid / found.drawn})
 
     def report(self, state: Learned) -> list[dict[str, Any]]:
@@ -154,15 +175,13 @@ class AgNet(Budgeted):
     @cached_property
     def _start(self) -> tuple[Models, Learner]:
         generator = pretrained(self.task.space, Pretraining(self.how.pretrain, self.how.layers))
-        features = 0 if self.task.prior is None else self.task.prior(self.task.first(1)).shape[1]
-        return weighted.start(
-            generator,
-            self._code.size + features,
-            len(self._targets),
-            alpha=self.how.alpha,
-            rate=self.how.rate,
-            seed=self.task.seed,
-        )
+        inputs = self._code.size + self._inputs(self.task.first(1)).shape[1]
+        outputs = len(self._targets) if self._perceptron else 0
+        return weighted.start(generator, inputs, outputs, self.form.retraining, seed=self.task.seed)
+
+    @property
+    def _perceptron(self) -> bool:
+        return self.form.surrogate == "perceptron"
 
     @cached_property
     def _prior_scale(self) -> Scale:
@@ -180,7 +199,8 @@ class AgNet(Budgeted):
 
     def _asking(self, state: Learned, archs: np.ndarray, record: dict[str, Any]) -> Learned:
         """The state that asks for `archs` and, where they are fewer than a round, for random ones."""
-        size = min(self.how.batch, self._end(state.cell) - state.scored)
+        first = state.scored == state.first
+        size = min(self.how.batch if first else self.batch, self._end(state.cell) - state.scored)
         seen = np.concatenate([state.archs, archs[:size].astype(np.int32)])
         archs = np.concatenate([seen, self._random(state, seen, state.scored + size - len(seen))])
         return state._replace(archs=archs, records=(*state.records, {"asked": len(archs) - state.scored, **record}))
@@ -209,26 +229,46 @@ class AgNet(Budgeted):
 
     def _scale(self, state: Learned) -> Scale:
         """Of the scores of the first round."""
-        return Scale.of(self._means(state.scores)[: self.how.batch])
+        first = self._means(state.scores)[: self.how.batch]
+        if self.form.fractions:
+            return Scale(np.zeros(first.shape[1]), np.nanmax(np.abs(first), 0))
+        return Scale.of(first)
 
     def _means(self, scores: Scores) -> np.ndarray:
         return np.stack([scores[name].value.mean(0) for name in self._targets], -1)
 
     def _retrained(self, state: Learned) -> Learner:
-        """The learner after `ticks` times all that was scored in the search of this cell."""
-        rows = slice(state.first, state.scored)
-        archs = state.archs[rows]
-        scores = take(state.scores, rows)
-        ranks = places(self.task.goal.ranks(scores))
-        weights = weighted.rank_weights(np.where(self._code.fits(archs), ranks, np.nan))
+        """The learner after `ticks` times all that it learns from."""
+        rows = self._learned_from(state)
+        archs, scores = state.archs[rows], take(state.scores, rows.tolist())
+        weights = self._weights(archs, scores)
         if not weights.any():
             return state.learner
-        goals = np.nan_to_num(self._scale(state).to_units(self._means(scores)))
-        columns = (self._cell(state).vectors(archs), self._inputs(archs), goals, weights)
+        beside = [np.zeros((len(archs), 0)), np.zeros((len(archs), 0))]
+        if self._perceptron:
+            beside = [self._inputs(archs), np.nan_to_num(self._scale(state).to_units(self._means(scores)))]
+        columns = (self._cell(state).vectors(archs), *beside, weights)
         known = Known(*(jnp.asarray(padded(column, self.task.budget)) for column in columns))
-        steps = self.how.ticks * -(-len(archs) // weighted.BATCH)
+        steps = self.form.ticks * -(-len(archs) // weighted.BATCH)
         key = jax.random.fold_in(jax.random.key(self.task.seed), state.scored)
         return weighted.retrain(self._models, state.learner, known, key, steps)
+
+    def _learned_from(self, state: Learned) -> np.ndarray:
+        """The rows of what was scored in the search of this cell, of a round that is larger than the first the best."""
+        ends = np.cumsum([record["asked"] for record in state.records])
+        pairs = itertools.pairwise([0, *ends])
+        rounds = [np.arange(start, end) for start, end in pairs if state.first <= start < end]
+        ranks = [self.task.goal.ranks(take(state.scores, rows.tolist())) for rows in rounds]
+        best = [rows[np.argsort(of, kind="stable")[: self.how.batch]] for rows, of in zip(rounds, ranks, strict=True)]
+        return np.sort(np.concatenate(best))
+
+    def _weights(self, archs: np.ndarray, scores: Scores) -> np.ndarray:
+        """The weights `[N]` of what is learned from; 0 for what has no graph or lacks a score."""
+        goal = self.task.goal
+        goals = [replace(goal, signs={name: sign}) for name, sign in goal.signs.items()] if self.form.apart else [goal]
+        there = self._code.fits(archs) & np.isfinite(goal.ranks(scores))
+        weights = [weighted.rank_weights(places(np.where(there, each.ranks(scores), np.nan))) for each in goals]
+        return np.sum(weights, 0) if self.form.ranked else there.astype(float)
 
     def _proposals(self, state: Learned) -> Proposals:
         return propose(
@@ -236,19 +276,64 @@ class AgNet(Budgeted):
             self._cell(state),
             lambda noise: weighted.generate(self._models, state.learner, noise),
             state.archs,
-            enough=self.how.candidates,
+            enough=self.form.candidates,
+            subset=self.form.subset,
             seed=(self.task.seed, state.scored),
         )
 
-    def _order(self, state: Learned, found: Proposals) -> np.ndarray:
-        """The proposals' rows from the best prediction to the worst."""
-        vectors = found.soft if self.task.prior is None else self._cell(state).vectors(found.archs)
+    def _predicted(self, state: Learned, found: Proposals) -> dict[str, np.ndarray]:
+        """Predictions `[N]` of every target for the proposals; of what has no limit its ranks among what was scored."""
+        if self._perceptron:
+            return self._by_perceptron(state, found)
+        rows = slice(state.first, state.scored)
+        known = self._means(take(state.scores, rows))
+        features = self._features(state, np.concatenate([state.archs[rows], found.archs]))
+        predicted = {}
+        for name, column in zip(self._targets, known.T, strict=True):
+            there = np.flatnonzero(np.isfinite(column))
+            targets = column[there] if name in self.task.goal.limited else unit_ranks(column[there])
+            predicted[name] = self._fit_predict(features, there, targets)[len(column) :]
+        return predicted
+
+    def _fit_predict(self, features: np.ndarray, rows: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Predictions for all `features` `[N, P]` from those of `rows` `[n]`; zeros without any."""
+        if not len(rows):
+            return np.zeros(len(features))
+        if self.form.surrogate == "processes":
+            return processes.fit_predict(features, rows, targets)
+        from jaxnas.learn import trees  # whose package is of the extra `learn`
+
+        return trees.fit_predict(features, rows, targets, seed=self.task.seed)
+
+    def _features(self, state: Learned, archs: np.ndarray) -> np.ndarray:
+        """What processes and trees read of architectures, `[N, P]`: the graph, numbers and paths of its ops, the prior.
+
+        Of a space of several cells those that are not searched are all the same.
+        """
+        graphs = graph_features(self._code, self._code.encode(archs))
+        blocks = [self._cell(state).vectors(archs), graphs, self._inputs(archs)]
+        return np.concatenate([_standard(block) for block in blocks if block.shape[1]], 1)
+
+    def _by_perceptron(self, state: Learned, found: Proposals) -> dict[str, np.ndarray]:
+        soft = self.task.prior is None and self.form.retraining.soft
+        vectors = found.soft if soft else self._cell(state).vectors(found.archs)
         inputs = np.concatenate([vectors, self._inputs(found.archs)], 1)
-        rows = padded(inputs, self.how.candidates)
-        predicted = np.asarray(weighted.predict(self._models, state.learner, jnp.asarray(rows)))[: len(inputs)]
-        values = self._scale(state).from_units(predicted).T[:, None]
-        scores = {n: Finished(v, np.zeros(v.shape, int), {}) for n, v in zip(self._targets, values, strict=True)}
+        rows = jnp.asarray(padded(inputs, self.form.candidates + CHUNK))
+        predicted = np.asarray(weighted.predict(self._models, state.learner, rows))[: len(inputs)]
+        return dict(zip(self._targets, self._scale(state).from_units(predicted).T, strict=True))
+
+    def _order(self, predicted: dict[str, np.ndarray]) -> np.ndarray:
+        """The proposals' rows from the best prediction to the worst."""
+        scores = {n: Finished(v[None], np.zeros((1, len(v)), int), {}) for n, v in predicted.items()}
         return np.argsort(self.task.goal.ranks(scores), kind="stable")
+
+
+def _standard(block: np.ndarray) -> np.ndarray:
+    """Return `[N, P]` as columns with mean 0, and rows at a root mean squared distance of 1."""
+    deviation = block.std(0)
+    varies = deviation > 0
+    scaled: np.ndarray = (block - block.mean(0))[:, varies] / deviation[varies]
+    return scaled / np.sqrt(2 * max(varies.sum(), 1))
 
 
 def places(ranks: np.ndarray) -> np.ndarray:
@@ -259,15 +344,13 @@ def places(ranks: np.ndarray) -> np.ndarray:
     return found
 
 
-def make(task: Task, options: AgnetOptions) -> Method:
+def make(task: Task, options: AgnetOptions, form: Form | None = None) -> Method:
     """Return the method for `task`, or raise a `UserError` about the first number that is not possible."""
-    least = {"batch": 1, "ticks": 1, "candidates": options.batch, "layers": 1, "pretrain": 32}
-    check_least(options, least, "agnet.")
-    if not 0 <= options.alpha <= 1 or options.rate <= 0:
-        raise UserError(
-            f"--agnet.alpha must lie in 0 to 1 and --agnet.rate above 0, not {options.alpha}, {options.rate}"
-        )
-    method = AgNet(task, options)
+    check_least(options, {"batch": 1, "layers": 1, "pretrain": 32}, "agnet.")
+    form = FORMS[options.preset] if form is None else form
+    given = {name: number for name in ("candidates", "ticks") if (number := getattr(options, name)) is not None}
+    check_least(form := replace(form, **given), {"ticks": 0, "candidates": options.batch}, "agnet.")
+    method = AgNet(task, options, form)
     cells = code_of(task.space).cells
     if cells > 1 and isinstance(task.space, Subspace):
         raise UserError(

@@ -14,7 +14,7 @@ from jaxnas.spaces import Space
 from jaxnas.spaces.graphs import GraphCode, Graphs
 
 BOX = 3.0  # noise is uniform in [-BOX, BOX], wider than what the generator was trained on: for diversity
-CHUNK, CHUNKS = 100, 45  # graphs drawn at a time, and how often at most
+CHUNK, CHUNKS = 300, 15  # graphs drawn at a time, and how often at most
 
 
 class Proposals(NamedTuple):
@@ -69,16 +69,18 @@ def propose(
     seen: np.ndarray,
     *,
     enough: int,
+    subset: bool,
     seed: tuple[int, int],
 ) -> Proposals:
-    """Draw until there are more than `enough` architectures or 4,500 graphs were drawn; keep a random `enough` of them.
+    """Draw until there are more than `enough` architectures or 4,500 graphs were drawn.
 
     Args:
       space: which architectures there are.
       cell: what is drawn.
       generate: the generator.
       seen: architectures `[M, A]` not to propose.
-      enough: the largest number of proposals.
+      enough: proposals.
+      subset: keep a random `enough` of them, as the authors do.
       seed: of the draws.
     """
     known, drawn, valid = {*keys(space, seen)}, 0, 0
@@ -95,7 +97,7 @@ def propose(
                 known.add(key)
                 archs.append(new[row])
                 soft.append(vectors[row])
-    chosen = np.random.default_rng([*seed, drawn]).permutation(len(archs))[:enough]
+    chosen = np.random.default_rng([*seed, drawn]).permutation(len(archs))[: enough if subset else None]
     found = np.array(archs, np.int32).reshape(-1, seen.shape[1])  # of a type, though there may be none
     logits = np.array(soft, np.float32).reshape(-1, cell.code.size)
     return Proposals(found[chosen], logits[chosen], drawn, valid)
