@@ -304,6 +304,17 @@ def _defined(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def front(values: np.ndarray) -> Ints:
+    """The rows of finite `values` `[N, K]`, best first, that no other one betters: higher somewhere, lower nowhere."""
+    left, found = np.lexsort(-values.T), []  # nobody beats the first: who did would come before it
+    while len(left):
+        first = values[left[0]]
+        found.append(left[0])
+        beaten = (values[left] <= first).all(1) & (values[left] < first).any(1)
+        left = left[~beaten][1:]
+    return np.array(found, np.int64)
+
+
 def mean_ranks(values: np.ndarray) -> np.ndarray:
     """Return ascending ranks `[N]` from 0; equal values share the mean of theirs."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)

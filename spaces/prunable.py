@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from jaxnas.errors import unknown
+from jaxnas.network.network import Cost
 
 
 class Preset(NamedTuple):
@@ -39,6 +40,8 @@ class Supernet:
       banned: ops that are inactive from the beginning, by index.
       presets: by name; the first one is the default.
       to_arch: the architecture `[A]` of a mask with at most one op on each edge.
+      one_by_one: returns architectures `[1 + E O, A]`: a first one, and what it becomes by each op on each edge; where
+        edges share a node's places, all places have the same op on one edge at first.
       groups: edges into one node each, of which only `keep` stay in the end; none where all edges do.
       keep: see `groups`.
     """
@@ -47,9 +50,15 @@ class Supernet:
     ops: tuple[str, ...]
     banned: tuple[int, ...]
     to_arch: Callable[[np.ndarray], np.ndarray]
+    one_by_one: Callable[[], np.ndarray]
     presets: Mapping[str, Preset]
     groups: tuple[tuple[int, ...], ...] = ()
     keep: int = 0
+
+    def cost(self, count: Callable[[np.ndarray], np.ndarray]) -> Cost:
+        """The `Cost` by op masks of a count `[N]` of architectures `[N, A]` that adds up over their ops."""
+        first, *others = count(self.one_by_one()).tolist()
+        return Cost(first, (np.array(others) - first).reshape(len(self.edges), len(self.ops)))
 
     def preset(self, name: str | None) -> Preset:
         """The preset called `name`, or without a name the first one; `UserError` where there is none."""

@@ -280,6 +280,19 @@ def test_result(fast, capsys, tmp_path, method, evaluations, rounds):
     assert (found["settings"]["method"], found["settings"]["repeats"]) == (method, 3)
 
 
+def test_pruning_within_a_limit(fast, capsys, tmp_path):
+    words = ["--seed", "3", "--out"]
+    free = result(capsys, *words, str(tmp_path / "free"))
+    limit = free["scores"]["flops"] - 1
+    bound = result(capsys, *words, str(tmp_path / "bound"), "--at-most", f"flops={limit}")
+    assert bound["scores"]["flops"] <= limit
+    assert bound["scores"]["feasible"]
+    assert bound["scores"].keys() - free["scores"].keys() == {"feasible"}
+    assert bound["rounds"][0]["deltas"] == free["rounds"][0]["deltas"]
+    assert main([*words, str(tmp_path / "bound"), "--at-most", f"flops={limit}"]) == 0
+    assert "nan" not in capsys.readouterr().out
+
+
 def test_without_arguments_under_runs(fast, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main([]) == 0
@@ -297,10 +310,14 @@ def test_without_arguments_under_runs(fast, capsys, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "method", [pytest.param(name, marks=pytest.mark.slow if name in LEARN else ()) for name in METHODS]
+    ("method", "more"),
+    [
+        *(pytest.param(name, [], marks=pytest.mark.slow if name in LEARN else ()) for name in METHODS),
+        ("prune", ["--at-most", "flops=4e7", "--at-least", "flops=3e7"]),
+    ],
 )
-def test_interrupted_command_resumes(fast, capsys, tmp_path, monkeypatch, method):
-    words = ["--method", method, *BUDGET[method]]
+def test_interrupted_command_resumes(fast, capsys, tmp_path, monkeypatch, method, more):
+    words = ["--method", method, *BUDGET[method], *more]
     whole = result(capsys, *words, "--out", str(tmp_path / "whole"))
     score = MadeUp.__call__
 
@@ -397,7 +414,8 @@ def test_a_search_of_darts_gives_the_genotype_that_its_code_reads(capsys, tmp_pa
         (["--scorers", ""], "unknown scorer"),
         (["--scorers", "ntk,params"], "measured on a supernet, not by params"),
         (["--scorers", "consensus"], "not by consensus: say --scorers ntk,regions, --method sift or"),
-        (["--at-most", "flops=1"], "not by a limit on flops"),
+        (["--at-most", "flops=1"], "keeps --at-most flops=1: it ends with flops from 7,783,050 to 220,119,690"),
+        (["--at-most", "ntk=1"], "keeps limits on params and flops, not on ntk"),
         (["--method", "random", "--budget", "0"], "--budget is 0; it must lie between 1, a single one, and 15625"),
         (["--budget", "9"], "--budget does not go with --method prune"),
         (["--maximize", "accuracy"], "unknown score 'accuracy'; choose from"),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxnas.errors import UserError, spelt
-from jaxnas.ranks import mean_ranks
+from jaxnas.ranks import front, mean_ranks
 from jaxnas.types import Finished
 
 Scores = Mapping[str, Finished]
@@ -89,15 +89,10 @@ class Goal:
     def front(self, scores: Scores) -> np.ndarray:
         """Return `[N]`: within the limits, and no other such one is better by an objective and worse by none."""
         means = self.values(scores).T
-        left = np.flatnonzero(np.isfinite(means).all(1) & self.feasible(scores))
-        left = left[np.lexsort(-means[left].T)]  # nobody beats the first: who did would come before it
-        front = np.zeros(len(means), bool)
-        while len(left):
-            first = means[left[0]]
-            front[left[0]] = True
-            beaten = (means[left] <= first).all(1) & (means[left] < first).any(1)
-            left = left[~beaten][1:]
-        return front
+        known = np.flatnonzero(np.isfinite(means).all(1) & self.feasible(scores))
+        found = np.zeros(len(means), bool)
+        found[known[front(means[known])]] = True
+        return found
 
     def improvements(self, scores: Scores) -> list[int]:
         """The rows at which, in this order, the best so far changed."""

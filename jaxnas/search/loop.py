@@ -96,7 +96,7 @@ def evaluate_with(space: Space, chosen: Mapping[str, AnyScore], measure: Measure
     """The function from op indices `[N, E]` or op masks `[N, E, O]` to their scores `[R, N]`.
 
     Those that are made of others are made of their means over the repeats. What is not among the `names`, if these are
-    given, is `skipped`, and a consensus is the sum over those of its members that are there.
+    given, is `skipped`, so are counts of op masks, and a consensus is the sum over those of its members that are there.
 
     Args:
       space: of the architectures.
@@ -106,7 +106,8 @@ def evaluate_with(space: Space, chosen: Mapping[str, AnyScore], measure: Measure
 
     def evaluate(archs: np.ndarray, names: Collection[str] | None = None, draw: int = 0) -> Scores:
         wait = measure(archs, names, draw)
-        scores = {name: count(space, score, archs) for name, score in chosen.items() if isinstance(score, Count)}
+        counts = {name: score for name, score in chosen.items() if isinstance(score, Count) and np.ndim(archs) == 2}
+        scores = {name: count(space, score, archs) for name, score in counts.items()}
         scores |= wait()
         means = {name: _mean(found) for name, found in scores.items()}
         for name, score in chosen.items():

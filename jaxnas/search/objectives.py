@@ -48,7 +48,7 @@ class ObjectiveOptions(Options):
     """Objectives of which less is better."""
     at_most: str | None = None
     """Limits from above, such as latency=5 or flops=1e8, on the same names: whoever breaks one comes after all who do
-    not."""
+    not. --method prune takes params and flops, and its result keeps the limits."""
     at_least: str | None = None
     """Limits from below."""
     record: str | None = None

@@ -71,6 +71,7 @@ class CellSpace(RowSpace):
             ops=self.ops,
             banned=(self.zero,) if self.zero >= 0 else (),
             to_arch=lambda mask: mask.argmax(-1),
+            one_by_one=self._one_by_one,
             presets={"default": Preset()},
         )
 
@@ -204,6 +205,12 @@ class CellSpace(RowSpace):
     def flops(self, archs: np.ndarray) -> np.ndarray:
         """Return `[N]` the multiply-adds of the benchmark's network on one image."""
         return self.network().flops_cost().total(np.asarray(archs))
+
+    def _one_by_one(self) -> np.ndarray:
+        archs = np.zeros((self.places, self.choices, self.places), np.int32)
+        for edge in range(self.places):
+            archs[edge, :, edge] = range(self.choices)
+        return np.concatenate([archs[0, :1], archs.reshape(-1, self.places)])
 
     @property
     def _nodes(self) -> int:

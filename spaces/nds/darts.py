@@ -39,12 +39,21 @@ class Darts(TwoCells):
             ops=self.ops,
             banned=(NONE,),
             to_arch=lambda mask: from_edges(mask.reshape(1, len(CELLS), len(EDGES), -1))[0],
+            one_by_one=self._one_by_one,
             presets=PRESETS,
             groups=tuple(
                 tuple(first + edge for edge in group) for first in range(0, len(places), len(EDGES)) for group in edges
             ),
             keep=2,
         )
+
+    def _one_by_one(self) -> np.ndarray:
+        """`none` everywhere, and each op on each edge at the first of its node's places."""
+        cells, edges, ops = np.indices((len(CELLS), len(EDGES), len(self.ops))).reshape(3, -1)
+        nodes, froms = np.array(EDGES)[edges].T
+        pairs = np.full((2, 1 + len(ops), len(CELLS), 2 * self.nodes), [[[[NONE]]], [[[0]]]])
+        pairs[:, 1 + np.arange(len(ops)), cells, 2 * (nodes - INPUTS)] = ops, froms
+        return self.join(np.full((1 + len(ops), 2), -1), *pairs)
 
     def other_strings(self, arch: np.ndarray) -> dict[str, str]:
         """The `genotype`, as DARTS's code reads it."""

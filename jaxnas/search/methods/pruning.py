@@ -26,7 +26,7 @@ official code.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,8 @@ from jaxnas.types import nullable
 
 SIGNIFICANT = 3  # figures of the sort key
 Judged = tuple[np.ndarray, np.ndarray, np.ndarray]  # the first three fields of a `Round`
+MayGo = Callable[[int, int], bool]
+"""Whether the op on the edge may be removed. Who answers so can rely on its removal."""
 TE_NAS = (-1, 1)  # signs of its scores: a lower condition number is better, and more linear regions
 
 
@@ -121,7 +123,18 @@ def deltas(values: np.ndarray, decimals: int = 3, *, positive: bool = True) -> n
     return relative_change(values[:, 0], values[:, 1:], decimals, positive=positive)
 
 
-def step(state: State, *deltas: np.ndarray, signs: Sequence[int] = TE_NAS, prune_number: int = 1) -> State:
+def always(edge: int, op: int) -> bool:
+    """Every op may go."""
+    return True
+
+
+def step(
+    state: State,
+    *deltas: np.ndarray,
+    signs: Sequence[int] = TE_NAS,
+    prune_number: int = 1,
+    may_go: MayGo = always,
+) -> State:
     """The state after one round: on every edge the `prune_number` ops with the lowest rank sum are gone.
 
     Args:
@@ -129,6 +142,7 @@ def step(state: State, *deltas: np.ndarray, signs: Sequence[int] = TE_NAS, prune
       deltas: relative change of each score, `[M]` in the order of `candidates`.
       signs: of each score, 1 where higher is better, -1 where lower is; where rank sums are equal the first decides.
       prune_number: ops to remove per edge; at least one op stays.
+      may_go: asked of the ops in turn; one that may not go is passed over.
 
     Raises:
       ValueError: the number of deltas is not that of the candidates, or nothing is left to prune.
@@ -137,11 +151,17 @@ def step(state: State, *deltas: np.ndarray, signs: Sequence[int] = TE_NAS, prune
     if not len(pairs):
         raise ValueError("nothing to prune: every edge has one op left")
     order, judged = _judge(pairs, deltas, signs)
-    return _without(state, judged, _first_per_edge(pairs[order], np.minimum(prune_number, state.mask.sum(axis=1) - 1)))
+    quota = np.minimum(prune_number, state.mask.sum(axis=1) - 1)
+    return _without(state, judged, _first(pairs[order], pairs[order, 0], quota, may_go))
 
 
 def edge_step(
-    state: State, group: Sequence[int], *deltas: np.ndarray, signs: Sequence[int] = TE_NAS, keep: int
+    state: State,
+    group: Sequence[int],
+    *deltas: np.ndarray,
+    signs: Sequence[int] = TE_NAS,
+    keep: int,
+    may_go: MayGo = always,
 ) -> State:
     """The state after the last step for one group: of its edges, `keep` with the highest rank sums are left.
 
@@ -151,10 +171,12 @@ def edge_step(
       deltas: relative change of each score, `[M]` in the order of the candidates.
       signs: as for `step`.
       keep: edges that stay.
+      may_go: as for `step`.
     """
     _, pairs = edge_candidates(state, group)
     order, judged = _judge(pairs, deltas, signs)
-    return _without(state, judged, pairs[order[: len(pairs) - keep]])
+    quota = np.array([len(pairs) - keep])
+    return _without(state, judged, _first(pairs[order], np.zeros(len(pairs), int), quota, may_go))
 
 
 def done(state: State) -> bool:
@@ -233,12 +255,12 @@ def _round_significant(value: float) -> float:
     return float(f"{nudged:.{SIGNIFICANT - 1}e}")
 
 
-def _first_per_edge(pairs: np.ndarray, quota: np.ndarray) -> np.ndarray:
-    """Return of the ordered pairs `[M, 2]` the first `quota[edge]` of each edge, `[K, 2]`."""
+def _first(pairs: np.ndarray, groups: np.ndarray, quota: np.ndarray, may_go: MayGo) -> np.ndarray:
+    """Return of the ordered pairs `[M, 2]` that may go the first `quota[group]` of each group `[M]`, `[K, 2]`."""
     left = quota.copy()
-    kept = []
-    for edge, op in pairs.tolist():
-        if left[edge] > 0:
-            left[edge] -= 1
-            kept.append((edge, op))
-    return np.array(kept, int).reshape(-1, 2)
+    gone = []
+    for (edge, op), group in zip(pairs.tolist(), groups.tolist(), strict=True):
+        if left[group] > 0 and may_go(edge, op):
+            left[group] -= 1
+            gone.append((edge, op))
+    return np.array(gone, int).reshape(-1, 2)
