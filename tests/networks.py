@@ -25,7 +25,7 @@ def share(params: nnx.State, network: Network) -> nnx.State:
     """Those of `params` that `network` has, of the first channels."""
     leaves = dict(nnx.to_flat_state(params))
     own = nnx.to_flat_state(jax.eval_shape(network.init, jax.random.key(0)))
-    first = {path: leaves[path][...][tuple(map(slice, leaf.shape))] for path, leaf in own}
+    first = {path: np.asarray(leaves[path][...])[tuple(map(slice, leaf.shape))] for path, leaf in own}
     return nnx.from_flat_state([(path, leaf.replace(first[path])) for path, leaf in own])
 
 

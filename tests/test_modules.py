@@ -186,7 +186,8 @@ def test_modules_learn_signals(small, one_tap):
 
 
 def test_the_example_from_the_command_line(tmp_path, capsys):
-    assert score(["--space", EXAMPLE, "--archs", "random:4", "--scorers", "regions", "--out", str(tmp_path / "x")]) == 0
+    words = ["--space", EXAMPLE, "--archs", "random:4", "--scorers", "regions", "--regions.samples", "20"]
+    assert score([*words, "--out", str(tmp_path / "x")]) == 0
     assert "4 architectures" in capsys.readouterr().out
 
 

@@ -24,7 +24,7 @@ ROWS = [  # architecture, parameters and FLOPs in the benchmark
 ARCHS = np.array([[1, 0, 2, 1, 0, 0, 2, 1], [0, 0, 0, 0, 0, 0, 0, 0], [2, 2, 0, 1, 0, 1, 0, 2]], np.int32)
 EVERY_BLOCK = np.array([0, 1, 2, 1, 0, 1, 0, 2], np.int32)  # in layers that change the shape (0, 2, 5) and in others
 SMALL = [
-    scorers.NTK(images=8),
+    scorers.NTK(images=3),
     scorers.NTK(bn="batch", images=6),
     scorers.Regions(batches=2, samples=64),
     scorers.Regression(images=4, steps=3),
@@ -40,7 +40,10 @@ class Thin:
     def network(self, form, group=None, **changes):
         channels = min(4, SPACE.network(form).config.channels)
         stages = 3 if form == "taps" else 1
-        return SPACE.network(form, group, **changes, stages=stages, channels=channels)
+        return SPACE.network(form, group, **{**changes, "stages": stages, "channels": channels})
+
+    def network_for(self, recipe, group=None):
+        return self.network(recipe.form, group, **recipe.changes())
 
 
 @pytest.mark.parametrize(("string", "params", "flops"), ROWS)

@@ -28,7 +28,7 @@ def narrow(network, arch):
         wide, own = dict(nnx.to_flat_state(params)), []
         for path, leaf in nnx.to_flat_state(jax.eval_shape(alone.init, jax.random.key(0))):
             there = (*path[:3], "nor_conv_1x1", *path[3:]) if "3<-0" in path else path
-            own.append((path, leaf.replace(wide[there][...][tuple(map(slice, leaf.shape))])))
+            own.append((path, leaf.replace(np.asarray(wide[there][...])[tuple(map(slice, leaf.shape))])))
         return nnx.from_flat_state(own)
 
     return alone, share
@@ -127,11 +127,14 @@ class Thin:
         return getattr(SPACE, name)
 
     def network(self, form, group=None, **changes):
-        return SPACE.network(form, group, channels=8, **changes)
+        return SPACE.network(form, group, **{**changes, "channels": 8})
+
+    def network_for(self, recipe, group=None):
+        return self.network(recipe.form, group, **recipe.changes())
 
 
 @pytest.mark.parametrize(
-    "scorer", [scorers.NTK(images=6), scorers.Regression(images=3, steps=2)], ids=lambda scorer: scorer.name
+    "scorer", [scorers.NTK(images=4), scorers.Regression(images=3, steps=2)], ids=lambda scorer: scorer.name
 )
 def test_scores_run_in_one_program_and_batch_mates_do_not_change_them(scorer, compiles):
     measure = Evaluator(Thin(), scorer, data.load("synthetic"), batch=4)
