@@ -125,6 +125,11 @@ def test_members_of_two_families_that_vary_have_equal_weights():
     assert "ntk contradicts the others here, does not vary, or fails too often" in consensus.said
 
 
+def test_two_families_that_contradict_each_other_have_equal_weights():
+    ref = Reference({"live_flops": np.arange(40.0), "regions": -np.arange(40.0)})
+    assert ref.agreement[1] is False and ref.weights == {"live_flops": 0.5, "regions": 0.5}
+
+
 def test_a_stored_reference_is_used_only_under_its_own_settings(tmp_path, monkeypatch):
     jacov, values = scorers.Jacov(), np.random.default_rng(1).normal(size=STORED_ARCHS)
     options = {name: getattr(jacov, name) for name in ("bn", "init", "width", "images")}

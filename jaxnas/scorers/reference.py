@@ -74,7 +74,7 @@ class Reference:
         shares = [np.sum([self.log_share(name, self.scores[name]) for name in group], 0) for group in self.grouped]
         spectrum, vectors = np.linalg.eigh(np.corrcoef([mean_ranks(share) for share in shares]))
         first = vectors[:, -1] * np.sign(vectors[:, -1].sum())
-        if spectrum[-1] - spectrum[-2] < MIN_GAP or first.sum() < MIN_SUM * np.abs(first).sum():
+        if spectrum[-1] - spectrum[-2] < MIN_GAP or first.sum() <= MIN_SUM * np.abs(first).sum():
             return np.full(len(first), 1 / len(first)), False
         kept = np.maximum(first, 0)
         return kept / kept.sum(), True
