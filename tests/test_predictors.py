@@ -295,10 +295,10 @@ def test_a_hold_keeps_the_residual_small():
 
 
 def test_space_without_graphs_is_refused():
-    pool = Pool(("a",), np.zeros((3, 1)), np.ones(1), None, None)
+    pool = Pool(("a",), np.zeros((3, 1)), np.zeros(3), None, None)
     with pytest.raises(UserError, match="use the model ridge, trees or gp"):
         inputs_of(pool)
-    assert pool.described.shape == (3, 1)
+    assert pool.described.shape == (3, 2)  # the zero-label score and the rank of a
 
 
 # --- transfer --------------------------------------------------------------------------------------------------------
