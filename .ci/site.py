@@ -40,9 +40,9 @@ def _notebooks() -> Any:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Let the links of pages in `docs/` and in the root lead to where `on_files` put the files."""
+    """Let the links of pages in `docs/`, in the root and one folder below it lead to where `on_files` put the files."""
     markdown = re.sub(r"(?m)^([\s\d.-]*)#(?=[a-z])", r"\1\#", markdown)  # `#params` is no heading
     if "/" in page.file.src_uri:
-        return markdown
+        return markdown.replace("](../docs/", "](../")
     markdown = re.sub(r"\]\((?:\.\./|docs/)", "](", markdown).replace("](README.md", "](index.md")
     return markdown.replace(".ipynb)", ".md)")
