@@ -1,8 +1,8 @@
 """Scores and counts of every space stay what they were: `tests/golden/frozen.json`, see `tests/golden/make_frozen.py`.
 
 Counts and `regions` are equal. The relative error of a condition number grows with it: rounding moves the smallest
-eigenvalue. `FAST` are the rows that the plain suite has time for; those of `BY_HAND` compile for half an hour, so
-that `.ci/run` leaves them out of its slow tests: `pytest -m by_hand tests/test_frozen.py`.
+eigenvalue. `FAST` are the rows that the plain suite has time for; the others compile for half an hour and more, so they
+are run by hand when the structure changes: `pytest -m by_hand tests/test_frozen.py`.
 """
 
 import json
@@ -23,24 +23,12 @@ FAST = {
     ("nats_size", "ntk"),
     ("darts", "regions"),
 }
-BY_HAND = {
-    "transnas101_macro",
-    "darts",
-    "enas",
-    "pnas",
-    "nasnet",
-    "amoeba",
-    "resnet",
-    "vanilla",
-    "resnext_a",
-    "resnext_b",
-}
 WELL = 1e3  # condition numbers up to which the eigenvalues are good to four digits
 
 
 def marks(case):
-    """When a row is measured: in the plain suite, in the slow one or by hand."""
-    return [] if case in FAST else [pytest.mark.by_hand if case[0] in BY_HAND else pytest.mark.slow]
+    """When a row is measured: in the plain suite or by hand."""
+    return [] if case in FAST else [pytest.mark.by_hand]
 
 
 def test_every_score_of_every_space_is_frozen(make_frozen):

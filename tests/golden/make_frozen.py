@@ -10,7 +10,7 @@ the tests' level, compiling takes a third of the time. In frozen.json, nasbench2
 nasbench101, nats_size and nasbench_nlp are of that level and of JAX started as the commands do, and equal to the bit
 before the code was moved (a643a39) and after; transnas101_micro's regression is of a643a39 with
 --xla_cpu_use_fusion_emitters=false as well, as the tests have it now: 4.6e-3 from the value without, and 1e-5 from that
-after the moves. Those of the other spaces, `BY_HAND` in tests/test_frozen.py, are of two XLA threads: make them anew
+after the moves. Those of the other spaces are of two XLA threads: make them anew
 before relying on their last digits.
 """
 
