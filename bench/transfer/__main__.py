@@ -21,6 +21,7 @@ from bench.core.machine import provenance
 from bench.transfer.data import Data, Measured
 from bench.transfer.plot import draw
 from jaxnas.cli import frame
+from jaxnas.correlate.sources import BASELINES
 from jaxnas.errors import UserError, unknown
 from jaxnas.learn.intervals import intervals
 from jaxnas.learn.models import MODELS, Model
@@ -30,7 +31,6 @@ from jaxnas.ranks import KendallTau, ordering, partial_rho, regret, spearman_rho
 LABELS = (0, 4, 8, 16, 32, 64, 128)
 SOURCE_LABELS = 512
 METRICS = ("spearman", "kendall", "partial_given_live_flops", "top_precision", "regret")
-BASELINES = {"params": "#params", "flops": "FLOPs", "live_flops": "live FLOPs"}
 TAUGHT = ("trees", "gp")  # models that learn from the sources, beside the graph network
 SCRATCH = "from scratch: "
 FOLDS, FEWEST_COVERED = 5, 16  # of the labels behind the intervals, and labels from which these are looked at

@@ -12,11 +12,13 @@ import numpy as np
 from jaxnas.errors import UserError
 from jaxnas.learn.graph_features import graph_features
 from jaxnas.scorers.consensus import FAMILIES, Consensus
+from jaxnas.scorers.counts import Flops, LiveFlops, LiveLayers, Params
 from jaxnas.scorers.reference import Reference
 from jaxnas.spaces import Space
 from jaxnas.spaces.graphs import GraphCode, Graphs
 
-MEMBER_COUNTS = ("live_flops", "live_layers")  # the counts in the consensus
+MEMBER_COUNTS = LiveFlops(), LiveLayers()  # the counts in the consensus
+COUNTS = Params(), Flops(), *MEMBER_COUNTS
 
 
 @dataclass(frozen=True)
@@ -114,13 +116,7 @@ def make_pool(space: Space, archs: np.ndarray, scores: Mapping[str, np.ndarray])
 
 def counts_of(space: Space, archs: np.ndarray) -> dict[str, np.ndarray]:
     """#params and FLOPs `[N]` of the architectures, FLOPs and layers of what is live in them."""
-    live = space.live(archs)
-    return {
-        "params": space.params(archs),
-        "flops": space.flops(archs),
-        "live_flops": space.flops(live),
-        "live_layers": space.layers(live),
-    }
+    return {count.name: count.of(space, archs) for count in COUNTS}
 
 
 def zero_label(scores: Mapping[str, np.ndarray], counts: Mapping[str, np.ndarray], connected: np.ndarray) -> np.ndarray:
@@ -137,7 +133,7 @@ def zero_label(scores: Mapping[str, np.ndarray], counts: Mapping[str, np.ndarray
     if not scores or not connected.any():
         return np.zeros(len(connected))
     if (whole := scores.get(Consensus.name)) is None:
-        members = {**{name: np.log(counts[name]) for name in MEMBER_COUNTS}, **scores}
+        members = {**{count.name: count.oriented(counts[count.name]) for count in MEMBER_COUNTS}, **scores}
         reference = Reference({name: values[connected] for name, values in members.items()}, FAMILIES)
         usable = reference.combine({name: members[name] for name in reference.usable})
         whole = np.where(connected, usable, np.nan)
