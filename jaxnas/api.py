@@ -1,5 +1,6 @@
 """The commands as functions: what `import jaxnas` gives for a notebook or a program of one's own."""
 
+import io
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -16,6 +17,7 @@ from jaxnas.correlate.comparison import read
 from jaxnas.correlate.pairs import OF_SCORES, Pair
 from jaxnas.correlate.report import flat
 from jaxnas.data import Source
+from jaxnas.digest import digest
 from jaxnas.errors import UserError, unknown
 from jaxnas.pinned import under_pinned
 from jaxnas.score import table as rows
@@ -24,6 +26,7 @@ from jaxnas.scorers.registry import listed
 from jaxnas.search.command import Search, find
 from jaxnas.search.methods import METHODS
 from jaxnas.spaces import Space
+from jaxnas.user_cache import keep, user_cache
 
 Archs = str | Sequence[str] | np.ndarray
 Scorers = str | AnyScore | Sequence[str | AnyScore]
@@ -150,6 +153,8 @@ def run_search(
     if own or others:
         name = [*own, *others][0].name
         raise UserError(f"a search takes a score of yours by its file: give 'FILE.py:NAME' for {name!r}")
+    if differs := [name for name in given.keys() & before.keys() if given[name] != before[name]]:
+        raise UserError(f"scorers and prior have {differs[0]} with other options; give it once, or alike")
     settings: dict[str, Any] = {
         "space": space,
         "method": method,
@@ -169,7 +174,7 @@ def run_search(
         **_of_method(method, options or {}),
     }
     with tempfile.TemporaryDirectory(prefix="jaxnas-") as folder:
-        asked = _place(oracle, Path(folder) / "oracle.parquet") if isinstance(oracle, Place) else oracle
+        asked = _kept(oracle, Path(folder)) if isinstance(oracle, Place) else oracle
         config = Search(**settings, oracle=asked, out=str(out or Path(folder) / "run"))  # type: ignore[arg-type]
         found = find(config)
     record = found.record
@@ -293,9 +298,26 @@ def _place(place: Place, file: Path) -> str:
     return str(file)
 
 
+def _kept(place: Place, folder: Path) -> str:
+    """Where the rows of an oracle are: of a frame a file of the cache that the same rows are in the next time.
+
+    Args:
+      place: of the rows.
+      folder: where nothing can be kept.
+    """
+    if not isinstance(place, pl.DataFrame):
+        return str(place)
+    content = io.BytesIO()
+    place.write_parquet(content)
+    path = (user_cache("oracles") or folder) / f"oracle-{digest(content.getvalue())}.parquet"
+    if not path.exists():
+        keep(path, content.getvalue())
+    return str(path)
+
+
 def _joined(names: str | Iterable[str]) -> str | None:
     return (names if isinstance(names, str) else ",".join(names)) or None
 
 
 def _limits(limits: Mapping[str, float] | None) -> str | None:
-    return ",".join(f"{name}={value!r}" for name, value in limits.items()) if limits else None
+    return ",".join(f"{name}={float(value)!r}" for name, value in limits.items()) if limits else None

@@ -14,6 +14,7 @@ KINDS = {
     "generators": "trained generators of agnet",
     "tables": "tables that were fetched",
     "latencies": "timings of operations on this device",
+    "oracles": "tables that a search was given as frames",
     "charts": "the JavaScript of reports",
 }
 
@@ -40,9 +41,9 @@ def user_cache(kind: str) -> Path | None:
     return None
 
 
-def keep(path: Path, text: str) -> None:
+def keep(path: Path, content: str | bytes) -> None:
     """Write a file of the cache, which appears complete or not at all; one that cannot be written is not kept."""
     unfinished = path.with_suffix(f".{os.getpid()}.tmp")
     with contextlib.suppress(OSError):
-        unfinished.write_text(text, encoding="utf-8")
+        unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
         unfinished.replace(path)

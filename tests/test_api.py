@@ -112,6 +112,17 @@ def test_a_search_by_a_frame_is_that_by_its_file(tmp_path):
     assert one.feasible and one.front
 
 
+def test_a_search_by_a_frame_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXNAS_CACHE", str(tmp_path / "cache"))
+    archs = [SPACE.decode(arch) for arch in SPACE.enumerate()[::50]]
+    frame = pl.DataFrame({"arch": archs, "threes": [threes(arch) for arch in archs]})
+    how = {"maximize": "threes", "at_most": {"threes": np.float64(4)}, "budget": 5, "out": tmp_path / "run"}
+    first, again = (jaxnas.run_search(SPACE, "random", oracle=frame, **how) for _ in range(2))
+    assert first.record == again.record
+    with pytest.raises(UserError, match="oracle"):
+        jaxnas.run_search(SPACE, "random", oracle=frame.head(100), **how)
+
+
 def test_limits_that_nothing_keeps():
     found = jaxnas.run_search(method="random", oracle=threes, maximize="threes", at_least={"threes": 7}, budget=5)
     assert not found.feasible

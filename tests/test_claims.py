@@ -62,7 +62,7 @@ def test_a_part_is_claimed_once(begin, tmp_path):
 def test_claims_of_processes_that_are_gone_are_taken_over(begin, tmp_path, capsys):
     host, mine, gone = socket.gethostname(), os.getpid(), 2**22 + 1
     claim(tmp_path, 0, f"{host} {gone}")
-    claim(tmp_path, 1, f"{host} {mine}")
+    claim(tmp_path, 1, f"{host} {os.getppid()}")
     claim(tmp_path, 2, f"elsewhere {mine}")
     old = time.time() - STALE_SECONDS - 60
     os.utime(claim(tmp_path, 3, f"elsewhere {mine}"), (old, old))
@@ -72,6 +72,21 @@ def test_claims_of_processes_that_are_gone_are_taken_over(begin, tmp_path, capsy
         assert (tmp_path / "claim-00000").read_text() == f"{host} {gone}\n{host} {mine}\n"
     assert "part 4 is left out: 3 processes ended in it" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["claim-00001", "claim-00002", "claim-00004"]
+
+
+def test_a_part_whose_process_ends_meanwhile_is_taken_in_the_next_round(begin, tmp_path):
+    other = claim(tmp_path, 1, f"elsewhere {os.getpid()}")
+    with begin() as parts:
+        assert [next(parts) for _ in range(9)] == [0, 2, 3, 4, 5, 6, 7, 8, 9]
+        os.utime(other, (time.time() - STALE_SECONDS - 60,) * 2)
+        assert list(parts) == [1]
+
+
+def test_a_claim_of_this_process_from_before_it_began_is_that_of_another(begin, tmp_path):
+    other = claim(tmp_path, 1, f"{socket.gethostname()} {os.getpid()}")
+    os.utime(other, (time.time() - 60,) * 2)
+    with begin() as parts:
+        assert 1 in parts
 
 
 @pytest.mark.slow

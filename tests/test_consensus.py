@@ -11,7 +11,7 @@ from jaxnas import scorers, spaces
 from jaxnas.cli.options import Options
 from jaxnas.errors import UserError
 from jaxnas.evaluate import references
-from jaxnas.evaluate.references import FEW_ARCHS, LEAST_ARCHS, STORED_ARCHS, reference, sample
+from jaxnas.evaluate.references import FEW_ARCHS, LEAST_ARCHS, STORED_ARCHS, reference, sample, to_measure
 from jaxnas.score.command import main as score
 from jaxnas.scorers.protocol import options_of
 from jaxnas.scorers.reference import Reference
@@ -125,6 +125,19 @@ def test_members_of_two_families_that_vary_have_equal_weights():
     assert "ntk contradicts the others here, does not vary, or fails too often" in consensus.said
 
 
+@pytest.mark.parametrize("silent", [np.zeros(40), np.full(40, np.nan)], ids=["constant", "failed"])
+def test_members_that_say_nothing_leave_the_sum_alone(silent):
+    rng = np.random.default_rng(0)
+    values = {"live_flops": rng.normal(size=40), "regions": rng.normal(size=40)}
+    chosen = {name: scorers.DEFAULTS[name] for name in ("live_flops", "regions", "ntk")}
+    given = {"live_flops": ok(2.0, 3.0), "regions": ok(5.0, 4.0), "ntk": ok(1.0, 9.0)}
+    two = scorers.Consensus("live_flops,regions").against(chosen, Reference(values))
+    three = scorers.Consensus(",".join(chosen)).against(chosen, Reference(values | {"ntk": silent}))
+    np.testing.assert_array_equal(three.combine(given).value, two.combine(given).value)
+    nothing = three.combine({"ntk": given["ntk"]})
+    assert np.isnan(nothing.value).all() and [*nothing.status] == [Status.skipped] * 2
+
+
 def test_two_families_that_contradict_each_other_have_equal_weights():
     ref = Reference({"live_flops": np.arange(40.0), "regions": -np.arange(40.0)})
     assert ref.agreement[1] is False and ref.weights == {"live_flops": 0.5, "regions": 0.5}
@@ -143,7 +156,11 @@ def test_a_stored_reference_is_used_only_under_its_own_settings(tmp_path, monkey
     np.testing.assert_array_equal(found.scores["jacov"], values)
     assert found.size == STORED_ARCHS
     assert [*reference(SPACE, {"live_flops": chosen["live_flops"]}, [], {"repeats": 2}).scores] == ["live_flops"]
-    with pytest.raises(KeyError, match="jacov"):  # nothing measures it
+    both = chosen | {"nwot": scorers.Nwot()}
+    assert to_measure([], SPACE, both, {"repeats": 1}) == 0
+    with pytest.raises(KeyError, match="nwot"):  # the stored one is kept, the other measured by nothing
+        reference(SPACE, both, [], {"repeats": 1})
+    with pytest.raises(KeyError, match="jacov"):
         reference(SPACE, chosen, [], {"repeats": 2})
 
 
@@ -163,7 +180,8 @@ def test_an_architecture_has_the_same_score_alone_and_in_company(toy, tmp_path, 
 
 
 def test_sift_finds_the_best_of_the_space_and_resumes(toy, tmp_path, capsys):
-    words = [*toy, "--method", "sift", "--budget", "32", "--seed", "3", "--out", str(tmp_path / "run"), "--json"]
+    words = [*toy, "--method", "sift", "--budget", "32", "--seed", "3", "--repeats", "2"]
+    words += ["--out", str(tmp_path / "run"), "--json"]
     assert search(words) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["arch"].count("nor_conv_3x3") == 6

@@ -123,6 +123,8 @@ def test_runs_that_do_not_go_together(tmp_path, capsys):
         ([run, "--table", "x.csv"], "--table and --target go together"),
         ([run, "--name", "nasbench201"], "the package has a table nasbench201"),
         ([str(tmp_path)], "has no manifest.json"),
+        ([run, "table:nasbench201"], "table:nasbench201 is no directory of jaxnas score"),
+        (["table:nasbench201", run], "is built anew alone"),
         ([], "missing: DIR"),
     ]:
         assert main(["tables", "build", *words]) == 2

@@ -193,6 +193,7 @@ def test_other_makers_are_joined_on_request(run, tmp_path):
     assert code == 2
     assert 'arithmetic.processor="cpu B"' in errors and "say --mixed" in errors
     assert run("merge", one, two, "--out", tmp_path / "all", "--mixed")[0] == 0
+    assert run("merge", two, one, "--out", tmp_path / "all", "--mixed")[0] == 0
     found = json.loads(run("status", tmp_path / "all", "--format", "json")[1])["made_by"]
     assert found == {"cpu A, jaxnas 1.0, jax 0.10.2": [0, 2, 4], "cpu B, jaxnas 1.0, jax 0.10.2": [1, 3]}
 

@@ -16,7 +16,7 @@ from jaxnas.data.labelled import Labelled
 from jaxnas.errors import check_least, check_seed
 from jaxnas.evaluate import devices
 from jaxnas.evaluate.evaluator import Evaluator
-from jaxnas.evaluate.references import FEW_ARCHS, reference, to_measure
+from jaxnas.evaluate.references import reference, to_measure
 from jaxnas.scorers.consensus import Consensus
 from jaxnas.scorers.protocol import AnyScore, Count, Pass, Scorer, options_of, pass_of
 from jaxnas.scorers.reference import Reference
@@ -127,7 +127,9 @@ class Options(ScorerOptions):  # type: ignore[misc,valid-type]
             return None
         members = {name: chosen[name] for name in consensus.needs}
         about = self.shared_settings(chosen, source)
-        with Progress("measuring the reference", "architectures", FEW_ARCHS * len(evaluators)) as progress:
+        if not (count := to_measure(evaluators, space, members, about)):
+            return reference(space, members, evaluators, about)
+        with Progress("measuring the reference", "architectures", count) as progress:
             return reference(space, members, evaluators, about, progress.advance)
 
     def reference_archs(

@@ -47,7 +47,8 @@ def merge(config: Merge) -> str | None:
         first.check_joins(run, mixed=config.mixed)
     relative = table.relative(first.manifest["settings"])
     _check_alike(runs, relative, mixed=config.mixed)
-    store = Store.open(config.out, first.manifest)
+    store = Store.open(config.out, first.manifest, mixed=config.mixed)
+    first.check_joins(store, mixed=config.mixed)
     for run in runs:
         makers, new = run.makers(), run.parts() - store.parts()
         for part in sorted(new):

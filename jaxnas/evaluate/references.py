@@ -97,8 +97,9 @@ def _known(
     if len(found) == len(needed):
         return archs, found, {}
     archs = archs[:FEW_ARCHS]
-    keys = {name: _key(archs, name, score, settings) for name, score in needed.items()}
-    found = {name: values for name, key in keys.items() if (values := _kept(key)) is not None}
+    found = {name: values[:FEW_ARCHS] for name, values in found.items()}
+    keys = {name: _key(archs, name, score, settings) for name, score in needed.items() if name not in found}
+    found |= {name: values for name, key in keys.items() if (values := _kept(key)) is not None}
     return archs, found, {name: key for name, key in keys.items() if name not in found}
 
 

@@ -56,6 +56,8 @@ class Claims:
     def __init__(self, folder: Path, parts: Sequence[int], there: Callable[[int], bool]) -> None:
         self._folder, self._parts, self._there = folder, parts, there
         self._held: set[int] = set()
+        self._left_out: set[int] = set()
+        self._began = time.time()
         self._ended = threading.Event()
         self._touching = threading.Thread(target=self._touch, name="jaxnas claims", daemon=True)
 
@@ -74,16 +76,24 @@ class Claims:
         self._file(part).unlink(missing_ok=True)
 
     def _claimed(self) -> Iterator[int]:
-        """Yield parts that nobody else does, beginning where this process stands among the others."""
+        """Yield parts that nobody else does, beginning where this process stands among the others.
+
+        It goes round until it finds none, for whoever had claimed a part may be gone since.
+        """
         number, of = place()
         first = len(self._parts) * number // of
-        for part in [*self._parts[first:], *self._parts[:first]]:
-            if not self._there(part) and self._take(part):
-                self._held.add(part)
-                if not self._there(part):
-                    yield part
-                else:  # it was written and released in between
-                    self.release(part)
+        left, found = [*self._parts[first:], *self._parts[:first]], True
+        while found:
+            found = False
+            for part in left:
+                if not self._there(part) and self._take(part):
+                    self._held.add(part)
+                    if not self._there(part):
+                        found = True
+                        yield part
+                    else:  # it was written and released in between
+                        self.release(part)
+            left = [part for part in left if part not in self._held | self._left_out]
 
     def _take(self, part: int) -> bool:
         path = self._file(part)
@@ -99,6 +109,7 @@ class Claims:
             if self._lives(path, marks):
                 return False
             if len(marks) >= TRIES:
+                self._left_out.add(part)
                 process.note(
                     f"part {part} is left out: {len(marks)} processes ended in it ({'; '.join(marks)}); "
                     f"--on ray finds the architecture that ends them, or delete {path} to try again"
@@ -113,6 +124,8 @@ class Claims:
         """Whether the process that claimed a part last is at work, as far as is known."""
         last = re.fullmatch(r"(\S+) (\d+)", marks[-1] if marks else "")
         if last and last[1] == socket.gethostname() and os.name == "posix":
+            if int(last[2]) == os.getpid() and path.stat().st_mtime < self._began:
+                return False  # a container that began again has the same name and number
             with contextlib.suppress(PermissionError):
                 try:
                     os.kill(int(last[2]), 0)

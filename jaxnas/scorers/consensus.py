@@ -118,12 +118,15 @@ class Calibrated(Consensus):
     def combine(self, scores: Mapping[str, Finished]) -> Finished:
         """The sum of log-shares; info by the names of the members are the shares `[N]` of the sample that they beat.
 
-        A member that failed counts as far below the sample, one that is not among `scores` not at all; what is
-        disconnected has no value.
+        A member that failed counts as far below the sample; one that is not among `scores`, or does not tell the sample
+        apart, not at all. What is disconnected has no value, nor has anything without such a member.
         """
         known = [name for name in self.needs if name in scores]
         values = {name: self.scores[name].oriented(scores[name].value) for name in known}
         cut = np.any([scores[name].status == Status.disconnected for name in known], 0)
-        total = np.where(cut, np.nan, self.reference.combine(values))
-        shares = {name: np.exp(self.reference.log_share(name, values[name])) for name in known}
-        return Finished(total, np.where(cut, Status.disconnected, Status.ok), shares)
+        if usable := [name for name in self.reference.usable if name in values]:
+            total, status = self.reference.combine(values), Status.ok
+        else:
+            total, status = np.full(len(cut), np.nan), Status.skipped
+        shares = {name: np.exp(self.reference.log_share(name, values[name])) for name in usable}
+        return Finished(np.where(cut, np.nan, total), np.where(cut, Status.disconnected, status), shares)

@@ -102,8 +102,9 @@ class Reference:
         return logs
 
     def combine(self, scores: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The weighted sum `[M]` of log F over the scores that are given, values `[M]` by name, higher is better."""
-        return np.sum([self.weights.get(name, 0) * self.log_share(name, values) for name, values in scores.items()], 0)
+        """The weighted sum `[M]` of log F over the usable scores, values `[M]` by name, higher is better."""
+        logs = [self.weights[name] * self.log_share(name, scores[name]) for name in self.usable if name in scores]
+        return np.sum(logs, 0)
 
     def _distribution(self, name: str) -> "Distribution":
         return _distribution(self.scores[name][np.isfinite(self.scores[name])].tobytes(), self.size)

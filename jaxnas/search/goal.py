@@ -188,9 +188,14 @@ def take(scores: Scores, rows: slice | list[int]) -> Scores:
 
 
 def join(rounds: Sequence[Scores]) -> Scores:
-    """The scores `[R, N]` of several rounds as those of one."""
+    """The scores `[R, N]` of several rounds as those of one; a round with one repeat has it in place of all R."""
     return {name: _join([scores[name] for scores in rounds]) for name in rounds[0]}
 
 
 def _join(parts: list[Finished]) -> Finished:
-    return Finished(np.concatenate([p.value for p in parts], 1), np.concatenate([p.status for p in parts], 1), {})
+    repeats = max(len(part.value) for part in parts)
+
+    def joined(arrays: list[np.ndarray]) -> np.ndarray:
+        return np.concatenate([np.broadcast_to(array, (repeats, array.shape[1])) for array in arrays], 1)
+
+    return Finished(joined([part.value for part in parts]), joined([part.status for part in parts]), {})

@@ -111,7 +111,7 @@ def evaluate_with(space: Space, chosen: Mapping[str, AnyScore], measure: Measure
         scores |= wait()
         means = {name: _mean(found) for name, found in scores.items()}
         for name, score in chosen.items():
-            if isinstance(score, Combined):
+            if isinstance(score, Combined) and not means.keys().isdisjoint(score.needs):
                 scores[name] = one_repeat(score.combine(means))
         return scores | {name: _skipped(len(archs)) for name in chosen if name not in scores}
 

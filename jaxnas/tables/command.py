@@ -84,6 +84,8 @@ def build(config: Build) -> None:
     if (config.table is None) != (config.target is None):
         raise UserError("--table and --target go together: a file, and its column of measured values")
     runs = [_path(run) for run in config.runs]
+    if is_named(runs[0]) and len(runs) > 1:
+        raise UserError(f"{runs[0]} is a table, which is built anew alone; give directories of jaxnas score, or it")
     if is_named(runs[0]):
         from jaxnas.tables.verbs.again import score_whole
 

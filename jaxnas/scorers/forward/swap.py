@@ -47,6 +47,7 @@ class Swap(Scorer):
     sign: ClassVar[int] = 1
     paper: ClassVar[str] = "SWAP (Peng et al., ICLR 2024)"
     cost: ClassVar[str] = "three forward passes of a thin, short network"
+    archs_per_call: ClassVar[int] = 256
 
     def check(self) -> None:
         """Raise a `UserError` if the options make no sense together."""

@@ -51,6 +51,10 @@ def score_again(
         no_dedup=not settings.get("dedup", True),
         **_options(settings["scorers"], scores),
     )
+    if config.source().fingerprint != settings["data"]["fingerprint"]:
+        raise UserError(
+            f"{path} was scored on other images than {config.data} is here; verify it where these are, in that folder"
+        )
     with contextlib.redirect_stdout(io.StringIO()):
         score(config)
     return Path(config.out)

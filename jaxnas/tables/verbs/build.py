@@ -84,10 +84,11 @@ def combined(
 
 def _finished(path: Path) -> Run:
     frame, manifest = read_scores(path)
-    if not {"scorers", "counted", "rows"} <= manifest.keys():
+    rows = manifest.get("rows")
+    if not ({"scorers", "counted"} <= manifest.keys() and isinstance(rows, dict) and "architectures" in rows):
         raise UserError(f"{path} is no directory of jaxnas score; give one that it wrote")
     missing = [name for name in manifest["scorers"] if name not in frame.columns]
-    if missing or frame.height < manifest["rows"]["architectures"]:
+    if missing or frame.height < rows["architectures"]:
         raise UserError(f"{path} is not finished; run the command that made it again, which resumes")
     return Run(path, frame, manifest)
 
