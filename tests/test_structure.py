@@ -50,7 +50,7 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "report.__main__": "cli",
     "commands": "cli errors evaluate export network ranks report score scorers search spaces tables tables.verbs types "
     "user_cache",
-    "api": "cli correlate data errors pinned score scorers search spaces",
+    "api": "cli correlate data digest errors pinned score scorers search spaces user_cache",
     "__main__": "cli",
     "__init__": "api cli data errors evaluate export scorers spaces tables types",
 }

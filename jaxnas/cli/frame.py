@@ -68,14 +68,15 @@ def run(
         _collected[prog] = config_class
         return 0
     try:
-        beside, words = common.split(sys.argv[1:] if argv is None else argv)
+        typed = sys.argv[1:] if argv is None else argv
+        beside, words = common.split(typed)
         process.set_loudness(quiet=beside.quiet, verbose=beside.verbose)
         if beside.config is not None:
             read = common.words_of(beside.config, config_class)
             process.detail(f"{beside.config} says {shlex.join(read)}")
             words = [*read, *words]
         config = _parse(config_class, words, prog)
-        with pinned(), _told_of_programs():
+        with pinned(), _told_of_programs(), process.running(shlex.join([*prog.split(), *typed])):
             short = command(config)
         sys.stdout.flush()
     except SystemExit as stop:  # --help

@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import StringIO, TextIOWrapper
 from types import FrameType
 from typing import NoReturn
@@ -30,6 +30,7 @@ _last_words = "jaxnas: interrupted"
 _stopping = threading.Event()
 _noted: set[str] = set()
 _quiet = _verbose = False
+_command: str | None = None
 
 
 def run(main: Callable[[], int]) -> NoReturn:
@@ -72,6 +73,22 @@ def set_loudness(*, quiet: bool, verbose: bool) -> None:
     """Set whether notes and progress are said at all, and details, too."""
     global _quiet, _verbose
     _quiet, _verbose = quiet, verbose
+
+
+@contextlib.contextmanager
+def running(command: str) -> Iterator[None]:
+    """While this lasts, `command()` is this one, as it is typed."""
+    global _command
+    _command = command
+    try:
+        yield
+    finally:
+        _command = None
+
+
+def command() -> str | None:
+    """The command that runs just now, as it is typed; None where jaxnas is called from Python."""
+    return _command
 
 
 def is_quiet() -> bool:

@@ -119,7 +119,7 @@ def _found(searches: Sequence[Searched]) -> Section:
         state = "unfinished" if not result else "keeps no limit" if "nearest_miss" in result else "done"
         rows.append([search.run.path, state, f"{len(search.archs):,}", numbers, result.get("arch", "-")])
     text = []
-    for search in searches[:1]:
+    for search in {str(search.goal): search for search in reversed(searches)}.values():
         limits = [f"{n} at most {v:g}" for n, v in search.goal.at_most.items()]
         limits += [f"{n} at least {v:g}" for n, v in search.goal.at_least.items()]
         after = ", ".join(f"{'more' if s > 0 else 'less'} {n}" for n, s in search.goal.signs.items())
@@ -133,20 +133,21 @@ def _found(searches: Sequence[Searched]) -> Section:
 def _curves(
     searches: Sequence[Searched], fields: Sequence[Field], data: dict[str, Mapping[str, Sequence[Any]]]
 ) -> list[Section]:
-    """The best so far of each objective and, of several, the front."""
+    """The best so far of each objective and, of the first two of a search that has several, the front."""
+    fields = [field for field in fields if any(field.title in search.goal.signs for search in searches)]
     data |= {"evaluated": _evaluated(searches, fields, best=False), "best": _evaluated(searches, fields, best=True)}
     data["band"] = _band(searches, fields)
     several = bool(data["band"]["n"])
-    goal, charts = searches[0].goal, {}
-    objectives = [_objective(searches, field) for field in fields]
-    for objective in objectives:
-        charts[f"best{objective.field.number}"] = specs.best(objective, several=several)
+    objectives = {field.title: _objective(searches, field) for field in fields}
+    charts = {f"best{one.field.number}": specs.best(one, several=several) for one in objectives.values()}
     text = f"Without the worst {CLIP} %. Pale: breaks a limit. Dashed: the limit."
     text += " Line and band: mean and range over the seeds." if several else ""
     sections = [Section("Best so far", f"<p>{text}</p>", charts)]
-    if len(goal.signs) > 1:
-        data["front"] = _front(searches, fields)
-        drawn = specs.front(*objectives[:2], higher=goal.signs[fields[0].title] > 0)
+    signs = next((search.goal.signs for search in searches if len(search.goal.signs) > 1), None)
+    if signs:
+        first, second = [objectives[name] for name in signs][:2]
+        data["front"] = _front(searches, [first.field, second.field])
+        drawn = specs.front(first, second, higher=signs[first.field.title] > 0)
         sections.append(
             Section("Front", "<p>Steps: nothing that was evaluated is better by both.</p>", {"front": drawn})
         )
@@ -216,10 +217,10 @@ def _band(searches: Sequence[Searched], fields: Sequence[Field]) -> dict[str, Se
 
 
 def _front(searches: Sequence[Searched], fields: Sequence[Field]) -> dict[str, Sequence[Any]]:
-    """What is on the front of the first two objectives, from left to right."""
-    columns: dict[str, list[Any]] = {name: [] for name in ("run", "seed", *(field.value for field in fields[:2]))}
+    """What is on the front of two objectives, from left to right."""
+    columns: dict[str, list[Any]] = {name: [] for name in ("run", "seed", *(field.value for field in fields))}
     for search in searches:
-        names = [field.title for field in fields[:2]]
+        names = [field.title for field in fields]
         if not set(names) <= search.goal.signs.keys():
             continue
         goal = Goal({name: search.goal.signs[name] for name in names}, search.goal.at_most, search.goal.at_least)
@@ -227,7 +228,7 @@ def _front(searches: Sequence[Searched], fields: Sequence[Field]) -> dict[str, S
         rows = rows[np.argsort(search.values(names[0])[rows], kind="stable")]
         columns["run"] += [search.label] * len(rows)
         columns["seed"] += [search.run.seed] * len(rows)
-        for field in fields[:2]:
+        for field in fields:
             columns[field.value] += short(search.values(field.title)[rows])
     return dict(columns)
 
