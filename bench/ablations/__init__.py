@@ -1,0 +1,1 @@
+"""What the papers' own parts are worth, each left out in turn."""
