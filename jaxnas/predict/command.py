@@ -11,7 +11,7 @@ import tyro
 
 from jaxnas import spaces
 from jaxnas.cli import frame
-from jaxnas.errors import UserError, check_least, check_package, unknown
+from jaxnas.errors import UserError, check_least, check_package, check_seed, unknown
 from jaxnas.learn.models import MODELS
 from jaxnas.learn.transfer import PRIOR, TRANSFERS
 from jaxnas.predict import report
@@ -105,10 +105,12 @@ def _check(config: Predict) -> None:
     if config.transfer is not None and config.transfer not in (PRIOR, *TRANSFERS):
         raise unknown("transfer", config.transfer, (PRIOR, *TRANSFERS))
     check_least(config, {"folds": 2})
-    if config.seed < 0:
-        raise UserError(f"--seed is {config.seed}; give 0 or more")
+    check_seed(config.seed)
     if (config.source is None) != (config.source_target is None):
         raise UserError("--source TABLE and --source-target COLUMN go together; give both or neither")
+    given = {"--transfer": config.transfer is not None, "--source-lower-is-better": config.source_lower_is_better}
+    if config.source is None and any(given.values()):
+        raise UserError(f"{' and '.join(name for name in given if given[name])} without --source; give both or neither")
     if config.transfer in TRANSFERS and config.model != "graph":
         raise UserError(f"--transfer {config.transfer} needs the model graph, not {config.model}; say --transfer prior")
     if config.source_space is not None and config.source is None:
@@ -180,4 +182,5 @@ def _settings(config: Predict) -> dict[str, Any]:
     """What the predictions depend on."""
     given = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
     kept = {name: value for name, value in given.items() if name not in ("out", "json")}
-    return kept | {"space": spaces.name_of(config.space), "transfer": _transfer(config)}
+    transfer = None if config.source is None else _transfer(config)
+    return kept | {"space": spaces.name_of(config.space), "transfer": transfer}
