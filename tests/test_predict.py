@@ -221,7 +221,10 @@ def test_real_table(shared_data, tmp_path, capsys):
         (["--source", "a.csv"], "go together"),
         (["--transfer", "prior"], "--transfer without --source; give both or neither"),
         (["--source-lower-is-better"], "--source-lower-is-better without --source"),
-        (["--transfer", "head", "--source", "a.csv", "--source-target", "b"], "--transfer head needs the model graph, not ridge; say --transfer prior"),
+        (
+            ["--transfer", "head", "--source", "a.csv", "--source-target", "b"],
+            "--transfer head needs the model graph, not ridge; say --transfer prior",
+        ),
         (["--source-space", "darts"], "give both or neither"),
         (["--source-scores", "a"], "goes with --source-space"),
         ([*GRAPH, "--source-space", SPACE.name], "is the --space itself"),
