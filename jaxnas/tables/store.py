@@ -28,7 +28,7 @@ FORMAT = 3  # 2 did not record the arithmetic, and counted FLOPs otherwise
 MANIFEST = "manifest.json"
 RESULT = "result.json"  # what a command found, where that is more than a table
 WRITTEN = "parts.jsonl"  # a line for each part that was written: when, by whom, how long it took
-MAKERS = "makers.jsonl"  # with `mixed`: what made a part, the last line of each; of those not named, the manifest's
+MAKERS = "makers.jsonl"  # with `mixed`: what made a part, or a supernet from an epoch on; the last line of each counts
 _PART = re.compile(r"part-(\d{5,})\.parquet")
 _CLAIM = re.compile(r"claim-(\d{5,})")
 SHOWN = 5  # settings in which two runs differ
@@ -146,7 +146,7 @@ class Store:
 
     def makers(self) -> dict[int, dict[str, Any]]:
         """What made each part, by its index."""
-        named = {record.pop("part"): record for record in self.records(MAKERS)}
+        named = {record.pop("part"): record for record in self.records(MAKERS) if "part" in record}
         return dict.fromkeys(_part_paths(self.path), _maker(self.manifest)) | named
 
     def written(self) -> float:
