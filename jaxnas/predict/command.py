@@ -11,6 +11,7 @@ import tyro
 
 from jaxnas import spaces
 from jaxnas.cli import frame
+from jaxnas.cli.common import parts
 from jaxnas.errors import UserError, check_least, check_package, check_seed, unknown
 from jaxnas.learn.models import MODELS
 from jaxnas.learn.transfer import PRIOR, TRANSFERS
@@ -133,7 +134,7 @@ def _read(config: Predict) -> Problem:
     labels = known.labels(train, config.target, sign)
     rows = np.unique(known.places[0], return_index=True)[1]
     groups = {"labelled": labels.rows, "asked-for": (chosen := known.places[0][np.sort(rows)])}
-    given = known.given(_paths(config.scores), tables, _items(config.features))
+    given = known.given(_paths(config.scores), tables, parts(config.features))
     examples = None
     if source is not None and config.source_target is not None:
         of_source = known.labels(source, config.source_target, _sign(config.source_lower_is_better))
@@ -156,7 +157,7 @@ def _elsewhere(config: Predict) -> Examples:
     table = read_architectures(config.source, space, config.key)
     known = Architectures.join(space, [table.archs])
     labels = known.labels(table, config.source_target, _sign(config.source_lower_is_better))
-    given = known.given(_paths(config.source_scores), {0: table}, _items(config.features))
+    given = known.given(_paths(config.source_scores), {0: table}, parts(config.features))
     if not config.allow_missing_scores:
         check_coverage(given, {"source's": labels.rows})
     return Examples(known.pool(given), labels, given.counts({"source's": labels.rows}))
@@ -167,11 +168,7 @@ def _sign(lower_is_better: bool) -> int:
 
 
 def _paths(text: str) -> list[Path]:
-    return [Path(item) for item in _items(text)]
-
-
-def _items(text: str) -> list[str]:
-    return [item.strip() for item in text.split(",") if item.strip()]
+    return [Path(item) for item in parts(text)]
 
 
 def _transfer(config: Predict) -> str:

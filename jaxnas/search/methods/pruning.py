@@ -9,7 +9,7 @@ lowers the NTK's condition number most and the number of linear regions least.
         masks, _ = candidates(state)
         kappa, regions = evaluate(np.concatenate([state.mask[None], masks]))  # [R, 1 + M] each, column 0 is the origin
         state = step(state, deltas(kappa), deltas(regions), signs=(-1, 1))
-    arch = chosen(state)
+    arch = state.mask.argmax(1)
 
 Where a node keeps only some of its edges, `edge_candidates` and `edge_step` do the same with whole edges, node by node.
 There the official code compares with the condition number of the network before the first node; here the origin is
@@ -182,14 +182,6 @@ def edge_step(
 def done(state: State) -> bool:
     """Whether no edge has a choice left."""
     return bool((state.mask.sum(axis=1) <= 1).all())
-
-
-def chosen(state: State) -> np.ndarray:
-    """The op index of every edge, `[E]`, of a finished search."""
-    if not done(state):
-        raise ValueError("the search is not done: some edge has more than one op")
-    ops: np.ndarray = state.mask.argmax(axis=1)
-    return ops
 
 
 def to_json(state: State) -> dict[str, Any]:
