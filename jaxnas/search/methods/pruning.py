@@ -38,7 +38,7 @@ SIGNIFICANT = 3  # figures of the sort key
 Judged = tuple[np.ndarray, np.ndarray, np.ndarray]  # the first three fields of a `Round`
 MayGo = Callable[[int, int], bool]
 """Whether the op on the edge may be removed. Who answers so can rely on its removal."""
-TE_NAS = (-1, 1)  # signs of its scores: a lower condition number is better, and more linear regions
+SIGNS = (-1, 1)  # of the scores of TE-NAS: a lower condition number is better, and more linear regions
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +131,7 @@ def always(edge: int, op: int) -> bool:
 def step(
     state: State,
     *deltas: np.ndarray,
-    signs: Sequence[int] = TE_NAS,
+    signs: Sequence[int] = SIGNS,
     prune_number: int = 1,
     may_go: MayGo = always,
 ) -> State:
@@ -159,7 +159,7 @@ def edge_step(
     state: State,
     group: Sequence[int],
     *deltas: np.ndarray,
-    signs: Sequence[int] = TE_NAS,
+    signs: Sequence[int] = SIGNS,
     keep: int,
     may_go: MayGo = always,
 ) -> State:
