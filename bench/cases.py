@@ -18,7 +18,10 @@ SPACE_FROZEN = CommandCase("space_frozen", "ntk frozen and regions, a whole spac
 SPACE_EXACT = CommandCase(
     "space_exact", "ntk exact and regions, a whole space", "jaxnas.score", (*BOTH, "--ntk.bn", "batch"), "all"
 )
-SEARCH = CommandCase("search", "pruning search", "jaxnas.search", runs=("cold", "warm"), rounds=3)
+PRUNING = ("--method", "prune", "--ntk.bn", "frozen")
+PRUNE_FROZEN = CommandCase(
+    "prune_frozen", "search by pruning, ntk frozen", "jaxnas.search", PRUNING, runs=("cold", "warm"), rounds=3
+)
 CASES: dict[str, Case] = {
     case.name: case
     for case in (
@@ -39,7 +42,7 @@ CASES: dict[str, Case] = {
         ScorerCase("regression", "GenNAS; C=16, N=5, B=16, 100 steps", Regression(fidelity="published"), 6, GEN_NAS),
         SPACE_FROZEN,
         SPACE_EXACT,
-        SEARCH,
+        PRUNE_FROZEN,
         CurveCase(
             "curves",
             "cost by number of architectures and by batch, and where the time of space_frozen goes",

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import platformdirs
 
+from jaxnas import atomic_file
+
 PLACE = "JAXNAS_CACHE"  # environment variable: another folder
 KINDS = {
     "programs": "compiled programs",
@@ -43,7 +45,5 @@ def user_cache(kind: str) -> Path | None:
 
 def keep(path: Path, content: str | bytes) -> None:
     """Write a file of the cache, which appears complete or not at all; one that cannot be written is not kept."""
-    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
     with contextlib.suppress(OSError):
-        unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
-        unfinished.replace(path)
+        atomic_file.write(path, content.encode() if isinstance(content, str) else content)

@@ -8,11 +8,6 @@ import numpy as np
 from jax.extend import core
 
 
-def find_relus(apply: Callable[[Any, jax.Array], Any], params: Any, x: jax.Array) -> list[jax.Array]:
-    """The signs `[B, U]` of each ReLU that `relu_inputs` finds."""
-    return [read > 0 for read in relu_inputs(apply, params, x)[1]]
-
-
 def relu_inputs(apply: Callable[[Any, jax.Array], Any], params: Any, x: jax.Array) -> tuple[Any, list[jax.Array]]:
     """What `apply(params, x)` returns, and what `[B, U]` each ReLU (`max(., 0)`) in it reads, of a batch `[B, ...]`.
 

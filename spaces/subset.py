@@ -1,6 +1,7 @@
 """Some architectures of a space as a space of their own: those that a table of measurements knows."""
 
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,6 +12,7 @@ from jaxnas.spaces.base import Space
 from jaxnas.spaces.graphs import GraphCode
 from jaxnas.spaces.sampling import check_number, generator
 
+SAID = ("name", "dataset", "datasets", "convention", "example", "searched", "reads", "string_columns", "refusals")
 TRIES = 1000  # mutations that lead outside, before one of the architectures is drawn instead
 
 
@@ -19,8 +21,8 @@ class Subspace(Space):
 
     def __init__(self, space: Space, archs: np.ndarray):
         self.space, self.archs = space, np.asarray(archs, np.int32)
-        self.name, self.example = space.name, space.example
-        self.dataset, self.convention = space.dataset, space.convention
+        for name in SAID:
+            setattr(self, name, getattr(space, name))
         self._rows: dict[bytes, int] = {}
         for forms in (self.archs, space.canonical(self.archs)):
             for row, arch in enumerate(np.asarray(forms, np.int32)):
@@ -34,6 +36,9 @@ class Subspace(Space):
             for place, arch in zip(missing, self.space.canonical(np.asarray(archs)[missing]), strict=True):
                 exact[place] = self._rows.get(np.asarray(arch, np.int32).tobytes(), -1)
         return np.array(exact, int)
+
+    def on(self, dataset: str) -> "Subspace":
+        return Subspace(self.space.on(dataset), self.archs)
 
     @property
     def counted(self) -> str:
@@ -74,6 +79,18 @@ class Subspace(Space):
 
     def decode(self, arch: np.ndarray) -> str:
         return self.space.decode(arch)
+
+    def from_ids(self, ids: np.ndarray) -> np.ndarray:
+        return self.space.from_ids(ids)
+
+    def arch_ids(self, archs: np.ndarray) -> np.ndarray | None:
+        return self.space.arch_ids(archs)
+
+    def other_strings(self, arch: np.ndarray) -> dict[str, str]:
+        return self.space.other_strings(arch)
+
+    def from_table(self, columns: Mapping[str, Any]) -> np.ndarray:
+        return self.space.from_table(columns)
 
     def canonical(self, archs: np.ndarray) -> np.ndarray:
         return self.space.canonical(archs)

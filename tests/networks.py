@@ -16,7 +16,7 @@ from jaxnas.network.ops import AvgPool, ConvNorm, Identity, Zero
 from jaxnas.spaces.blocks.modules import cell_op
 from jaxnas.spaces.cell.network import CellNetwork, reduction_ops, stem_op
 from jaxnas.spaces.nasbench101.dag import EDGES
-from jaxnas.spaces.nasbench101.network import MAX_POOL, OPS, OUTPUT, NASBench101Network, vertex_channels
+from jaxnas.spaces.nasbench101.network import OPS, OUTPUT, NASBench101Network, vertex_channels
 from jaxnas.spaces.nasbench101.network import edge as edge_number
 from jaxnas.spaces.nds.network import INPUTS, TwoCellNetwork
 
@@ -235,7 +235,7 @@ def _cell(module: SharedNetwork, path: Path, arch: np.ndarray, before: int, afte
         projections[v] = _conv(1, before, channels[v], module.weights((*path, *place))["projection"])
     operations: dict[int, nnx.Module] = {}
     for v, op in enumerate(arch[len(EDGES) :], start=1):
-        if op == MAX_POOL:
+        if op == OPS.index("maxpool3x3"):
             operations[v] = MaxPool(3, 1)
         elif op >= 0:
             weights = module.weights((*path, "vertices", v - 1))[OPS[op]]

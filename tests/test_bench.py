@@ -266,8 +266,9 @@ def test_command_runs_cold_then_warm(bench, monkeypatch):
 
 def test_search_is_not_shortened(bench):
     options = bench.case.Options(archs=7, rounds=2)
-    assert bench.cases.SEARCH.adapted(options).argv(Path("d")) == ["jaxnas.search", "--out", "d"]
-    assert bench.cases.SEARCH.adapted(options).arguments() == "--rounds 2"
+    case = bench.cases.PRUNE_FROZEN.adapted(options)
+    assert case.argv(Path("d")) == ["jaxnas.search", *bench.cases.PRUNING, "--out", "d"]
+    assert case.arguments() == "--rounds 2"
     assert bench.cases.SPACE_FROZEN.adapted(options).arguments() == "--archs 7 --rounds 2"
 
 
@@ -402,7 +403,7 @@ def test_record_says_what_it_is_and_how_to_repeat_it(bench, monkeypatch, tmp_pat
         (["region"], "did you mean 'regions'"),
         (["regions", "--rounds", "0"], "at least 1"),
         (["curves", "--batches", "4", "0"], "at least 1"),
-        (["regions", "search", "--out", "one.json"], "give a directory"),
+        (["regions", "prune_frozen", "--out", "one.json"], "give a directory"),
         (["regression", "--steps", "0"], "at least 2 images and 1 step"),
     ],
 )

@@ -118,6 +118,12 @@ def test_calls_grow_to_their_share_of_the_seconds(monkeypatch):
     assert bench.steady(None, np.zeros((30, 1)), 25, config) == (25, [25.0])
 
 
+def test_the_nearest_width_that_a_space_has_will_do():
+    space = spaces.get("nats_size")
+    group, count = bench.to_time(space, DEFAULTS["jacov"], space.sample(jax.random.key(0), 4))
+    assert (len(group), count) == (4, 1)
+
+
 def test_a_refusal_is_the_space_s_own():
     space = spaces.get("nats_size")
     with pytest.raises(UserError, match="differ in their channels alone"):

@@ -72,7 +72,7 @@ def test_rows_without_a_value_are_left_out_of_the_pool_too(tmp_path):
 
 
 def test_ridge_on_published_proxies_has_the_published_figures(shared_data, monkeypatch, tmp_path):
-    monkeypatch.setattr("bench.transfer.data.DATA", shared_data)
+    monkeypatch.setenv("JAXNAS_DATA", str(shared_data))
     monkeypatch.setattr(
         "bench.transfer.data.PROXIES", shared_data / "published_proxies/nasbench201_naslib_9445.parquet"
     )

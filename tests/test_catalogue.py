@@ -3,14 +3,16 @@
 import csv
 import io
 import json
+from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from jaxnas import spaces
+from jaxnas import scorers, spaces
 from jaxnas.cli.main import main
 from jaxnas.errors import UserError
-from jaxnas.scorers import DEFAULTS, select
+from jaxnas.scorers import COUNTS, DEFAULTS, select
 from jaxnas.scorers.registry import listed
 from jaxnas.spaces import SPACES
 
@@ -62,6 +64,14 @@ def test_every_score_is_listed(shown):
     assert [row["score"] for row in rows] == [*DEFAULTS]
     better = {row["score"]: row["better"] for row in rows}
     assert (better["ntk"], better["regions"]) == ("lower", "higher")
+
+
+def test_the_api_has_every_score_with_its_options():
+    text = (Path(__file__).parents[1] / "docs" / "api.md").read_text()
+    for score in (score for name, score in DEFAULTS.items() if name not in COUNTS):
+        members = ", ".join(field.name for field in fields(score))
+        assert f"::: jaxnas.scorers.{type(score).__name__}\n    options:\n      members: [{members}]\n" in text
+        assert getattr(scorers, type(score).__name__) is type(score)
 
 
 def test_one_score(shown):

@@ -360,7 +360,7 @@ def test_unknown_target_names_the_nearest(files, capsys):
     ("options", "word"),
     [
         (["--bootstrap", "0"], "--bootstrap 0"),
-        (["--seed", "-1"], "--seed -1"),
+        (["--seed", "-1"], "--seed is -1"),
         (["--plot", "figure.gif"], ".png"),
         (["--plot", "missing/figure.png"], "missing"),
     ],

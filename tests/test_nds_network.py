@@ -16,7 +16,7 @@ from jaxnas.network.op import is_weight
 from jaxnas.search.methods import prune
 from jaxnas.spaces import Space
 from jaxnas.spaces.blocks.architecture import ArchitectureModule
-from jaxnas.spaces.nds.darts import EDGES, MASKS, NONE, to_edges
+from jaxnas.spaces.nds.darts import EDGES, MASKS, NONE
 from jaxnas.spaces.nds.network import INPUTS, THIN, Group
 from jaxnas.types import Finished, Status
 
@@ -193,7 +193,11 @@ def test_the_supernet_with_one_op_on_an_edge_is_the_genotype(networks, supernet)
 
     alone = DARTS.network("thin", Group(*THIN), image=(8, 8, 3)).specialised(arch)
     module = by_hand(networks, alone, own_params(alone, network.module(params), DARTS, where), DARTS)
-    mask = to_edges(arch[None])[0].reshape(len(SUPERNET), -1).astype(np.int32)
+    ops, sources, _ = DARTS.split(arch[None])
+    mask = np.zeros_like(SUPERNET)
+    for number, (op, source) in enumerate(zip(ops.ravel(), sources.ravel(), strict=True)):
+        cell, place = divmod(number, ops.shape[-1])
+        mask[cell * len(EDGES) + EDGES.index((INPUTS + place // 2, source)), op] = 1
     np.testing.assert_allclose(nnx.jit(lambda m, x: m(x))(module, x)[0], logits(mask), rtol=0, atol=1e-4)
 
 

@@ -20,6 +20,7 @@ from jaxnas.search.method import Task
 from jaxnas.search.methods.local import Local, LocalOptions, make
 from jaxnas.search.oracle import ANSWERS, Table
 from jaxnas.search.prior import StoredScores
+from jaxnas.spaces import Space
 from jaxnas.spaces.subset import Subspace
 from jaxnas.tables.store import read_scores
 from jaxnas.types import Finished, Status
@@ -119,6 +120,22 @@ def test_subspace_knows_its_architectures_and_their_copies():
         assert some.contains(child[None])[0]
     with pytest.raises(UserError, match="ask for 1 to 300"):
         some.sample(jax.random.key(0), 301)
+
+
+def test_a_subspace_says_what_its_space_says():
+    whole = spaces.get("nats_size")
+    some = Subspace(whole, whole.sample(jax.random.key(0), 3))
+    for name in set(Space.__annotations__) | {"counted", "forms", "places"}:
+        assert getattr(some, name) == getattr(whole, name), name
+    with pytest.raises(UserError, match="differ in their channels alone"):
+        some.check_form("patches")
+    other = some.on("cifar100")
+    assert (other.name, other.size, other.counted) == ("nats_size:cifar100", 3, whole.on("cifar100").counted)
+    assert some.arch_ids(some.archs).tolist() == whole.arch_ids(some.archs).tolist()
+    inherited = {name for name, of in vars(Space).items() if callable(of) and not name.startswith("_")}
+    assert inherited - {*vars(Subspace)} == {
+        "array", "arrays", "by_group", "check_form", "checked_ids", "network_for", "networks",
+    }  # fmt: skip
 
 
 def test_table_answers_with_its_rows(table):

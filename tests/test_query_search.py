@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from bench.queries import __main__ as query_search
-from bench.queries import intervals, tables
+from bench.queries import figure, intervals, tables
+from bench.queries.settings import OPTIONS
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,22 @@ def test_methods_are_compared_seed_by_seed():
     found = intervals.compared({"ours": shared, "worse": shared + np.array([[1.0], [-0.25]]), "same": shared})
     assert found["worse"] == {"mean": -0.375, "low": -0.375, "high": -0.375, "better": 1, "worse": 1}
     assert found["same"] == {"mean": 0, "low": 0, "high": 0, "better": 0, "worse": 0}
+
+
+def test_the_first_method_given_is_the_one_compared_with():
+    run = {"regret": 1.0, "test": 90.0, "feasible": 1.0}
+
+    def of(*names):
+        return {"optimum": 94.0, "floor": 0.0, "methods": {name: {"runs": [run, run]} for name in names}}
+
+    results = query_search._beside(of("local", "evolve"), of("random", "agnet", "local"))
+    together = query_search._together({"nasbench201": results})
+    assert [*together["methods"]] == ["random", "agnet", "local", "evolve"]
+    assert [*together["pairs"]] == ["agnet", "local", "evolve"]
+
+
+def test_every_method_is_drawn_in_a_style_of_its_own():
+    assert len({*figure.STYLES}) >= len(OPTIONS)
 
 
 def test_the_record_has_every_run_and_a_figure(shared_data, monkeypatch, tmp_path, capsys):

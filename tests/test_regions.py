@@ -12,8 +12,9 @@ from flax import linen, nnx
 
 from jaxnas import data, spaces
 from jaxnas.errors import UserError
+from jaxnas.kernels.relus import relu_inputs
 from jaxnas.scorers import regions
-from jaxnas.scorers.forward.regions import Regions, relu_signs
+from jaxnas.scorers.forward.regions import Regions
 from jaxnas.types import Status
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "torch.json").read_text())
@@ -80,7 +81,7 @@ MODELS = list(models())
 def test_any_model_under_jit_and_vmap(name, apply, params):
     x = jax.random.normal(jax.random.key(3), (200, 2))
     score = jax.jit(lambda x: regions(apply, params, x))(x)
-    signs = np.asarray(relu_signs(apply, params, x))
+    signs = np.concatenate(relu_inputs(apply, params, x)[1], -1) > 0
     assert signs.shape == (200, 16)
     assert score.value == len(np.unique(signs, axis=0))
     assert 1 < score.value < 200

@@ -307,6 +307,7 @@ def test_verify_of_nothing(capsys, tmp_path):
     for words, says in [
         (["nasbench"], "did you mean 'nasbench201'?"),
         (["nasbench201", "--share", "2"], "from 0 to 1"),
+        (["nasbench201", "--seed", "-1"], "--seed is -1"),
     ]:
         assert main(["tables", "verify", *words]) == 2
         assert says in one_line(capsys)

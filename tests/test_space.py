@@ -153,7 +153,6 @@ def test_classes_are_those_of_the_table(table, canonical):
 
 
 def test_isomorphic_architectures_agree_on_the_graph(everything, canonical):
-    np.testing.assert_array_equal(SPACE.effective_depth(everything), SPACE.effective_depth(canonical))
     np.testing.assert_array_equal(SPACE.is_disconnected(everything), SPACE.is_disconnected(canonical))
 
 
@@ -207,32 +206,25 @@ def test_masks_are_one_hot(everything):
     np.testing.assert_array_equal(masks.argmax(-1), everything)
 
 
-def test_depth_and_connection_equal_path_enumeration(everything):
+def test_connection_equals_path_enumeration(everything):
     routes = paths(SPACE.edges, 3)
     assert len(routes) == 4
     open_ = np.stack([(everything[:, route] != NONE).all(1) for route in routes], 1)
-    weighted = np.isin(everything, (CONV1, CONV3))
-    lengths = np.stack([weighted[:, route].sum(1) for route in routes], 1)
-    np.testing.assert_array_equal(SPACE.effective_depth(everything), np.where(open_, lengths, -1).max(1))
     np.testing.assert_array_equal(SPACE.is_disconnected(everything), ~open_.any(1))
 
 
 @pytest.mark.parametrize(
-    ("arch", "depth"),
+    ("arch", "disconnected"),
     [
-        ([NONE] * 6, -1),
-        ([CONV3, CONV3, CONV3, NONE, NONE, NONE], -1),  # nothing enters the output
-        ([NONE, NONE, CONV3, NONE, CONV3, CONV3], -1),  # nothing leaves the input
-        ([NONE, NONE, NONE, POOL, CONV3, CONV3], 0),
-        ([SKIP] * 6, 0),
-        ([CONV1] * 6, 3),
-        ([CONV3, NONE, SKIP, NONE, NONE, CONV1], 2),
-        ([CONV3, CONV1, NONE, SKIP, SKIP, POOL], 1),
+        ([NONE] * 6, True),
+        ([CONV3, CONV3, CONV3, NONE, NONE, NONE], True),  # nothing enters the output
+        ([NONE, NONE, CONV3, NONE, CONV3, CONV3], True),  # nothing leaves the input
+        ([NONE, NONE, NONE, POOL, CONV3, CONV3], False),
+        ([CONV3, NONE, SKIP, NONE, NONE, CONV1], False),
     ],
 )
-def test_depth_by_hand(arch, depth):
-    assert SPACE.effective_depth(np.array([arch])) == [depth]
-    assert SPACE.is_disconnected(np.array([arch])) == [depth < 0]
+def test_connection_by_hand(arch, disconnected):
+    assert SPACE.is_disconnected(np.array([arch])) == [disconnected]
 
 
 def test_a_mask_is_connected_if_one_of_its_architectures_is():
@@ -274,7 +266,6 @@ def test_dead_ends_are_the_edges_without_a_path_to_the_output(everything):
     left = SPACE.without_dead_ends(everything)
     np.testing.assert_array_equal(left, np.where(leads, everything, NONE))
     np.testing.assert_array_equal(SPACE.without_dead_ends(left), left)
-    np.testing.assert_array_equal(SPACE.effective_depth(left), SPACE.effective_depth(everything))
     np.testing.assert_array_equal(SPACE.without_dead_ends(SPACE.to_mask(everything)), SPACE.to_mask(left))
 
 

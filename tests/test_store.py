@@ -244,6 +244,12 @@ def test_part_may_hold_copies_beside_what_was_run(store):
     assert store.parts() == {2}
 
 
+def test_a_supernet_has_makers_of_no_part(store):
+    store.append("makers.jsonl", {"from_epoch": 3, "versions.jax": "2"})
+    store.write(0, frame(0))
+    assert [*store.makers()] == [0]
+
+
 def test_kill_loses_at_most_the_part_in_flight(tmp_path, spawn):
     run = tmp_path / "run"
     for delay in (0.0, 0.003, 0.008):

@@ -17,11 +17,12 @@ FOLDERS = {"jaxnas": ROOT / "jaxnas"} | {name: ROOT / folder for name, folder in
 
 MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it may import beside itself
     "errors": "",
+    "atomic_file": "",
     "types": "",
     "ranks": "",
     "pinned": "",
     "processor": "",
-    "user_cache": "",
+    "user_cache": "atomic_file",
     "digest": "",
     "user_file": "digest errors",
     "kernels": "",
@@ -30,8 +31,8 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "data": "digest errors",
     "scorers": "data digest errors kernels network processor ranks types user_cache user_file",
     "evaluate": "data digest errors network pinned processor scorers spaces types user_cache",
-    "tables": "errors spaces user_cache",
-    "learn": "digest errors ranks scorers spaces user_cache",
+    "tables": "atomic_file errors spaces user_cache",
+    "learn": "atomic_file digest errors ranks scorers spaces user_cache",
     "report": "errors ranks",
     "cli": "data errors evaluate pinned scorers spaces user_file",  # and the programs, by name
     "engine": "cli errors pinned",

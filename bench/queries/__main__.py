@@ -7,7 +7,6 @@ again after each table.
 """
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from bench.__main__ import make_folder
+from bench.core import benchmarks
 from bench.core.machine import provenance
 from bench.queries import tables
 from bench.queries.figure import STEP, draw
@@ -25,7 +25,7 @@ from bench.queries.intervals import compared, interval
 from bench.queries.settings import BIRTHS, OPTIONS, USUAL
 from bench.queries.tables import DEVICES, Oracle
 from jaxnas.cli import frame
-from jaxnas.errors import UserError, unknown
+from jaxnas.errors import unknown
 from jaxnas.evaluate import devices
 from jaxnas.ranks import ordering, spearman_rho
 from jaxnas.search.goal import Goal, Scores, join, take
@@ -71,9 +71,7 @@ def compare(config: QuerySearch) -> None:
         for name in given:
             if name not in known:
                 raise unknown(what, name, known)
-    folder = Path(os.environ.get("JAXNAS_DATA", "../shared/data"))
-    if not folder.is_dir():
-        raise UserError(f"no benchmark tables in {folder}; set JAXNAS_DATA to their folder")
+    folder = benchmarks.folder()
     devices.cache_programs()
     if config.out is not None:
         make_folder(config.out.parent)
@@ -94,9 +92,8 @@ def _before(config: QuerySearch) -> dict[str, Any]:
 
 
 def _beside(before: dict[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
-    """The results on a table with those methods of earlier ones that were not run again, in the order of `OPTIONS`."""
-    methods = {**(before or new)["methods"], **new["methods"]}
-    return {**new, "methods": {name: methods[name] for name in OPTIONS if name in methods}}
+    """The results on a table, and behind them those earlier methods that were not run again."""
+    return {**new, "methods": {**new["methods"], **(before or new)["methods"], **new["methods"]}}
 
 
 def _asked(config: QuerySearch) -> dict[str, Any]:
@@ -237,7 +234,8 @@ def _summary(runs: list[dict[str, Any]]) -> dict[str, float]:
 
 def _together(results: dict[str, Any]) -> dict[str, Any]:
     """Over all tables: each method's mean regret, test accuracy below the optimum and feasible share; the pairs."""
-    methods = [name for name in OPTIONS if all(name in of["methods"] for of in results.values())]
+    first, *others = results.values()
+    methods = [name for name in first["methods"] if all(name in of["methods"] for of in others)]
     runs = {name: [of["methods"][name]["runs"] for of in results.values()] for name in methods}
     numbers = {key: {n: np.array([[r[key] for r in row] for row in of]) for n, of in runs.items()} for key in NUMBERS}
     optima = np.array([of["optimum"] for of in results.values()])[:, None]

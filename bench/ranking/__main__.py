@@ -5,6 +5,7 @@ directory of its own for each seed. What is there is kept, so that a run that wa
 """
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -65,10 +66,7 @@ def of_space(config: Ranking, name: str) -> Iterator[dict[str, Any]]:
     """The figures of each score and task of a space, over the seeds."""
     chosen = sample(name, config.archs)
     folder = config.runs / f"{name.replace(':', '-')}-{len(chosen.archs)}"
-    folder.mkdir(parents=True, exist_ok=True)
-    listed = folder / "archs.csv"
-    if not listed.exists():
-        pl.DataFrame({"arch": chosen.archs}).write_csv(listed)
+    listed = listing(folder / "archs.csv", chosen)
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for label in config.scores:
         for seed in config.seeds:
@@ -80,10 +78,29 @@ def of_space(config: Ranking, name: str) -> Iterator[dict[str, Any]]:
         yield {"space": name, "score": score, **each[0], "task": task, "seeds": len(each), **mean(each)}
 
 
+def listing(path: Path, chosen: Sample) -> Path:
+    """The file `path` with the architectures to score.
+
+    Raises:
+      UserError: it lists others, of which the scores beside it are.
+    """
+    table = pl.DataFrame({"arch": chosen.archs})
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table.write_csv(path)
+    elif not pl.read_csv(path).equals(table):
+        raise UserError(f"{path} lists other architectures, of another table of measured values; give another --runs")
+    return path
+
+
 def computed(space: str, label: str, seed: int, listed: Path, out: Path) -> float | None:
-    """Score the architectures of the file `listed`; the CPU seconds of each, with compilation, once they are known."""
+    """Score the architectures of the file `listed`; the CPU seconds of all, with compilation.
+
+    None where an earlier run was stopped in between: what that one used is not known.
+    """
     kept = out.with_suffix(".json")
     if not kept.exists():
+        begun = out.exists()
         name, *options = label.split("@")
         own = [part.partition("=")[::2] for part in options]
         arguments = [
@@ -99,8 +116,9 @@ def computed(space: str, label: str, seed: int, listed: Path, out: Path) -> floa
             raise UserError(f"scoring {space} by {label} ended with {done.returncode}")
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        kept.write_text(json.dumps({"cpu_seconds": used}))
-    return float(json.loads(kept.read_text())["cpu_seconds"])
+        kept.write_text(json.dumps({"cpu_seconds": None if begun else used}))
+    found: float | None = json.loads(kept.read_text())["cpu_seconds"]
+    return found
 
 
 def agreements(config: Ranking, out: Path, chosen: Sample) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -150,7 +168,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _text(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}".replace("0.", ".", 1)
+    return "-" if value is None else re.sub(r"^(-?)0\.", r"\1.", f"{value:.3f}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,18 +1,15 @@
 """The measured values that scores are compared with: a table for each space."""
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
+from bench.core import benchmarks
 from jaxnas import spaces
 from jaxnas.errors import UserError
 from jaxnas.tables.joins import different
-
-DATA = Path(os.environ.get("JAXNAS_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
 @dataclass(frozen=True)
@@ -20,7 +17,7 @@ class Truth:
     """A table of measured values.
 
     Attributes:
-      table: file under `JAXNAS_DATA`.
+      table: file in the folder of the benchmarks.
       targets: columns by name of the task.
       rows: value of the column `space` of the rows that count; None for all.
       sign: -1 where the columns are errors.
@@ -71,7 +68,7 @@ def sample(name: str, count: int, seed: int = 0) -> Sample:
       UserError: the table is not there.
     """
     truth, space = TRUTHS[name], spaces.get(name)
-    path = DATA / truth.table
+    path = benchmarks.folder() / truth.table
     if not path.exists():
         raise UserError(f"{path} is not there; set JAXNAS_DATA to the folder of the benchmarks' tables")
     frame = pl.read_parquet(path).drop_nulls(list(truth.targets.values()))

@@ -134,7 +134,7 @@ def to_time(space: Space, scorer: Scorer, archs: np.ndarray) -> tuple[np.ndarray
     groups = space.groups(archs, scorer.recipe.form)
     counts: Counter[Hashable] = Counter(groups)
     largest, size = counts.most_common(1)[0]
-    space.network(scorer.recipe.form, largest, **scorer.recipe.changes())
+    space.network_for(scorer.recipe, largest)
     return archs[[size == 1 or group == largest for group in groups]], len(counts)
 
 

@@ -1,6 +1,5 @@
 """The tables of the transfer protocol: where architectures, measured values and training-free scores come from."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -8,13 +7,13 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from bench.core import benchmarks
 from jaxnas import spaces
 from jaxnas.learn.features import Pool, counts_of, make_pool
 from jaxnas.predict.examples import Architectures
 from jaxnas.tables.archs import Table, read_architectures, read_table
 from jaxnas.tables.store import read_scores
 
-DATA = Path(os.environ.get("JAXNAS_DATA", Path(__file__).parents[2] / "shared" / "data"))
 PROXIES = "published_proxies/nasbench201_naslib_9445.parquet"
 SCORES = ("jacov",)  # of the default consensus what costs little, beside the live counts
 PROXY, DATASET = "proxy_", "c10_"  # before the names of its columns, here and in the file
@@ -42,7 +41,7 @@ class Data:
 
     Attributes:
       space: of the architectures.
-      table: file under `JAXNAS_DATA`.
+      table: file in the folder of the benchmarks.
       column: measured values, higher is better.
       proxies: take the 13 published proxies on CIFAR-10 instead of our own scores; the architectures that have them.
       scores: our own ones.
@@ -57,7 +56,7 @@ class Data:
     def read(self, scores: Path) -> Measured:
         """The architectures that have scores in the directory `scores`/SPACE, or published proxies."""
         space = spaces.get(self.space)
-        table = read_architectures(DATA / self.table, space)
+        table = read_architectures(benchmarks.folder() / self.table, space)
         where = scores / self.space
         extra = published() if self.proxies else read_scores(where)[0].select("arch")
         table = with_value(table, self.column)
@@ -83,7 +82,7 @@ def with_value(table: Table, column: str) -> Table:
 
 def published() -> pl.DataFrame:
     """The index and the proxies of the architectures that have them."""
-    table = read_table(DATA / PROXIES)
+    table = read_table(benchmarks.folder() / PROXIES)
     columns = [name for name in table.columns if name.startswith(DATASET)]
     return table.select("idx", pl.col(columns).name.prefix(PROXY))
 

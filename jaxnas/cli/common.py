@@ -47,6 +47,11 @@ def split(argv: Sequence[str]) -> tuple[Common, list[str]]:
     return Common(**given), rest
 
 
+def parts(text: str | None) -> list[str]:
+    """What stands between the commas of an option."""
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
 def words_of(path: Path, config_class: type[Any]) -> list[str]:
     """The words of a command line that say what a TOML file says.
 

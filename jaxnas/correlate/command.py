@@ -11,7 +11,7 @@ from jaxnas.cli import frame
 from jaxnas.correlate import report
 from jaxnas.correlate.comparison import Compared, Comparison, read
 from jaxnas.correlate.pairs import OF_SCORES, Pair, read_pairs
-from jaxnas.errors import UserError
+from jaxnas.errors import UserError, check_seed
 from jaxnas.report.sheet import Format
 
 Column = Annotated[str | None, tyro.conf.arg(metavar="COLUMN")]
@@ -85,8 +85,7 @@ def main(argv: list[str] | None = None) -> int:
 def _check(config: Correlate) -> None:
     if config.bootstrap < 1:
         raise UserError(f"--bootstrap {config.bootstrap}: give 1 or more resamples")
-    if config.seed < 0:
-        raise UserError(f"--seed {config.seed}: give 0 or more")
+    check_seed(config.seed)
     files = config.files or None
     given = {"DIR": files, "--target": config.target, "--key": config.key, "--space": config.space}
     extra = [option for option, value in given.items() if value is not None]

@@ -1,7 +1,7 @@
 """A user's Flax NNX module as an operation of a network.
 
 Any module from `[B, H, W, C_in]` to `[B, H', W', C_out]` will do. It is differentiated automatically, so it is slower
-than the operations of `layers`, but it gets every score. Its batch normalisations must be `nnx.BatchNorm`.
+than the operations of `ops`, but it gets every score. Its batch normalisations must be `nnx.BatchNorm`.
 """
 
 import functools

@@ -1,7 +1,7 @@
-"""Operations with a hand-written backward pass, and the one primitive that runs them.
+"""Operations with a hand-written backward pass; `apply_op.py` has the one primitive that runs them.
 
 An `Op` is a pure function of (parameters, input) that also knows two adjoints: the ordinary one, and one that returns
-its contribution to the NTK. `run` chooses among several ops by an index that is data, so that one compiled program
+its contribution to the NTK. `apply_op` chooses among several ops by an index that is data, so that one compiled program
 serves every architecture; only the input and one tensor per choice are kept for the backward pass, whichever op runs.
 """
 

@@ -11,7 +11,8 @@ import tyro
 
 from jaxnas import spaces
 from jaxnas.cli import frame
-from jaxnas.errors import UserError, check_least, check_package, unknown
+from jaxnas.cli.common import parts
+from jaxnas.errors import UserError, check_least, check_package, check_seed, unknown
 from jaxnas.learn.models import MODELS
 from jaxnas.learn.transfer import PRIOR, TRANSFERS
 from jaxnas.predict import report
@@ -105,10 +106,12 @@ def _check(config: Predict) -> None:
     if config.transfer is not None and config.transfer not in (PRIOR, *TRANSFERS):
         raise unknown("transfer", config.transfer, (PRIOR, *TRANSFERS))
     check_least(config, {"folds": 2})
-    if config.seed < 0:
-        raise UserError(f"--seed is {config.seed}; give 0 or more")
+    check_seed(config.seed)
     if (config.source is None) != (config.source_target is None):
         raise UserError("--source TABLE and --source-target COLUMN go together; give both or neither")
+    given = {"--transfer": config.transfer is not None, "--source-lower-is-better": config.source_lower_is_better}
+    if config.source is None and any(given.values()):
+        raise UserError(f"{' and '.join(name for name in given if given[name])} without --source; give both or neither")
     if config.transfer in TRANSFERS and config.model != "graph":
         raise UserError(f"--transfer {config.transfer} needs the model graph, not {config.model}; say --transfer prior")
     if config.source_space is not None and config.source is None:
@@ -131,7 +134,7 @@ def _read(config: Predict) -> Problem:
     labels = known.labels(train, config.target, sign)
     rows = np.unique(known.places[0], return_index=True)[1]
     groups = {"labelled": labels.rows, "asked-for": (chosen := known.places[0][np.sort(rows)])}
-    given = known.given(_paths(config.scores), tables, _items(config.features))
+    given = known.given(_paths(config.scores), tables, parts(config.features))
     examples = None
     if source is not None and config.source_target is not None:
         of_source = known.labels(source, config.source_target, _sign(config.source_lower_is_better))
@@ -154,7 +157,7 @@ def _elsewhere(config: Predict) -> Examples:
     table = read_architectures(config.source, space, config.key)
     known = Architectures.join(space, [table.archs])
     labels = known.labels(table, config.source_target, _sign(config.source_lower_is_better))
-    given = known.given(_paths(config.source_scores), {0: table}, _items(config.features))
+    given = known.given(_paths(config.source_scores), {0: table}, parts(config.features))
     if not config.allow_missing_scores:
         check_coverage(given, {"source's": labels.rows})
     return Examples(known.pool(given), labels, given.counts({"source's": labels.rows}))
@@ -165,11 +168,7 @@ def _sign(lower_is_better: bool) -> int:
 
 
 def _paths(text: str) -> list[Path]:
-    return [Path(item) for item in _items(text)]
-
-
-def _items(text: str) -> list[str]:
-    return [item.strip() for item in text.split(",") if item.strip()]
+    return [Path(item) for item in parts(text)]
 
 
 def _transfer(config: Predict) -> str:
@@ -180,4 +179,5 @@ def _settings(config: Predict) -> dict[str, Any]:
     """What the predictions depend on."""
     given = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
     kept = {name: value for name, value in given.items() if name not in ("out", "json")}
-    return kept | {"space": spaces.name_of(config.space), "transfer": _transfer(config)}
+    transfer = None if config.source is None else _transfer(config)
+    return kept | {"space": spaces.name_of(config.space), "transfer": transfer}

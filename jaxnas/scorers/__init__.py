@@ -14,6 +14,7 @@ from jaxnas.scorers.forward.nwot import Nwot as Nwot
 from jaxnas.scorers.forward.nwot import nwot as nwot
 from jaxnas.scorers.forward.regions import Regions as Regions
 from jaxnas.scorers.forward.regions import regions as regions
+from jaxnas.scorers.forward.swap import Swap as Swap
 from jaxnas.scorers.forward.zen import Zen as Zen
 from jaxnas.scorers.gradient.az_trainability import AZTrainability as AZTrainability
 from jaxnas.scorers.gradient.jacov import Jacov as Jacov

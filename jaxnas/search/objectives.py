@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from jaxnas.cli.common import parts
 from jaxnas.cli.options import Options, against, own_files, provenance
 from jaxnas.data import Source
 from jaxnas.engine import Crew, Here, Hire
@@ -171,12 +172,12 @@ def objectives(options: ObjectiveOptions, space: Space, source: Source, hire: Hi
     if options.prior is not None and options.oracle is None:
         raise UserError("--prior goes with --oracle; without one the scores decide themselves")
     oracle = _oracle(options, space)
-    given = [*listed(options.scorers), *_names(options.maximize), *_names(options.minimize), *_names(options.record)]
+    given = [*listed(options.scorers), *parts(options.maximize), *parts(options.minimize), *parts(options.record)]
     names = Names([spec for spec in given if ".py:" in spec], oracle)
     signs = _signs(options, space, names)
     bounds = limits(options.at_most, options.at_least, names.known)
     goal = Goal(signs, *({names(n, "score with a limit"): limit for n, limit in of.items()} for of in bounds))
-    record = [names(name) for name in _names(options.record)]
+    record = [names(name) for name in parts(options.record)]
     names.check()
     asked = replace(options, scorers=",".join(dict.fromkeys([*listed(options.scorers), *names.scores.values()])))
     chosen = deciding(asked, space)[0] if asked.scorers else {}
@@ -200,7 +201,7 @@ def _signs(options: ObjectiveOptions, space: Space, names: Names) -> dict[str, i
     signs = deciding(options, space)[1] if options.scorers else {}
     given: dict[str, int] = {}
     for listed_, sign in ((options.maximize, 1), (options.minimize, -1)):
-        for name in map(names, _names(listed_)):
+        for name in map(names, parts(listed_)):
             if given.setdefault(name, sign) != sign:
                 raise UserError("--maximize and --minimize name the same number; say once in which direction is better")
             score = names.known.get(name) if name in names.scores else None
@@ -241,7 +242,7 @@ def _oracle(options: ObjectiveOptions, space: Space) -> Function | Table | None:
         return None
     if callable(options.oracle) or ".py:" in options.oracle:
         return Function(space, options.oracle)
-    return Table(space, [Path(path) for path in _names(options.oracle)])
+    return Table(space, [Path(path) for path in parts(options.oracle)])
 
 
 def _with_oracle(
@@ -343,10 +344,6 @@ def _by_cost(chosen: Mapping[str, AnyScore], numbers: Collection[str], *, free: 
     else:
         classes = [[*(classes[:1] or [[]])[0], *numbers], *classes[1:]]
     return (tuple(counts), *map(tuple, classes))
-
-
-def _names(listed: str | None) -> list[str]:
-    return [] if listed is None else list(filter(None, (part.strip() for part in listed.split(","))))
 
 
 def _goal_settings(goal: Goal) -> dict[str, Any]:

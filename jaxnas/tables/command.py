@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from jaxnas.cli import frame, process
-from jaxnas.errors import UserError, unknown
+from jaxnas.errors import UserError, check_seed, unknown
 from jaxnas.tables import release
 from jaxnas.tables.named import PREFIX, available, cached, is_named
 
@@ -125,6 +125,7 @@ def verify(config: Verify) -> str | None:
 
     if not 0 <= config.share <= 1:
         raise UserError(f"--share {config.share}: give a share from 0 to 1")
+    check_seed(config.seed)
     path = _path(config.table)
     if not is_named(path) and not path.exists():
         raise unknown("table", config.table, [table.name for table in available()])

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from jaxnas import atomic_file
 from jaxnas.errors import UserError
 
 FORMAT = 1
@@ -27,15 +28,12 @@ def write(path: Path, table: pl.DataFrame, manifest: Mapping[str, Any]) -> None:
       UserError: it cannot be written there.
     """
     metadata = {KEY: json.dumps({"format": FORMAT, **manifest}, default=str)}
-    beside = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        table.write_parquet(beside, compression="zstd", compression_level=_LEVEL, metadata=metadata)
-        beside.replace(path)
+        with atomic_file.writing(path) as file:
+            table.write_parquet(file, compression="zstd", compression_level=_LEVEL, metadata=metadata)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def manifest_of(path: Path) -> dict[str, Any] | None:

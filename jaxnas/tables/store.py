@@ -1,7 +1,6 @@
 """A run directory: `manifest.json` and Parquet parts, written so that a killed run loses only the part in flight.
 
-A file appears under its final name complete or not at all: it is written beside it under a temporary name
-(`.tmp-HOST-PID`, so that shards do not clash), flushed to the disk and renamed. The manifest comes first; whoever
+A file appears under its final name complete or not at all (`jaxnas.atomic_file`). The manifest comes first; whoever
 comes second must agree with it.
 """
 
@@ -12,8 +11,6 @@ import json
 import math
 import os
 import re
-import socket
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +19,7 @@ from typing import Any
 
 import polars as pl
 
+from jaxnas import atomic_file
 from jaxnas.errors import UserError
 from jaxnas.tables import release
 from jaxnas.tables.named import is_named, located
@@ -30,12 +28,10 @@ FORMAT = 3  # 2 did not record the arithmetic, and counted FLOPs otherwise
 MANIFEST = "manifest.json"
 RESULT = "result.json"  # what a command found, where that is more than a table
 WRITTEN = "parts.jsonl"  # a line for each part that was written: when, by whom, how long it took
-MAKERS = "makers.jsonl"  # with `mixed`: what made a part, the last line of each; of those not named, the manifest's
+MAKERS = "makers.jsonl"  # with `mixed`: what made a part, or a supernet from an epoch on; the last line of each counts
 _PART = re.compile(r"part-(\d{5,})\.parquet")
 _CLAIM = re.compile(r"claim-(\d{5,})")
-_TMP = re.compile(r".+\.tmp-(?P<host>.+)-(?P<pid>\d+)")
 SHOWN = 5  # settings in which two runs differ
-_STALE_SECONDS = 86_400  # when a temporary file of another machine counts as left behind
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _READ_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
@@ -90,9 +86,9 @@ class Store:
             if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, "no permission to read and write")
             _refuse_foreign(path)
-            _remove_leftovers(path)
+            atomic_file.remove_leftovers(path)
             if not (path / MANIFEST).exists():
-                _write(path / MANIFEST, _encode(wanted), publish=_link)
+                atomic_file.write(path / MANIFEST, _encode(wanted), atomic_file.unless_there)
         return cls._agreed(path, wanted, mixed=mixed)
 
     @classmethod
@@ -150,7 +146,7 @@ class Store:
 
     def makers(self) -> dict[int, dict[str, Any]]:
         """What made each part, by its index."""
-        named = {record.pop("part"): record for record in self.records(MAKERS)}
+        named = {record.pop("part"): record for record in self.records(MAKERS) if "part" in record}
         return dict.fromkeys(_part_paths(self.path), _maker(self.manifest)) | named
 
     def written(self) -> float:
@@ -249,7 +245,7 @@ class Store:
     def put(self, name: str, content: bytes) -> None:
         """Write a file that appears complete or not at all; `UserError` if the disk is full or not writable."""
         with _readable_errors(self.path, f"write {name} in"):
-            _write(self.path / name, content)
+            atomic_file.write(self.path / name, content)
 
     def append(self, name: str, record: Mapping[str, Any]) -> None:
         """Add a record to a file of JSON lines; it is on the disk when this returns.
@@ -454,61 +450,12 @@ def _show(flat: dict[str, Any], names: Iterable[str]) -> str:
 
 
 def _refuse_foreign(path: Path) -> None:
-    others = [name for name in os.listdir(path) if name != MANIFEST and not _TMP.fullmatch(name)]
+    others = [name for name in os.listdir(path) if name != MANIFEST and not atomic_file.is_temporary(name)]
     # looked up after the listing: a shard that starts beside this one writes its manifest before its parts
     if others and not (path / MANIFEST).exists():
         raise UserError(
             f"{path} holds other files ({others[0]}, ...) and no {MANIFEST}; choose an empty or a new directory"
         )
-
-
-def _remove_leftovers(path: Path) -> None:
-    for name in os.listdir(path):
-        match = _TMP.fullmatch(name)
-        if match and _left_behind(path / name, match["host"], int(match["pid"])):
-            (path / name).unlink(missing_ok=True)
-
-
-def _left_behind(path: Path, host: str, pid: int) -> bool:
-    """Whether no process is about to rename this temporary file."""
-    if host == _host() and os.name == "posix":
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            return False
-    with contextlib.suppress(FileNotFoundError):
-        return time.time() - path.stat().st_mtime > _STALE_SECONDS
-    return False
-
-
-def _write(path: Path, content: bytes, publish: Callable[[Path, Path], None] = os.replace) -> None:
-    """Write a file that appears under its name only when it is complete and on the disk."""
-    tmp = path.with_name(f"{path.name}.tmp-{_host()}-{os.getpid()}")
-    try:
-        with tmp.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        publish(tmp, path)
-    finally:
-        with contextlib.suppress(OSError):
-            tmp.unlink()
-
-
-def _link(tmp: Path, path: Path) -> None:
-    """Give the file its name unless another process was first."""
-    try:
-        os.link(tmp, path)
-    except FileExistsError:
-        return
-    except OSError:  # a file system without hard links
-        os.replace(tmp, path)
-
-
-def _host() -> str:
-    return re.sub(r"[^\w.-]", "_", socket.gethostname())
 
 
 @contextlib.contextmanager

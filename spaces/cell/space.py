@@ -154,11 +154,13 @@ class CellSpace(RowSpace):
 
     def is_disconnected(self, archs: np.ndarray) -> np.ndarray:
         """Return `[N]`: no path without the zero op leads from input to output. Op masks `[N, E, O]` work too."""
-        return self._longest_path(archs) < 0
-
-    def effective_depth(self, archs: np.ndarray) -> np.ndarray:
-        """Return `[N]` the largest number of parametric ops on a path from input to output; -1 if there is none."""
-        return self._longest_path(archs)
+        masks = (np.asarray(archs) if np.ndim(archs) == 3 else self.to_mask(archs)).astype(bool)
+        open_ = self._open(masks)
+        reached = np.zeros((len(masks), self._nodes), bool)
+        reached[:, 0] = True
+        for edge, (target, source) in enumerate(self.edges):
+            reached[:, target] |= open_[:, edge] & reached[:, source]
+        return ~reached[:, -1]
 
     def canonical(self, archs: np.ndarray) -> np.ndarray:
         """Return `[N, E]` the first architecture, in enumeration order, of each one's isomorphism class."""
@@ -256,14 +258,3 @@ class CellSpace(RowSpace):
     def _open(self, masks: np.ndarray) -> np.ndarray:
         """Return `[N, E]`: an op other than the zero op is active."""
         return np.any(masks[..., [k for k in range(len(self.ops)) if k != self.zero]], axis=-1)
-
-    def _longest_path(self, archs: np.ndarray) -> np.ndarray:
-        masks = (np.asarray(archs) if np.ndim(archs) == 3 else self.to_mask(archs)).astype(bool)
-        heavy = np.any(masks[..., list(self.parametric)], -1)
-        open_ = self._open(masks)
-        depth = np.full((len(masks), self._nodes), -1)
-        depth[:, 0] = 0
-        for edge, (target, source) in enumerate(self.edges):
-            reached = open_[:, edge] & (depth[:, source] >= 0)
-            depth[:, target] = np.maximum(depth[:, target], np.where(reached, depth[:, source] + heavy[:, edge], -1))
-        return depth[:, -1]

@@ -26,7 +26,6 @@ from jaxnas.spaces.nasbench101.ops import MaxPool, Rectifier
 
 CONVS = ("conv3x3-bn-relu", "conv1x1-bn-relu")
 OPS = (*CONVS, "maxpool3x3")
-MAX_POOL = 2
 ABSENT = len(OPS)  # the choice of an absent vertex, -1 in an architecture
 OUTPUT = VERTICES - 1
 RELU: Path = ("relu",)

@@ -88,28 +88,6 @@ DARTS = Darts("darts", tuple(OPS.split()), NODES, loose_ends=False, default=PUBL
 NONE = DARTS.ops.index("none")
 
 
-def to_edges(archs: np.ndarray) -> np.ndarray:
-    """Return op masks `[N, 2, 14, 8]` of architectures `[N, 34]`: two edges per node with one op each.
-
-    Raises:
-      UserError: a node takes both inputs from one source, which an op mask cannot say: several ops there are averaged.
-    """
-    ops, sources, _ = DARTS.split(archs)
-    pairs = sources.reshape(len(ops), len(CELLS), DARTS.nodes, 2)
-    twice = np.argwhere(pairs[..., 0] == pairs[..., 1])
-    if len(twice):
-        arch, cell, node = twice[0]
-        raise UserError(
-            f"architecture {arch}: node {INPUTS + node} of its {CELLS[cell]} cell takes both inputs from "
-            f"node {pairs[arch, cell, node, 0]}; the supernet has one edge between two nodes"
-        )
-    first = np.repeat([group.start for group in GROUPS], 2)
-    masks = np.zeros((*ops.shape[:2], len(EDGES), len(DARTS.ops)), bool)
-    arch, cell, _ = np.indices(ops.shape)
-    masks[arch, cell, first + sources, ops] = True
-    return masks
-
-
 def from_edges(weights: np.ndarray, width: int = -1, depth: int = -1) -> np.ndarray:
     """The architectures `[N, 34]` of the strongest ops: DARTS's rule (Liu et al., ICLR 2019, section 2.4).
 

@@ -27,8 +27,8 @@ EDGES = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2))
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3")
 CHANNELS, IMAGE, TAPS = 64, 256, 3
 MICRO_SKELETON = "41414"
-CELLS_PER_MODULE = BLOCKS_PER_MODULE = 2
-PLAIN_CONVS = 2 * BLOCKS_PER_MODULE
+CELLS_PER_MODULE = 2  # or residual blocks, in the macro space
+PLAIN_CONVS = 2 * CELLS_PER_MODULE
 MOST_MODULES = 6
 
 

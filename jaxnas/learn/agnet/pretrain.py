@@ -1,6 +1,5 @@
 """Training of the generator on the architectures of a space, without any score (AG-Net, section 3.1)."""
 
-import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from jaxnas import atomic_file
 from jaxnas.digest import digest
 from jaxnas.errors import UserError
 from jaxnas.learn.agnet.generator import NOISE, Generator, reconstruction
@@ -136,12 +136,10 @@ def _cache(space: Space, few: np.ndarray, how: Pretraining) -> Path | None:
 
 
 def _save(path: Path, params: nnx.State) -> None:
-    unfinished = path.with_suffix(f".{os.getpid()}.npz")
     try:
-        np.savez(unfinished, *jax.tree.leaves(params))
-        unfinished.replace(path)
+        with atomic_file.writing(path) as file:
+            np.savez(file, *jax.tree.leaves(params))
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         warnings.warn(f"the trained generator is not kept: cannot write {path} ({error.strerror})", stacklevel=2)
 
 

@@ -24,15 +24,6 @@ from jaxnas.types import Finished, Score, Status
 CACHED = 2**17  # floats of a batch up to which a CPU is twice as fast with a batch after the other as with all at once
 
 
-def relu_signs(apply: Apply, params: Any, x: jax.Array) -> jax.Array:
-    """The signs `[B, U]` of every ReLU that `apply(params, x)` executes, found in its jaxpr as `max(., 0)`.
-
-    Raises:
-      ValueError: there is no ReLU, or one is inside a loop or a branch, where it cannot be seen from outside.
-    """
-    return _read(apply, params, x) > 0
-
-
 def _read(apply: Apply, params: Any, x: jax.Array) -> jax.Array:
     _, read = relu_inputs(apply, params, x)
     if not read:

@@ -63,10 +63,8 @@ def ntk(apply: Apply, params: Any, x: jax.Array, *, independent: bool = False) -
     Pure; works under `jit` and `vmap`. Eigenvalues are computed in float64 on the host. Arguments as `ntk_gram`.
     """
     spectrum = eigenvalues(ntk_gram(apply, params, x, independent=independent))
-    kappa, trusted = condition_number(spectrum, ROUNDING)
-    status = jnp.where(trusted, Status.ok, Status.rank_deficient)
-    status = jnp.where(jnp.isfinite(spectrum).all(-1), status, Status.nonfinite)
-    return Score(jnp.where(status == Status.ok, kappa, jnp.nan), status.astype(jnp.int32), {"spectrum": spectrum})
+    kappa, status = _judged(spectrum, ROUNDING, jnp)
+    return Score(kappa, status.astype(jnp.int32), {"spectrum": spectrum})
 
 
 @dataclass(frozen=True)
@@ -137,10 +135,15 @@ class NTK(Scorer):
 def condition_numbers(grams: np.ndarray, rounding: float) -> Finished:
     """The condition numbers and statuses `[N]` of `grams` `[N, B, B]`, and their ascending spectra `[N, B]`."""
     spectrum = eigenvalues_on_host(grams)
+    return Finished(*_judged(spectrum, rounding, np), {"spectrum": spectrum})
+
+
+def _judged(spectrum: Any, rounding: float, xp: Any) -> tuple[Any, Any]:
+    """The condition numbers and statuses `[...]` of ascending spectra `[..., B]`, of NumPy or JAX: the module `xp`."""
     kappa, trusted = condition_number(spectrum, rounding)
-    status = np.where(trusted, Status.ok, Status.rank_deficient)
-    status = np.where(np.isfinite(spectrum).all(-1), status, Status.nonfinite)
-    return Finished(np.where(status == Status.ok, kappa, np.nan), status, {"spectrum": spectrum})
+    status = xp.where(trusted, Status.ok, Status.rank_deficient)
+    status = xp.where(xp.isfinite(spectrum).all(-1), status, Status.nonfinite)
+    return xp.where(status == Status.ok, kappa, xp.nan), status
 
 
 def _flatten(gradient: Any) -> jax.Array:

@@ -18,7 +18,7 @@ from jaxnas.errors import UserError
 from jaxnas.network.recipe import Recipe
 from jaxnas.scorers.protocol import Scorer
 from jaxnas.scorers.training.targets import Task, load_task, noise, sequences
-from jaxnas.types import Score, Status
+from jaxnas.types import Score, if_finite
 
 LEARNING_RATE, WEIGHT_DECAY = 1e-3, 1.2e-6  # the decay is an L2 term of the gradient
 BATCH, STEPS = 16, 100
@@ -64,9 +64,7 @@ def sequence_regression(
         return (optax.apply_updates(params, updates), state), None
 
     (params, _), _ = jax.lax.scan(update, (params, optimiser.init(params)), jnp.arange(steps))
-    value = loss(params, jnp.asarray(steps), None)
-    status = jnp.where(jnp.isfinite(value), Status.ok, Status.nonfinite).astype(jnp.int32)
-    return Score(jnp.where(status == Status.ok, value, jnp.nan), status, {})
+    return if_finite(loss(params, jnp.asarray(steps), None))
 
 
 @dataclass(frozen=True)

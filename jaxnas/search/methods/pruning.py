@@ -9,7 +9,7 @@ lowers the NTK's condition number most and the number of linear regions least.
         masks, _ = candidates(state)
         kappa, regions = evaluate(np.concatenate([state.mask[None], masks]))  # [R, 1 + M] each, column 0 is the origin
         state = step(state, deltas(kappa), deltas(regions), signs=(-1, 1))
-    arch = chosen(state)
+    arch = state.mask.argmax(1)
 
 Where a node keeps only some of its edges, `edge_candidates` and `edge_step` do the same with whole edges, node by node.
 There the official code compares with the condition number of the network before the first node; here the origin is
@@ -38,7 +38,7 @@ SIGNIFICANT = 3  # figures of the sort key
 Judged = tuple[np.ndarray, np.ndarray, np.ndarray]  # the first three fields of a `Round`
 MayGo = Callable[[int, int], bool]
 """Whether the op on the edge may be removed. Who answers so can rely on its removal."""
-TE_NAS = (-1, 1)  # signs of its scores: a lower condition number is better, and more linear regions
+SIGNS = (-1, 1)  # of the scores of TE-NAS: a lower condition number is better, and more linear regions
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +131,7 @@ def always(edge: int, op: int) -> bool:
 def step(
     state: State,
     *deltas: np.ndarray,
-    signs: Sequence[int] = TE_NAS,
+    signs: Sequence[int] = SIGNS,
     prune_number: int = 1,
     may_go: MayGo = always,
 ) -> State:
@@ -159,7 +159,7 @@ def edge_step(
     state: State,
     group: Sequence[int],
     *deltas: np.ndarray,
-    signs: Sequence[int] = TE_NAS,
+    signs: Sequence[int] = SIGNS,
     keep: int,
     may_go: MayGo = always,
 ) -> State:
@@ -182,14 +182,6 @@ def edge_step(
 def done(state: State) -> bool:
     """Whether no edge has a choice left."""
     return bool((state.mask.sum(axis=1) <= 1).all())
-
-
-def chosen(state: State) -> np.ndarray:
-    """The op index of every edge, `[E]`, of a finished search."""
-    if not done(state):
-        raise ValueError("the search is not done: some edge has more than one op")
-    ops: np.ndarray = state.mask.argmax(axis=1)
-    return ops
 
 
 def to_json(state: State) -> dict[str, Any]:
