@@ -11,6 +11,8 @@ import numpy as np
 from jaxnas.kernels.gram import gram
 from jaxnas.kernels.layout import Layout
 
+DOUBLE = float(np.finfo(np.float64).eps)  # rounding of a Gram that is computed in float64, or counted
+
 
 def eigenvalues_on_host(gram: np.ndarray) -> np.ndarray:
     """The ascending eigenvalues `[..., B]` of symmetric `gram` `[..., B, B]`, float64; NaN where not finite."""

@@ -27,12 +27,13 @@ from flax import nnx
 from jaxnas.errors import UserError
 from jaxnas.learn import ridge
 from jaxnas.learn.features import Pool, RankScale
+from jaxnas.learn.graph_features import ABSENT
 from jaxnas.learn.graph_net import inputs_of
 from jaxnas.learn.models import Model, in_units, keys, prior_start, unit_ranks
 from jaxnas.learn.training import Training, capacity, fit, initial, pad, predict
 from jaxnas.spaces.graphs import OUTPUT, Graphs, adjacency, edges_of
 
-ALIASES = {"skipconnect": "identity", "skip": "identity", "zero": "none"}
+ALIASES = {"skipconnect": "identity", "skip": "identity", **dict.fromkeys(ABSENT, "none")}
 STEPS = 600  # of the training on the source, which has more labels
 UNIT = 3**0.5  # deviation of a rank from -1 to 1 is 1 / UNIT
 

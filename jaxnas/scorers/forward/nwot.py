@@ -14,12 +14,10 @@ import numpy as np
 
 from jaxnas.kernels.patterns import agreement
 from jaxnas.kernels.relus import relu_inputs
-from jaxnas.kernels.spectrum import condition_number, eigenvalues, eigenvalues_on_host
+from jaxnas.kernels.spectrum import DOUBLE, condition_number, eigenvalues, eigenvalues_on_host
 from jaxnas.scorers.forward.forward_pass import ForwardScore, Seen, Sizes
 from jaxnas.scorers.gradient.ntk import Apply
 from jaxnas.types import Finished, Score, Status
-
-ROUNDING = float(np.finfo(np.float64).eps)  # K is counted exactly
 
 
 def nwot(apply: Apply, params: Any, x: jax.Array) -> Score:
@@ -39,7 +37,7 @@ def nwot(apply: Apply, params: Any, x: jax.Array) -> Score:
     if not read:
         raise ValueError("apply has no ReLU (max with 0) over the batch, so no signs agree")
     spectrum = eigenvalues(sum((agreement(tensor.T) for tensor in read), jnp.zeros(())))
-    _, full = condition_number(spectrum, ROUNDING)
+    _, full = condition_number(spectrum, DOUBLE)
     status = jnp.where(full, Status.ok, Status.rank_deficient).astype(jnp.int32)
     return Score(jnp.where(full, jnp.log(spectrum).sum(-1), jnp.nan), status, {})
 
@@ -59,6 +57,6 @@ class Nwot(ForwardScore):
     def finish(self, agreements: np.ndarray) -> Finished:
         """Turn the agreements `[N, B, B]` of a batch into values and statuses `[N]`, in float64 on the host."""
         spectrum = eigenvalues_on_host(agreements)
-        _, full = condition_number(spectrum, ROUNDING)
+        _, full = condition_number(spectrum, DOUBLE)
         values = np.log(np.where(full[:, None], spectrum, np.nan)).sum(-1)
         return Finished(values, np.where(full, Status.ok, Status.rank_deficient), {})

@@ -17,6 +17,7 @@ import numpy as np
 from jaxnas.data import Source
 from jaxnas.data.images import SIDE, shrunk
 from jaxnas.errors import UserError
+from jaxnas.kernels.spectrum import DOUBLE
 from jaxnas.network.network import HEAD, Network
 from jaxnas.network.recipe import Recipe
 from jaxnas.scorers.gradient.ntk import condition_numbers
@@ -24,8 +25,6 @@ from jaxnas.scorers.infinite import neural_tangents
 from jaxnas.scorers.infinite.kernel_walk import Field, Kernels, KernelWalk, Norm, refusal
 from jaxnas.scorers.protocol import Pass, Scorer
 from jaxnas.types import Finished
-
-ROUNDING = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)
@@ -149,7 +148,7 @@ class InfiniteNTK(InfiniteScore):
 
     def finish(self, kernels: np.ndarray) -> Finished:
         """Turn the kernels `[N, B, B]` of a batch into values and statuses `[N]` and spectra `[N, B]`, on the host."""
-        found = condition_numbers(kernels, ROUNDING)
+        found = condition_numbers(kernels, DOUBLE)
         spectrum = found.info["spectrum"]
         share = spectrum.mean(-1) / spectrum[:, -1] if self.over == "mean" else 1.0
         return found._replace(value=found.value * share)
