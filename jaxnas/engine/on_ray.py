@@ -143,7 +143,15 @@ class OnRay(Here[State]):
         return next(self.each(task, [0]))[1]
 
     def each(self, task: Task[State, Item, Result], items: Iterable[Item]) -> Iterator[tuple[Item, Result]]:
-        shared, todo = self._ray.put(task.shared), Todo(items)
+        try:
+            yield from self._each(task, Todo(items))
+        finally:  # what an error or whoever asked left unfinished is no result of the next task
+            for machine in self._machines.values():
+                for one in machine.processes:
+                    one.items.clear()
+
+    def _each(self, task: Task[State, Item, Result], todo: Todo[Item]) -> Iterator[tuple[Item, Result]]:
+        shared = self._ray.put(task.shared)
         while True:
             self._look(todo)
             for machine, one in self._free():
