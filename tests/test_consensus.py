@@ -63,14 +63,14 @@ def members(name):
 
 def test_a_space_has_the_members_that_it_can_have():
     assert members("nasbench201") == ("live_flops", "live_layers", "jacov", "regression")
-    assert members("darts") == ("live_flops", "live_layers", "ntk", "swap")
+    assert members("darts") == members("resnet") == ("live_params", "live_flops")
 
 
 @pytest.mark.parametrize(
     ("name", "given", "message"),
     [
         ("nasbench_nlp", None, "--scorers sequence"),
-        ("resnet", None, "resnet has live_flops, live_layers: say --scorers regression,jacov"),
+        ("resnet", "live_flops,ntk,swap", "resnet has live_flops: say --scorers regression,jacov"),
         ("nasbench201", "flops,live_flops,jacov", "needs members of 3 families"),
         ("nasbench201", "flops,jacov", "needs members of 3 families"),
         ("nasbench201", "flops,jacov,nwot,te_nas", "te_nas"),
@@ -114,6 +114,15 @@ def test_members_that_say_nothing_are_told():
     flat = {name: np.zeros(30) for name in ("live_flops", "nwot")} | {"jacov": np.arange(30.0)}
     with pytest.raises(UserError, match="only jacov"):
         scorers.Consensus(",".join(flat)).against({}, Reference(flat))
+
+
+def test_counts_alone_are_the_consensus_where_networks_are_measured_at_full_size(tmp_path):
+    words = ["--space", "resnet", "--archs", "random:8", "--out", str(tmp_path / "run")]
+    assert score(words) == 0
+    table = pl.read_parquet(tmp_path / "run" / "*.parquet")
+    params, flops, found = (table[name].to_numpy() for name in ("live_params", "live_flops", "consensus"))
+    larger = (params[:, None] > params) & (flops[:, None] > flops)
+    assert larger.any() and (found[:, None] > found)[larger].all()
 
 
 def test_members_of_two_families_that_vary_have_equal_weights():

@@ -15,18 +15,18 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from jaxnas.errors import UserError
-from jaxnas.scorers.protocol import Combined, Described, Scorer, that_fit
+from jaxnas.scorers.protocol import Combined, Count, Described, Scorer, that_fit
 from jaxnas.scorers.reference import MAX_FAILURES, MIN_FAMILIES, Reference, grouped
 from jaxnas.types import Finished, Status
 
 MEMBERS = "live_flops,live_layers,jacov,regression"
-CHEAP_MEMBERS = "live_flops,live_layers,ntk,swap"  # where others would be measured on networks of full size
+SIZE = "live_params,live_flops"  # where others would be measured on networks of full size
 NAMED_FAMILIES = 3  # that members must be of: of fewer, none can be outvoted
 FAMILIES = (  # scores that measure about the same
     {"params", "flops", "live_params", "live_flops", "live_layers", "spectral_capacity"},
-    {"nwot", "swap", "regions", "near"},
+    {"nwot", "swap", "regions"},
     {"synflow", "logsynflow"},
-    {"zico", "intrain", "intrain_health", "snip", "grad_norm", "fisher", "plain", "l2_norm"},
+    {"zico", "intrain", "intrain_health", "snip", "grad_norm", "plain", "l2_norm"},
     {"az_expressivity", "az_progressivity", "intrain_capacity"},
     {"ntk", "vkdnw"},
 )
@@ -38,8 +38,8 @@ class Consensus(Combined):
 
     members: str | None = None
     """Comma-separated scores, of three families or more (#params and FLOPs are one family, whose scores count together
-    as one); by default live_flops, live_layers, jacov and regression or, where these would be measured on networks of
-    full size, ntk and swap in their place. Those that a space cannot have are left out there."""
+    as one), or counts alone; by default live_flops, live_layers, jacov and regression or, where these would be measured
+    on networks of full size, live_params and live_flops alone. Those that a space cannot have are left out there."""
 
     name: ClassVar[str] = "consensus"
     sign: ClassVar[int] = 1
@@ -62,11 +62,12 @@ class Consensus(Combined):
         Raises:
           UserError: fewer than three families remain.
         """
-        given = self if self.members or space.shrunk(1) is not None else replace(self, members=CHEAP_MEMBERS)
-
+        full_size = "taps" in space.forms and space.shrunk(1) is None
+        given = replace(self, members=SIZE) if full_size and not self.members else self
         others = that_fit(scores, space)
         kept = [name for name in given.needs if name in others or not isinstance(scores.get(name), Scorer)]
-        if len(grouped(kept, FAMILIES)) < NAMED_FAMILIES:
+        counts = all(isinstance(scores.get(name), Count) for name in given.needs)
+        if not counts and len(grouped(kept, FAMILIES)) < NAMED_FAMILIES:
             raise UserError(
                 f"consensus needs members of {NAMED_FAMILIES} families; of {', '.join(given.needs)} {space.name} has "
                 f"{', '.join(kept) or 'none'}: say --scorers {','.join(others)} or other --consensus.members"
@@ -79,11 +80,13 @@ class Consensus(Combined):
         Raises:
           UserError: too few of them tell the architectures of the sample apart.
         """
-        if len(reference.grouped) < MIN_FAMILIES:
+        counts = scores and all(isinstance(score, Count) for score in scores.values())
+        least = 1 if counts else MIN_FAMILIES
+        if len(reference.grouped) < least:
             raise UserError(
                 f"consensus: of {', '.join(reference.scores)} only {', '.join(reference.usable) or 'none'} tell the "
                 f"{reference.size} architectures of the reference apart without failing on more than "
-                f"{MAX_FAILURES:.0%} of them; those of {MIN_FAMILIES} families must: name other --consensus.members"
+                f"{MAX_FAILURES:.0%} of them; those of {least} families must: name other --consensus.members"
             )
         return Calibrated(self.members, scores=scores, reference=reference)
 
@@ -108,7 +111,7 @@ class Calibrated(Consensus):
         """The weights, in words."""
         weights = ", ".join(f"{name} {self.reference.weights.get(name, 0):.2f}" for name in self.needs)
         said = f"weights of the consensus, from {self.reference.size} architectures: {weights}"
-        if not self.reference.agreement[1]:
+        if len(self.reference.grouped) > 1 and not self.reference.agreement[1]:
             return f"{said}; they are equal, for the members do not agree here"
         silent = [name for name in self.needs if not self.reference.weights.get(name)]
         return said + (
