@@ -62,7 +62,7 @@ def members(name):
 
 
 def test_a_space_has_the_members_that_it_can_have():
-    assert members("nasbench201") == ("live_flops", "live_layers", "jacov", "regression")
+    assert members("nasbench201") == ("live_flops", "live_layers", "jacov", "az_trainability", "regression")
     assert members("darts") == members("resnet") == ("live_params", "live_flops")
 
 

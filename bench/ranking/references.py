@@ -1,7 +1,8 @@
 """`python -m bench.ranking.references`: measure the reference samples that are stored with jaxnas.
 
 To be done again whenever a member of the consensus, its defaults or a space's sampler changes: a stored reference is
-used only under the settings that stand in it.
+used only under the settings that stand in it. What is stored under the settings of today is not measured again: delete
+the file where a score or the sampler is another one.
 """
 
 import json
@@ -48,21 +49,20 @@ def measure(config: Measure) -> None:
         options = Options(space=name, **chosen_members)
         space, source = spaces.get(name), options.source()
         chosen = options.select(space)
-        evaluators = options.evaluators(space, chosen, source)
-        archs = references.sample(space)[: config.archs]
-        values: dict[str, Any] = {}
+        measured = {member: score for member, score in chosen.items() if isinstance(score, Scorer)}
+        settings = options.shared_settings(chosen, source)
+        values = references.stored(space, measured, settings)
+        archs = references.sample(space)[: min([config.archs, *map(len, values.values())])]
+        missing = {member: score for member, score in measured.items() if member not in values}
+        evaluators = options.evaluators(space, missing, source)
         with Progress(name, "architectures", len(archs) * len(evaluators)) as progress:
             for evaluator in evaluators:
                 values |= references.measured(evaluator, archs, progress.advance)
         scores = {
-            member: {
-                "options": options_of(score),
-                "values": nullable(references.rounded(values[member])),
-            }
-            for member, score in chosen.items()
-            if isinstance(score, Scorer)
+            member: {"options": options_of(score), "values": nullable(references.rounded(values[member][: len(archs)]))}
+            for member, score in measured.items()
         }
-        record = {"settings": options.shared_settings(chosen, source), "scores": scores}
+        record = {"settings": settings, "scores": scores}
         (config.out / f"{name}.json").write_text(json.dumps(record) + "\n")
 
 

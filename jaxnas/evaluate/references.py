@@ -93,7 +93,7 @@ def _known(
     """The sample `[N, A]`, the values `[N]` that are stored or kept, and under which keys to keep the others."""
     archs = sample(space)
     needed = {name: score for name, score in scores.items() if isinstance(score, Scorer)}
-    found = _stored(space, needed, settings)
+    found = stored(space, needed, settings)
     if len(found) == len(needed):
         return archs, found, {}
     archs = archs[:FEW_ARCHS]
@@ -121,7 +121,7 @@ def measured(evaluator: Evaluator, archs: np.ndarray, tell: Callable[[int], None
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _stored(space: Space, scores: Mapping[str, AnyScore], settings: Mapping[str, Any]) -> Values:
+def stored(space: Space, scores: Mapping[str, AnyScore], settings: Mapping[str, Any]) -> Values:
     """The values of those of `scores` that are stored with jaxnas as they are under these settings."""
     file = resources.files("jaxnas.scorers").joinpath(f"references/{space.name}.json")
     if not file.is_file():

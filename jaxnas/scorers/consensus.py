@@ -19,7 +19,7 @@ from jaxnas.scorers.protocol import Combined, Count, Described, Scorer, that_fit
 from jaxnas.scorers.reference import MAX_FAILURES, MIN_FAMILIES, Reference, grouped
 from jaxnas.types import Finished, Status
 
-MEMBERS = "live_flops,live_layers,jacov,regression"
+MEMBERS = "live_flops,live_layers,jacov,az_trainability,regression"
 SIZE = "live_params,live_flops"  # where others would be measured on networks of full size
 NAMED_FAMILIES = 3  # that members must be of: of fewer, none can be outvoted
 FAMILIES = (  # scores that measure about the same
@@ -38,8 +38,9 @@ class Consensus(Combined):
 
     members: str | None = None
     """Comma-separated scores, of three families or more (#params and FLOPs are one family, whose scores count together
-    as one), or counts alone; by default live_flops, live_layers, jacov and regression or, where these would be measured
-    on networks of full size, live_params and live_flops alone. Those that a space cannot have are left out there."""
+    as one), or counts alone; by default live_flops, live_layers, jacov, az_trainability
+    and regression or, where these would be measured on networks of full size, live_params and live_flops alone. Those
+    that a space cannot have are left out there."""
 
     name: ClassVar[str] = "consensus"
     sign: ClassVar[int] = 1
