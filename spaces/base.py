@@ -165,6 +165,10 @@ class Space(ABC):
     def sample(self, key: jax.Array, n: int) -> np.ndarray:
         """Draw `n` different architectures `[n, A]`."""
 
+    def sample_evenly(self, key: jax.Array, n: int) -> np.ndarray:
+        """Draw `n` different architectures `[n, A]`, all equally likely: also where `sample` draws as a paper does."""
+        return self.sample(key, n)
+
     @abstractmethod
     def mutate(self, key: jax.Array, arch: np.ndarray) -> np.ndarray:
         """A random neighbour of `arch` `[A]`."""

@@ -254,6 +254,13 @@ def test_samples_are_distinct_reproducible_and_valid(drawn):
     assert (SPACE.sample(jax.random.key(2), 50) != SPACE.sample(jax.random.key(3), 50)).any()
 
 
+def test_even_samples_have_as_many_large_cells_as_the_benchmark():
+    even, weighted = (draw(jax.random.key(0), 2000) for draw in (SPACE.sample_evenly, SPACE.sample))
+    assert len(np.unique(even, axis=0)) == 2000
+    whole = [(archs[:, -5:] >= 0).all(1).mean() for archs in (even, weighted)]
+    assert whole[0] == pytest.approx(359_082 / 423_624, abs=0.03) and whole[1] < 0.6, whole
+
+
 def test_samples_are_weighted_as_by_rejection():
     classes, draws = dag.enumerate_classes(9)
     rng = np.random.default_rng(0)

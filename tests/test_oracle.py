@@ -134,7 +134,7 @@ def test_a_subspace_says_what_its_space_says():
     assert some.arch_ids(some.archs).tolist() == whole.arch_ids(some.archs).tolist()
     inherited = {name for name, of in vars(Space).items() if callable(of) and not name.startswith("_")}
     assert inherited - {*vars(Subspace)} == {
-        "array", "arrays", "by_group", "check_form", "checked_ids", "network_for", "networks",
+        "array", "arrays", "by_group", "check_form", "checked_ids", "network_for", "networks", "sample_evenly",
     }  # fmt: skip
 
 

@@ -39,7 +39,7 @@ def sample(space: Space) -> np.ndarray:
     Raises:
       UserError: the space has too few.
     """
-    drawn = space.canonical(space.sample(jax.random.key(SEED), min(2 * STORED_ARCHS, space.size)))
+    drawn = space.canonical(space.sample_evenly(jax.random.key(SEED), min(2 * STORED_ARCHS, space.size)))
     drawn = drawn[~space.is_disconnected(drawn)]
     _, first = np.unique(drawn, axis=0, return_index=True)
     if len(first) < LEAST_ARCHS:

@@ -143,6 +143,11 @@ class NASBench101(Space):
         classes, draws = _classes()
         return _unpack(generator(key).choice(classes, n, replace=False, p=draws / draws.sum()))
 
+    def sample_evenly(self, key: jax.Array, n: int) -> np.ndarray:
+        """Draw architectures of `n` different classes `[n, 26]`, all classes being equally likely."""
+        check_number(self.name, n, self.size)
+        return _unpack(generator(key).choice(_classes()[0], n, replace=False))
+
     def mutate(self, key: jax.Array, arch: np.ndarray) -> np.ndarray:
         """Return `arch` `[26]` with each edge flipped with probability 1/7 and each operation changed with 1/5, pruned.
 
