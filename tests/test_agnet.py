@@ -58,6 +58,7 @@ def cache(tmp_path_factory):
 @pytest.fixture
 def few_draws(monkeypatch):
     """An untrained generator draws hardly anything valid, however often it may try."""
+    monkeypatch.setattr(proposals, "CHUNK", 30)
     monkeypatch.setattr(proposals, "CHUNKS", 1)
 
 
