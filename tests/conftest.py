@@ -1,11 +1,13 @@
 """Strictness of JAX under test, the shared data, the reference, and the interchange form of network weights."""
 
 import contextlib
+import gc
 import importlib.util
 import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +21,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from jaxnas import pinned
 from jaxnas.evaluate import devices
+from jaxnas.learn.agnet import pretrain
 
 TESTS = Path(__file__).parent
 DATA = Path(os.environ.get("JAXNAS_DATA", TESTS.parents[1] / "shared" / "data"))
@@ -46,10 +49,13 @@ Weights = dict[str, np.ndarray]
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse to broadcast arrays of different ranks silently; start JAX; keep the user's cache out of this.
 
+    Garbage is collected seldom: tracing makes many objects and hardly any cycles.
+
     JAX is started as the commands start it: runs begun here go on in another process. Programs that a test starts
     inherit the flags and the cache.
     """
     os.environ.setdefault("XLA_FLAGS", FLAGS)
+    gc.set_threshold(100_000, 20, 100)
     jax.config.update("jax_numpy_rank_promotion", "raise")
     pinned.SETTINGS += (lambda: jax.numpy_rank_promotion("raise"),)  # which it would allow
     cache = tempfile.TemporaryDirectory(prefix="jaxnas-tests-", ignore_cleanup_errors=True)
@@ -110,6 +116,19 @@ def shared_data() -> Path:
     if not DATA.is_dir():
         pytest.skip(f"no shared data in {DATA}; set JAXNAS_DATA to its folder")
     return DATA
+
+
+@pytest.fixture(scope="module")
+def optimised_training() -> Iterator[None]:
+    """Training of AG-Net's generator by a program that XLA optimises: it runs for longer than it compiles."""
+    jit = partial(
+        jax.jit,
+        static_argnames=("graphdef", "steps"),
+        compiler_options={"xla_backend_optimization_level": 1},
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pretrain, "_train", jit(pretrain._train.__wrapped__))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from jaxnas.spaces.subset import Subspace
 from jaxnas.types import Finished
 
 SPACE = spaces.get("nasbench201")
-QUICK = AgnetOptions(batch=8, candidates=20)
+QUICK = AgnetOptions(batch=8, candidates=20, pretrain=32 * 1500)
 UNTRAINED = replace(QUICK, pretrain=32 * 2, ticks=2)  # its graphs are hardly ever valid: random ones fill the rounds
 
 
@@ -58,11 +58,12 @@ def cache(tmp_path_factory):
 @pytest.fixture
 def few_draws(monkeypatch):
     """An untrained generator draws hardly anything valid, however often it may try."""
+    monkeypatch.setattr(proposals, "CHUNK", 30)
     monkeypatch.setattr(proposals, "CHUNKS", 1)
 
 
 @pytest.fixture(scope="module")
-def searches():
+def searches(optimised_training):
     """Searches from several seeds: how one of them fares hangs on rounding, how they fare on average does not."""
     methods = [agnet.make(task(seed=seed), QUICK) for seed in range(3)]
     return [(method, *run(method, convolutions)) for method in methods]

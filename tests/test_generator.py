@@ -140,8 +140,8 @@ def test_cells_of_recurrent_networks_have_edges_as_their_ops_take():
 
 
 @pytest.mark.slow
-def test_training_lowers_the_loss_and_is_compiled_once(compiles):
-    how = Pretraining(32 * 300)
+def test_training_lowers_the_loss_and_is_compiled_once(optimised_training, compiles):
+    how = Pretraining(32 * 200)
     vectors = pretrain.training_set(SMALL, 100, 0)
     start = pretrain.untrained(SMALL.graph_code, vectors, how)
     params, losses = pretrain.train(start, vectors, how)
@@ -205,7 +205,7 @@ def test_retraining_moves_the_generator_to_the_best_and_is_compiled_once(learner
     weights = weighted.rank_weights(np.arange(len(vectors)).astype(float))
     known = Known(vectors, np.zeros((len(vectors), 0), np.float32), np.linspace(1, 0, len(vectors))[:, None], weights)
     known = Known(*(np.float32(column) for column in known))
-    after = weighted.retrain(models, state, known, jax.random.key(0), 200)
+    after = weighted.retrain(models, state, known, jax.random.key(0), 100)
     noise = jax.random.normal(jax.random.key(5), (50, NOISE))
     best = np.tile(vectors[:1], (50, 1))
     before, now = (

@@ -199,5 +199,5 @@ def test_real_programs_take_time():
 @pytest.mark.parametrize("name", ["nasbench101", "darts", "transnas101_macro", "nasbench_macro", "resnet"])
 def test_every_kind_of_network_is_timed(name, run, monkeypatch):
     monkeypatch.setattr(timing, "ROUNDS", 1)
-    found = json.loads(run("latency", "--space", name, "--sample", 3, "--check", 0, "--format", "json"))
-    assert found["sample"]["architectures"] == 3 and found["sample"]["ms"][0] > 0
+    found = json.loads(run("latency", "--space", name, "--sample", 1, "--check", 0, "--format", "json"))
+    assert found["sample"]["architectures"] == 1 and found["sample"]["ms"][0] > 0

@@ -80,7 +80,7 @@ def test_logits_are_those_of_the_modules_wired_by_hand_and_by_the_network(networ
     network = SPACE.network("thin", feeders, channels=11, stages=1 if feeders else 2, image=(4, 4, 3))
     params, x = drawn(network), images(6, 4, 4, 3)
     apply = jax.jit(lambda arch: network.apply(params, arch, x))
-    for arch in cells(feeders):
+    for arch in cells(feeders)[::2]:
         alone = network.specialised(arch)
         own = ArchitectureModule(alone, networks.share(params, alone), arch)
         by_hand = networks.nasbench101(network, params, arch)

@@ -110,7 +110,7 @@ SMALL_ENAS = replace(spaces.get("enas"), ops=("skip_connect", "sep_conv_3x3"), n
 @pytest.mark.parametrize(
     ("space", "form"),
     [
-        pytest.param(spaces.get("nasnet"), "thin", marks=pytest.mark.slow),
+        pytest.param(replace(spaces.get("nasnet"), nodes=3), "thin", marks=pytest.mark.slow),
         (SMALL_DARTS, "taps"),
         pytest.param(SMALL_ENAS, "taps", marks=pytest.mark.slow),
     ],

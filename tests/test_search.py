@@ -467,11 +467,12 @@ def test_bad_directory_is_one_line(fast, capsys, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def measured():
-    """Both scores as the command has them, small, compiled once for all tests of this file."""
+def measured(networks):
+    """Both scores, small, compiled once for all tests of this file; the regions as the command has them."""
     source = data.load("synthetic")
     batch = Prune(SPACE, SIGNS).batch
-    return {n: Evaluator(SPACE, s, source, repeats=2, seed=0, batch=batch) for n, s in SMALL.items()}
+    on = {"ntk": networks.small(SPACE), "regions": SPACE}
+    return {n: Evaluator(on[n], s, source, repeats=2, seed=0, batch=batch) for n, s in SMALL.items()}
 
 
 @pytest.mark.slow
