@@ -1,0 +1,135 @@
+"""What orders the judged architectures: a seed's supernets, counts, training-free scores, and few labels."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from bench.supernet import ground as grounds
+from bench.supernet.ground import SPACE, Ground
+from jaxnas.learn.features import RankScale, make_pool
+from jaxnas.learn.models import gaussian_process
+from jaxnas.learn.ridge import fit_predict
+from jaxnas.ranks import mean_ranks, ordering
+from jaxnas.scorers.counts import LiveFlops
+from jaxnas.tables.archs import read_architectures
+
+Run = Mapping[str, Any]
+PROXIES = ("c10_naswot_freerea", "c10_logsynflow_freerea", "c10_nregions_freerea", "c10_naswot_jj", "c10_zen_nbsz")
+HALVES = {"even": slice(0, None, 2), "odd": slice(1, None, 2)}  # every other landmark, from the worst
+COUNTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "#params": SPACE.params,
+    "FLOPs": SPACE.flops,
+    "live FLOPs": lambda archs: LiveFlops().of(SPACE, archs),
+}
+
+
+def of_seed(ground: Ground, runs: Mapping[str, Run], seed: int, consensus: np.ndarray) -> dict[str, np.ndarray]:
+    """The scores `[N]` of the judged architectures by name, higher is better.
+
+    Args:
+      runs: of the seed, by arm.
+      consensus: of the judged and of the seed's landmarks `[N + M]`.
+    """
+    return (
+        untrained(ground, seed, consensus) | trained(ground, runs, consensus) | crossed(ground, runs, seed, consensus)
+    )
+
+
+def untrained(ground: Ground, seed: int, consensus: np.ndarray) -> dict[str, np.ndarray]:
+    """What needs no supernet."""
+    counts = {name: count(ground.archs) for name, count in COUNTS.items()}
+    random = np.random.default_rng(seed).random(len(ground.archs))
+    return {"random": random, **counts, "consensus": consensus[: len(ground.archs)]} | by_labels(
+        ground, seed, consensus, {}
+    )
+
+
+def trained(ground: Ground, runs: Mapping[str, Run], consensus: np.ndarray) -> dict[str, np.ndarray]:
+    """The supernets of all arms, whose losses and accuracies are means over the last rankings."""
+    found, live = {}, COUNTS["live FLOPs"](ground.archs)
+    for arm, run in runs.items():
+        loss = -np.mean(run["losses"], 0)
+        found[f"{arm}, accuracy"] = np.mean(run["accuracies"], 0)
+        found[f"{arm}, loss"] = loss
+        found[f"{arm}, loss + live FLOPs"] = log_ranks(loss) + log_ranks(live)
+        found[f"{arm}, loss + consensus"] = log_ranks(loss) + log_ranks(consensus[: len(loss)])
+    return found
+
+
+def crossed(ground: Ground, runs: Mapping[str, Run], seed: int, consensus: np.ndarray) -> dict[str, np.ndarray]:
+    """What the labels say with a supernet's loss as one more feature.
+
+    A landmark's loss is that of the supernet trained on the other half of the landmarks, which never saw its label; a
+    judged architecture's is the mean of both. Each is a rank among the judged ones by the same supernet. `leaking` has
+    the losses of the supernet that was trained on all landmarks instead. What is only a sum of ranks fits nothing.
+    """
+    found: dict[str, np.ndarray] = {}
+    if "landmarks" in runs:
+        loss, alone = log_ranks(-np.mean(runs["landmarks"]["losses"], 0)), by_labels(ground, seed, consensus, {})
+        found |= {f"landmarks, loss + {name}": loss + log_ranks(alone[name]) for name in ("ridge", "gp")}
+    if set(HALVES) <= set(runs):
+        found |= by_labels(ground, seed, consensus, {"loss": held_out(runs)})
+    for arm, name in (("plain", "plain loss"), ("landmarks", "leaking loss")):
+        if arm in runs:
+            found |= by_labels(ground, seed, consensus, {name: np.concatenate(ranked(runs[arm]))})
+    return found
+
+
+def held_out(runs: Mapping[str, Run]) -> np.ndarray:
+    """The ranks `[N + M]` of judged architectures and landmarks by supernets that were not trained on them."""
+    judged, marks = zip(*(ranked(runs[half]) for half in HALVES), strict=True)
+    crossed = np.empty(len(marks[0]))
+    for other, own in zip(reversed(HALVES.values()), marks, strict=True):
+        crossed[other] = own[other]
+    return np.concatenate([np.mean(judged, 0), crossed])
+
+
+def ranked(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """Where the losses of judged architectures `[N]` and landmarks `[M]` stand among the judged ones, from -1 to 1."""
+    judged, marks = (-np.mean(run[name], 0)[:, None] for name in ("losses", "landmark_losses"))
+    scale = RankScale.fit(judged)
+    return scale(judged)[:, 0], scale(marks)[:, 0]
+
+
+def by_labels(
+    ground: Ground, seed: int, consensus: np.ndarray, more: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Predictions `[N]` from the landmarks' accuracies, by ridge regression and by a Gaussian process.
+
+    Args:
+      more: features `[N + M]` of judged architectures and landmarks beside the usual ones, from -1 to 1.
+    """
+    judged, number = len(ground.archs), len(ground.landmarks[seed])
+    archs = np.concatenate([ground.archs, ground.landmarks[seed]])
+    rows = judged + np.arange(number)
+    accuracies = ground.everything[SPACE.index(ground.landmarks[seed])]
+    labels = ordering(accuracies) / number
+    published = np.column_stack([of_space()[SPACE.index(archs)], *(0.5 * values for values in more.values())])
+    with_consensus = np.column_stack([published, 0.5 * RankScale.fit(consensus[:judged, None])(consensus[:, None])])
+    pool = make_pool(SPACE, archs, {"consensus": consensus, **more})
+    suffix = "".join(f" with {name}" for name in more)
+    return {
+        f"ridge{suffix}": fit_predict(published, rows, labels)[:judged],
+        f"ridge, consensus{suffix}": fit_predict(with_consensus, rows, labels)[:judged],
+        f"gp{suffix}": gaussian_process(pool, rows[None], accuracies[None])[0, :judged],
+    }
+
+
+@functools.cache
+def of_space() -> np.ndarray:
+    """Ranks within the space of #params, FLOPs and published scores, in its order, from -0.5 to 0.5."""
+    _, accuracies, archs = read_architectures(grounds.SHARED / "nasbench201" / "accuracies.parquet", SPACE)
+    proxies = pl.read_parquet(grounds.SHARED / "published_proxies" / "nasbench201_all.parquet")
+    table = accuracies.select("idx").join(proxies, on="idx", maintain_order="left")[np.argsort(SPACE.index(archs))]
+    everything = SPACE.enumerate()
+    scores = [SPACE.params(everything), SPACE.flops(everything), *(table[name].to_numpy() for name in PROXIES)]
+    ranks = np.stack([mean_ranks(np.nan_to_num(own, nan=-np.inf, neginf=-np.inf)) for own in scores], 1)
+    return ranks / len(everything) - 0.5
+
+
+def log_ranks(scores: np.ndarray) -> np.ndarray:
+    """The logarithms `[N]` of the shares that scores `[N]` beat, as in the consensus."""
+    return np.log((mean_ranks(scores) + 0.5) / len(scores))
