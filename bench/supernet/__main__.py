@@ -1,15 +1,16 @@
 """`python -m bench.supernet`: what a ranking in training adds to a supernet on NAS-Bench-201, beside what needs none.
 
 Arms: `plain`; `landmarks` (M labelled architectures); `shuffled` (the same in random order: must not help); `teacher`
-(FLOPs); `longer` (plain with as many forward and backward passes as `landmarks`); `even` and `odd` (every other one of
-the landmarks, so that each landmark has a loss that no label of its own had a part in). All but `longer` have equal
-updates. Without training: counts, `consensus`, and regressions on the same labels, also with a supernet's loss. All are
-judged on the same connected architectures, none of them isomorphic to a landmark.
+(FLOPs); `longer` (plain, with as many forward and backward passes as `landmarks`); `even` and `odd` (every other one of
+the landmarks and half of the updates, so that both cost as much as `landmarks`: each landmark has a loss that its label
+had no part in). The others have equal updates. Without training: counts, `consensus`, and regressions on the same
+labels, also with a supernet's loss. All are judged on the same connected architectures, none of them isomorphic to a
+landmark.
 """
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from jaxnas.supernet.ranking import Ranking
 from jaxnas.supernet.training import SGD, Trainer
 
 ARMS = ("plain", "landmarks", "teacher", "shuffled", "longer", *HALVES)
+SCALE = 20  # judged architectures that a half's losses are compared with
 PARTS, SHARES = ("train", "hinge", "ranking"), (0.5, 0.25, 0.25)
 
 
@@ -96,7 +98,7 @@ def check(config: Bench) -> None:
             raise unknown("arm", name, ARMS)
     if not set(config.seeds) <= set(SEEDS):
         raise UserError(f"--seeds {' '.join(map(str, config.seeds))}: choose from {SEEDS.start} to {SEEDS.stop - 1}")
-    if config.recipe.epochs <= (config.evaluations - 1) * config.every:
+    if config.recipe.epochs // 2 <= (config.evaluations - 1) * config.every:
         raise UserError(f"{config.recipe.epochs} epochs are too few for {config.evaluations} evaluations")
 
 
@@ -120,43 +122,39 @@ def report(config: Bench, ground: Ground, about: Mapping[str, Any]) -> None:
     runs: dict[int, dict[str, Run]] = {}
     for run in sorted((own["run"] for own in records if own | about == own), key=lambda run: ARMS.index(run["arm"])):
         runs.setdefault(run["seed"], {})[run["arm"]] = run
-    scored = consensus(config, ground, runs)
-    rankings = {seed: of_seed(ground, own, seed, scored(seed)) for seed, own in sorted(runs.items())}
+    scored = consensus(config, ground)
+    rankings = {seed: of_seed(ground, own, seed, scored) for seed, own in sorted(runs.items())}
     show(ground, runs, rankings)
     draw(ground, runs, rankings, config.out / "supernet.png")
 
 
-def consensus(config: Bench, ground: Ground, seeds: Iterable[int]) -> Callable[[int], np.ndarray]:
-    """The score `consensus` `[N + M]` of the judged architectures and a seed's landmarks; what is known is in --out."""
-    path = config.out / "consensus.json"
+def consensus(config: Bench, ground: Ground) -> np.ndarray:
+    """The score `consensus` `[N]` of the judged architectures; what is known is in --out."""
+    path, names = config.out / "consensus.json", [SPACE.decode(arch) for arch in ground.archs]
     known = json.loads(path.read_text()) if path.exists() else {}
-    archs = np.concatenate([ground.archs, *(ground.landmarks[seed] for seed in seeds)])
-    if missing := sorted({SPACE.decode(arch) for arch in archs} - set(known)):
+    if missing := sorted(set(names) - set(known)):
         known |= dict(zip(missing, score_archs(SPACE, missing)["consensus"].round(5).to_list(), strict=True))
         path.write_text(json.dumps(known, indent=1) + "\n")
-
-    def of(seed: int) -> np.ndarray:
-        both = np.concatenate([ground.archs, ground.landmarks[seed]])
-        return np.array([known[SPACE.decode(arch)] for arch in both], float)
-
-    return of
+    return np.array([known[name] for name in names], float)
 
 
 def arm(config: Bench, name: str, seed: int, ground: Ground) -> tuple[Arm, SGD]:
     """What the arm called `name` trains on, and how long."""
-    epochs = config.recipe.epochs
+    halved = name in HALVES
+    recipe = SGD(**asdict(config.recipe) | {"epochs": config.recipe.epochs // (2 if halved else 1)})
+    epochs = recipe.epochs
     marks = ground.landmarks[seed][HALVES.get(name, slice(None))]
     if name == "shuffled":
         marks = marks[np.random.default_rng(seed).permutation(config.landmarks)]
     ranked = Landmarks(marks, config.strength, "cosine", epochs, round(WARMUP * epochs))
     if name in ("landmarks", "shuffled", *HALVES):
-        return ranked, config.recipe
+        return ranked, recipe
     if name == "teacher":
-        return Teacher(read_teacher(SPACE, "flops"), margin=5), config.recipe
+        return Teacher(read_teacher(SPACE, "flops"), margin=5), recipe
     if name == "plain":
-        return Plain(), config.recipe
+        return Plain(), recipe
     passes = sum(3 if ranked.strength(epoch) > 0 else 1 for epoch in range(epochs))
-    return Plain(), SGD(**asdict(config.recipe) | {"epochs": passes})
+    return Plain(), SGD(**asdict(recipe) | {"epochs": passes})
 
 
 def train(
@@ -170,7 +168,8 @@ def train(
     trainer = Trainer(network, images, parts, how, recipe, sample=uniform(SPACE), seed=seed)
     ranking = Ranking(network, images, parts["ranking"], batch=64, batches=config.batches)
     ranked_after = {recipe.epochs - k * config.every for k in range(config.evaluations)}
-    asked = np.concatenate([ground.archs, ground.landmarks[seed]])
+    judged = min(SCALE, len(ground.archs)) if name in HALVES else len(ground.archs)
+    asked = np.concatenate([ground.archs[:judged], ground.landmarks[seed]])
     state, curves, found, seconds = trainer.init(), [], [], 0.0
     for number in range(recipe.epochs):
         state, own = trainer.epoch(state, number)
@@ -180,7 +179,6 @@ def train(
             found.append(ranking.all(state.params, asked))
             seconds += time.perf_counter() - started
     accuracies, losses = np.round(np.array(found, float), 5).transpose(1, 0, 2)
-    judged = len(ground.archs)
     return {
         "arm": name,
         "seed": seed,

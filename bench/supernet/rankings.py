@@ -31,60 +31,58 @@ def of_seed(ground: Ground, runs: Mapping[str, Run], seed: int, consensus: np.nd
 
     Args:
       runs: of the seed, by arm.
-      consensus: of the judged and of the seed's landmarks `[N + M]`.
+      consensus: of the judged architectures `[N]`.
     """
-    return (
-        untrained(ground, seed, consensus) | trained(ground, runs, consensus) | crossed(ground, runs, seed, consensus)
-    )
+    return untrained(ground, seed, consensus) | trained(ground, runs, consensus) | crossed(ground, runs, seed)
 
 
 def untrained(ground: Ground, seed: int, consensus: np.ndarray) -> dict[str, np.ndarray]:
     """What needs no supernet."""
     counts = {name: count(ground.archs) for name, count in COUNTS.items()}
     random = np.random.default_rng(seed).random(len(ground.archs))
-    return {"random": random, **counts, "consensus": consensus[: len(ground.archs)]} | by_labels(
-        ground, seed, consensus, {}
-    )
+    return {"random": random, **counts, "consensus": consensus} | by_labels(ground, seed, {})
 
 
 def trained(ground: Ground, runs: Mapping[str, Run], consensus: np.ndarray) -> dict[str, np.ndarray]:
-    """The supernets of all arms, whose losses and accuracies are means over the last rankings."""
+    """The supernets of all arms, whose losses and accuracies are means over the last rankings; no halves."""
     found, live = {}, COUNTS["live FLOPs"](ground.archs)
     for arm, run in runs.items():
+        if arm in HALVES:
+            continue
         loss = -np.mean(run["losses"], 0)
         found[f"{arm}, accuracy"] = np.mean(run["accuracies"], 0)
         found[f"{arm}, loss"] = loss
         found[f"{arm}, loss + live FLOPs"] = log_ranks(loss) + log_ranks(live)
-        found[f"{arm}, loss + consensus"] = log_ranks(loss) + log_ranks(consensus[: len(loss)])
+        found[f"{arm}, loss + consensus"] = log_ranks(loss) + log_ranks(consensus)
     return found
 
 
-def crossed(ground: Ground, runs: Mapping[str, Run], seed: int, consensus: np.ndarray) -> dict[str, np.ndarray]:
-    """What the labels say with a supernet's loss as one more feature.
+def crossed(ground: Ground, runs: Mapping[str, Run], seed: int) -> dict[str, np.ndarray]:
+    """What the labels say together with a supernet's loss: sums of ranks, and regressions with one more feature.
 
-    A landmark's loss is that of the supernet trained on the other half of the landmarks, which never saw its label; a
-    judged architecture's is the mean of both. Each is a rank among the judged ones by the same supernet. `leaking` has
-    the losses of the supernet that was trained on all landmarks instead. What is only a sum of ranks fits nothing.
+    For a regression a landmark's loss is that of the supernet trained on the other half of the landmarks, which never
+    saw its label; `leaking` has the losses of the supernet that was trained on all of them.
     """
     found: dict[str, np.ndarray] = {}
     if "landmarks" in runs:
-        loss, alone = log_ranks(-np.mean(runs["landmarks"]["losses"], 0)), by_labels(ground, seed, consensus, {})
+        whole = runs["landmarks"]
+        loss, alone = log_ranks(-np.mean(whole["losses"], 0)), by_labels(ground, seed, {})
         found |= {f"landmarks, loss + {name}": loss + log_ranks(alone[name]) for name in ("ridge", "gp")}
-    if set(HALVES) <= set(runs):
-        found |= by_labels(ground, seed, consensus, {"loss": held_out(runs)})
-    for arm, name in (("plain", "plain loss"), ("landmarks", "leaking loss")):
-        if arm in runs:
-            found |= by_labels(ground, seed, consensus, {name: np.concatenate(ranked(runs[arm]))})
+        if set(HALVES) <= set(runs):
+            both = np.concatenate([ranked(whole)[0], held_out(runs)])
+            found |= by_labels(ground, seed, {"loss": both})
+        found |= by_labels(ground, seed, {"leaking loss": np.concatenate(ranked(whole))})
+    if "plain" in runs:
+        found |= by_labels(ground, seed, {"plain loss": np.concatenate(ranked(runs["plain"]))})
     return found
 
 
 def held_out(runs: Mapping[str, Run]) -> np.ndarray:
-    """The ranks `[N + M]` of judged architectures and landmarks by supernets that were not trained on them."""
-    judged, marks = zip(*(ranked(runs[half]) for half in HALVES), strict=True)
-    crossed = np.empty(len(marks[0]))
-    for other, own in zip(reversed(HALVES.values()), marks, strict=True):
-        crossed[other] = own[other]
-    return np.concatenate([np.mean(judged, 0), crossed])
+    """The ranks `[M]` of the landmarks by supernets that were trained on the other half of them."""
+    ranks = np.empty(len(runs["even"]["landmark_losses"][0]))
+    for half, other in (("even", "odd"), ("odd", "even")):
+        ranks[HALVES[other]] = ranked(runs[half])[1][HALVES[other]]
+    return ranks
 
 
 def ranked(run: Run) -> tuple[np.ndarray, np.ndarray]:
@@ -94,26 +92,22 @@ def ranked(run: Run) -> tuple[np.ndarray, np.ndarray]:
     return scale(judged)[:, 0], scale(marks)[:, 0]
 
 
-def by_labels(
-    ground: Ground, seed: int, consensus: np.ndarray, more: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
+def by_labels(ground: Ground, seed: int, more: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Predictions `[N]` from the landmarks' accuracies, by ridge regression and by a Gaussian process.
 
     Args:
-      more: features `[N + M]` of judged architectures and landmarks beside the usual ones, from -1 to 1.
+      more: features `[N + M]` of judged architectures and landmarks beside the published scores, from -1 to 1.
     """
-    judged, number = len(ground.archs), len(ground.landmarks[seed])
-    archs = np.concatenate([ground.archs, ground.landmarks[seed]])
-    rows = judged + np.arange(number)
-    accuracies = ground.everything[SPACE.index(ground.landmarks[seed])]
-    labels = ordering(accuracies) / number
-    published = np.column_stack([of_space()[SPACE.index(archs)], *(0.5 * values for values in more.values())])
-    with_consensus = np.column_stack([published, 0.5 * RankScale.fit(consensus[:judged, None])(consensus[:, None])])
-    pool = make_pool(SPACE, archs, {"consensus": consensus, **more})
+    judged, marks = len(ground.archs), ground.landmarks[seed]
+    archs, rows = np.concatenate([ground.archs, marks]), judged + np.arange(len(marks))
+    accuracies = ground.everything[SPACE.index(marks)]
+    published = of_space()[SPACE.index(archs)]
+    features = np.column_stack([published, *(0.5 * values for values in more.values())])
+    scores = dict(zip(PROXIES, published.T[-len(PROXIES) :], strict=True))
+    pool = make_pool(SPACE, archs, {**scores, **more})
     suffix = "".join(f" with {name}" for name in more)
     return {
-        f"ridge{suffix}": fit_predict(published, rows, labels)[:judged],
-        f"ridge, consensus{suffix}": fit_predict(with_consensus, rows, labels)[:judged],
+        f"ridge{suffix}": fit_predict(features, rows, ordering(accuracies) / len(marks))[:judged],
         f"gp{suffix}": gaussian_process(pool, rows[None], accuracies[None])[0, :judged],
     }
 
