@@ -105,9 +105,9 @@ def test_figures_of_a_perfect_and_a_reversed_score(figures, ground):
 def test_a_difference_from_itself_is_none_and_from_a_reverse_is_sure(bench, ground, monkeypatch):
     report = importlib.import_module("bench.supernet.report")
     monkeypatch.setattr(report, "RESAMPLES", 10)
-    good = {0: {"ridge": -ground.accuracies}}
-    assert report._above({0: -ground.accuracies}, good, ground, [0]) == ["+0.000 [+0.000, +0.000]"]
-    assert report._above({0: ground.accuracies}, good, ground, [0])[0].startswith("+1.99")
+    baselines = {0: {"ridge": -ground.accuracies, "gp": ground.accuracies}}
+    above = report._above({0: ground.accuracies}, baselines, ground)
+    assert above[0].startswith("+1.99") and above[1] == "+0.000 [+0.000, +0.000]"
 
 
 @pytest.mark.parametrize(

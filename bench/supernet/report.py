@@ -25,7 +25,7 @@ SHOWN = ("sparse_kendall", "kendall", "spearman", "precision_top_5_percent", "to
 HEADER = ("", "S-KdT(1e-3), each seed", "Kendall", "Spearman", "P@top 5 %", "top-10 acc.", "P>R")
 ABOUT = ("arm", "supernet acc.", "updates", "passes", "s/epoch")
 T = TypeVar("T")
-BASELINE, RESAMPLES = "ridge", 1000
+BASELINES, RESAMPLES = ("ridge", "gp"), 1000
 Runs = Mapping[int, Mapping[str, Run]]
 """By seed and arm."""
 Rankings = Mapping[int, Mapping[str, np.ndarray]]
@@ -33,14 +33,12 @@ Rankings = Mapping[int, Mapping[str, np.ndarray]]
 
 
 def show(ground: Ground, runs: Runs, rankings: Rankings) -> None:
-    """Print, in Markdown, the arms, how everything ranks, and by how much that is above ridge regression, paired."""
+    """Print, in Markdown, the arms, how everything ranks, and by how much above what the labels alone give, paired."""
     _print(ABOUT, (_about(arm, own) for arm, own in _by_name(runs).items()))
     _print(HEADER, (_figures(name, own.values(), ground) for name, own in _by_name(rankings).items()))
-    seeds = list(rankings)
-    _print(
-        (f"S-KdT above {BASELINE}", *(f"seed {seed}" for seed in seeds)),
-        ((name, *_above(own, rankings, ground, seeds)) for name, own in _by_name(rankings).items() if name != BASELINE),
-    )
+    above = (f"{name}, seed {seed}" for name in BASELINES for seed in rankings)
+    rows = _by_name(rankings).items()
+    _print(("S-KdT above", *above), ((name, *_above(own, rankings, ground)) for name, own in rows))
 
 
 def draw(ground: Ground, runs: Runs, rankings: Rankings, path: Path) -> None:
@@ -90,16 +88,16 @@ def _figures(name: str, each: Iterable[np.ndarray], ground: Ground) -> tuple[str
     return name, f"{means[0]} ({taus})", *means[1:]
 
 
-def _above(own: Mapping[int, np.ndarray], rankings: Rankings, ground: Ground, seeds: list[int]) -> list[str]:
-    """The differences from the baseline with 95 % bootstrap intervals over architectures, the same draws for both."""
+def _above(own: Mapping[int, np.ndarray], rankings: Rankings, ground: Ground) -> list[str]:
+    """The differences from the baselines with 95 % bootstrap intervals over architectures, paired."""
 
-    def text(seed: int) -> str:
-        difference = _difference(own[seed], rankings[seed][BASELINE], ground.accuracies)
+    def text(baseline: str, seed: int) -> str:
+        difference = _difference(own[seed], rankings[seed][baseline], ground.accuracies)
         (interval,) = bootstrap_intervals([difference], len(ground.archs), resamples=RESAMPLES, seed=0)
         ends = "" if interval is None else f" [{interval[0]:+.3f}, {interval[1]:+.3f}]"
         return f"{difference(np.ones(len(ground.archs), np.int64)):+.3f}{ends}"
 
-    return [text(seed) if seed in own else "" for seed in seeds]
+    return [text(baseline, seed) if seed in own else "" for baseline in BASELINES for seed in rankings]
 
 
 def _difference(a: np.ndarray, b: np.ndarray, accuracies: np.ndarray) -> Callable[[Ints], float]:
