@@ -3,7 +3,7 @@
 Arms: `plain`; `landmarks` (M labelled architectures); `shuffled` (the same in random order: must not help); `teacher`
 (FLOPs); `longer` (plain, with as many forward and backward passes as `landmarks`); `even` and `odd` (every other one of
 the landmarks and half of the updates, so that both cost as much as `landmarks`: each landmark has a loss that its label
-had no part in). The others have equal updates. Without training: counts, `consensus`, and regressions on the same
+had no part in). The others have equal updates. Without training: counts, a consensus, and regressions on the same
 labels, also with a supernet's loss. All are judged on the same connected architectures, none of them isomorphic to a
 landmark.
 """
@@ -21,7 +21,6 @@ from bench.core.machine import provenance
 from bench.supernet.ground import SEEDS, SHARED, SPACE, Ground, common
 from bench.supernet.rankings import HALVES, Run, of_seed
 from bench.supernet.report import draw, show
-from jaxnas.api import score_archs
 from jaxnas.cli import frame
 from jaxnas.data import labelled
 from jaxnas.errors import UserError, unknown
@@ -122,20 +121,9 @@ def report(config: Bench, ground: Ground, about: Mapping[str, Any]) -> None:
     runs: dict[int, dict[str, Run]] = {}
     for run in sorted((own["run"] for own in records if own | about == own), key=lambda run: ARMS.index(run["arm"])):
         runs.setdefault(run["seed"], {})[run["arm"]] = run
-    scored = consensus(config, ground)
-    rankings = {seed: of_seed(ground, own, seed, scored) for seed, own in sorted(runs.items())}
+    rankings = {seed: of_seed(ground, own, seed) for seed, own in sorted(runs.items())}
     show(ground, runs, rankings)
     draw(ground, runs, rankings, config.out / "supernet.png")
-
-
-def consensus(config: Bench, ground: Ground) -> np.ndarray:
-    """The score `consensus` `[N]` of the judged architectures; what is known is in --out."""
-    path, names = config.out / "consensus.json", [SPACE.decode(arch) for arch in ground.archs]
-    known = json.loads(path.read_text()) if path.exists() else {}
-    if missing := sorted(set(names) - set(known)):
-        known |= dict(zip(missing, score_archs(SPACE, missing)["consensus"].round(5).to_list(), strict=True))
-        path.write_text(json.dumps(known, indent=1) + "\n")
-    return np.array([known[name] for name in names], float)
 
 
 def arm(config: Bench, name: str, seed: int, ground: Ground) -> tuple[Arm, SGD]:

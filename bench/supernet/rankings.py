@@ -9,15 +9,17 @@ import polars as pl
 
 from bench.supernet import ground as grounds
 from bench.supernet.ground import SPACE, Ground
-from jaxnas.learn.features import RankScale, make_pool
+from jaxnas.learn.features import RankScale, counts_of, make_pool, zero_label
 from jaxnas.learn.models import gaussian_process
 from jaxnas.learn.ridge import fit_predict
 from jaxnas.ranks import mean_ranks, ordering
 from jaxnas.scorers.counts import LiveFlops
 from jaxnas.tables.archs import read_architectures
+from jaxnas.tables.named import load
 
 Run = Mapping[str, Any]
 PROXIES = ("c10_naswot_freerea", "c10_logsynflow_freerea", "c10_nregions_freerea", "c10_naswot_jj", "c10_zen_nbsz")
+STORED = {"ntk": -1, "regions": 1}  # of the table in the package, with their signs
 HALVES = {"even": slice(0, None, 2), "odd": slice(1, None, 2)}  # every other landmark, from the worst
 COUNTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "#params": SPACE.params,
@@ -26,26 +28,25 @@ COUNTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def of_seed(ground: Ground, runs: Mapping[str, Run], seed: int, consensus: np.ndarray) -> dict[str, np.ndarray]:
+def of_seed(ground: Ground, runs: Mapping[str, Run], seed: int) -> dict[str, np.ndarray]:
     """The scores `[N]` of the judged architectures by name, higher is better.
 
     Args:
       runs: of the seed, by arm.
-      consensus: of the judged architectures `[N]`.
     """
-    return untrained(ground, seed, consensus) | trained(ground, runs, consensus) | crossed(ground, runs, seed)
+    return untrained(ground, seed) | trained(ground, runs) | crossed(ground, runs, seed)
 
 
-def untrained(ground: Ground, seed: int, consensus: np.ndarray) -> dict[str, np.ndarray]:
+def untrained(ground: Ground, seed: int) -> dict[str, np.ndarray]:
     """What needs no supernet."""
     counts = {name: count(ground.archs) for name, count in COUNTS.items()}
     random = np.random.default_rng(seed).random(len(ground.archs))
-    return {"random": random, **counts, "consensus": consensus} | by_labels(ground, seed, {})
+    return {"random": random, **counts, "consensus": consensus(ground)} | by_labels(ground, seed, {})
 
 
-def trained(ground: Ground, runs: Mapping[str, Run], consensus: np.ndarray) -> dict[str, np.ndarray]:
+def trained(ground: Ground, runs: Mapping[str, Run]) -> dict[str, np.ndarray]:
     """The supernets of all arms, whose losses and accuracies are means over the last rankings; no halves."""
-    found, live = {}, COUNTS["live FLOPs"](ground.archs)
+    found, live, free = {}, COUNTS["live FLOPs"](ground.archs), consensus(ground)
     for arm, run in runs.items():
         if arm in HALVES:
             continue
@@ -53,7 +54,7 @@ def trained(ground: Ground, runs: Mapping[str, Run], consensus: np.ndarray) -> d
         found[f"{arm}, accuracy"] = np.mean(run["accuracies"], 0)
         found[f"{arm}, loss"] = loss
         found[f"{arm}, loss + live FLOPs"] = log_ranks(loss) + log_ranks(live)
-        found[f"{arm}, loss + consensus"] = log_ranks(loss) + log_ranks(consensus)
+        found[f"{arm}, loss + consensus"] = log_ranks(loss) + log_ranks(free)
     return found
 
 
@@ -110,6 +111,21 @@ def by_labels(ground: Ground, seed: int, more: Mapping[str, np.ndarray]) -> dict
         f"ridge{suffix}": fit_predict(features, rows, ordering(accuracies) / len(marks))[:judged],
         f"gp{suffix}": gaussian_process(pool, rows[None], accuracies[None])[0, :judged],
     }
+
+
+def consensus(ground: Ground) -> np.ndarray:
+    """The consensus `[N]` of the stored `ntk` and `regions` and of the live counts within the space; no labels."""
+    return stored()[SPACE.index(ground.archs)]
+
+
+@functools.cache
+def stored() -> np.ndarray:
+    """The consensus of the whole space, in its order."""
+    table = load("nasbench201", list(STORED))
+    everything = SPACE.enumerate()
+    rows = np.argsort(SPACE.index(SPACE.from_table({SPACE.string_columns[0]: table["arch"]})))
+    scores = {name: sign * table[name].to_numpy().astype(float)[rows] for name, sign in STORED.items()}
+    return zero_label(scores, counts_of(SPACE, everything), ~SPACE.is_disconnected(everything))
 
 
 @functools.cache
