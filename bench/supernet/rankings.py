@@ -19,6 +19,7 @@ from jaxnas.tables.named import load
 
 Run = Mapping[str, Any]
 PROXIES = ("c10_naswot_freerea", "c10_logsynflow_freerea", "c10_nregions_freerea", "c10_naswot_jj", "c10_zen_nbsz")
+ADDED = ("live FLOPs", "consensus", "ridge", "gp")  # to a supernet's rank
 STORED = {"ntk": -1, "regions": 1}  # of the table in the package, with their signs
 HALVES = {"even": slice(0, None, 2), "odd": slice(1, None, 2)}  # every other landmark, from the worst
 COUNTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -34,47 +35,51 @@ def of_seed(ground: Ground, runs: Mapping[str, Run], seed: int) -> dict[str, np.
     Args:
       runs: of the seed, by arm.
     """
-    return untrained(ground, seed) | trained(ground, runs) | crossed(ground, runs, seed)
+    alone = untrained(ground, seed)
+    return alone | trained(runs, alone) | crossed(ground, runs, seed)
 
 
 def untrained(ground: Ground, seed: int) -> dict[str, np.ndarray]:
     """What needs no supernet."""
     counts = {name: count(ground.archs) for name, count in COUNTS.items()}
     random = np.random.default_rng(seed).random(len(ground.archs))
-    return {"random": random, **counts, "consensus": consensus(ground)} | by_labels(ground, seed, {})
+    found = {"random": random, **counts, "consensus": consensus(ground), **by_labels(ground, seed, {})}
+    return found | {"ridge + consensus": log_ranks(found["ridge"]) + log_ranks(found["consensus"])}
 
 
-def trained(ground: Ground, runs: Mapping[str, Run]) -> dict[str, np.ndarray]:
-    """The supernets of all arms, whose losses and accuracies are means over the last rankings; no halves."""
-    found, live, free = {}, COUNTS["live FLOPs"](ground.archs), consensus(ground)
+def trained(runs: Mapping[str, Run], alone: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The supernets of all arms but halves, and sums of log-ranks with what needs none, `alone`, which fit nothing.
+
+    Losses and accuracies are means over the last rankings. A sum is with the loss, or with the accuracy where a record
+    has no losses.
+    """
+    found: dict[str, np.ndarray] = {}
     for arm, run in runs.items():
         if arm in HALVES:
             continue
-        loss = -np.mean(run["losses"], 0)
-        found[f"{arm}, accuracy"] = np.mean(run["accuracies"], 0)
-        found[f"{arm}, loss"] = loss
-        found[f"{arm}, loss + live FLOPs"] = log_ranks(loss) + log_ranks(live)
-        found[f"{arm}, loss + consensus"] = log_ranks(loss) + log_ranks(free)
+        own = {"accuracy": np.mean(run["accuracies"], 0)}
+        if "losses" in run:
+            own["loss"] = -np.mean(run["losses"], 0)
+        found |= {f"{arm}, {name}": scores for name, scores in own.items()}
+        best = log_ranks([*own.values()][-1])
+        found |= {f"{arm} + {name}": best + log_ranks(alone[name]) for name in ADDED}
     return found
 
 
 def crossed(ground: Ground, runs: Mapping[str, Run], seed: int) -> dict[str, np.ndarray]:
-    """What the labels say together with a supernet's loss: sums of ranks, and regressions with one more feature.
+    """Regressions on the labels with a supernet's loss as one more feature, where the records have losses.
 
-    For a regression a landmark's loss is that of the supernet trained on the other half of the landmarks, which never
-    saw its label; `leaking` has the losses of the supernet that was trained on all of them.
+    A landmark's loss is that of the supernet trained on the other half of the landmarks, which never saw its label;
+    `leaking` has the losses of the supernet that was trained on all of them.
     """
     found: dict[str, np.ndarray] = {}
-    if "landmarks" in runs:
-        whole = runs["landmarks"]
-        loss, alone = log_ranks(-np.mean(whole["losses"], 0)), by_labels(ground, seed, {})
-        found |= {f"landmarks, loss + {name}": loss + log_ranks(alone[name]) for name in ("ridge", "gp")}
-        if set(HALVES) <= set(runs):
-            both = np.concatenate([ranked(whole)[0], held_out(runs)])
-            found |= by_labels(ground, seed, {"loss": both})
-        found |= by_labels(ground, seed, {"leaking loss": np.concatenate(ranked(whole))})
-    if "plain" in runs:
-        found |= by_labels(ground, seed, {"plain loss": np.concatenate(ranked(runs["plain"]))})
+    known = {arm: run for arm, run in runs.items() if "losses" in run}
+    if {"landmarks", *HALVES} <= set(known):
+        both = np.concatenate([ranked(known["landmarks"])[0], held_out(known)])
+        found |= by_labels(ground, seed, {"loss": both})
+    for arm, name in (("landmarks", "leaking loss"), ("plain", "plain loss")):
+        if arm in known:
+            found |= by_labels(ground, seed, {name: np.concatenate(ranked(known[arm]))})
     return found
 
 
