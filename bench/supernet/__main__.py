@@ -44,7 +44,7 @@ class Bench:
     arms: str = ",".join(ARMS)
     """Comma-separated."""
     seeds: tuple[int, ...] = (0,)
-    """Of weights, draws and landmarks."""
+    """Of weights, draws and landmarks; none to report what is in --out."""
     recipe: SGD = field(default_factory=lambda: SGD(epochs=120, batch=32, learning_rate=0.1))
     channels: int = 8
     """Of the first stage."""
@@ -87,7 +87,7 @@ def bench(config: Bench) -> None:
             found = about | {"command": command(config, name, seed), **provenance()}
             found["run"] = train(config, name, seed, ground, images, parts, data.classes)
             path.write_text(json.dumps(found, indent=1, default=float) + "\n")
-    report(config, ground, about)
+    report(config, ground)
 
 
 def check(config: Bench) -> None:
@@ -115,11 +115,12 @@ def command(config: Bench, arm: str, seed: int) -> str:
     )
 
 
-def report(config: Bench, ground: Ground, about: Mapping[str, Any]) -> None:
+def report(config: Bench, ground: Ground) -> None:
     """Print the tables and draw the figure of all runs in --out that have the same settings."""
     records = [json.loads(path.read_text()) for path in sorted(config.out.glob("*-*.json"))]
     runs: dict[int, dict[str, Run]] = {}
-    for run in sorted((own["run"] for own in records if own | about == own), key=lambda run: ARMS.index(run["arm"])):
+    same = (own["run"] for own in records if own["settings"] == settings(config))
+    for run in sorted(same, key=lambda run: ARMS.index(run["arm"])):
         runs.setdefault(run["seed"], {})[run["arm"]] = run
     rankings = {seed: of_seed(ground, own, seed) for seed, own in sorted(runs.items())}
     show(ground, runs, rankings)
