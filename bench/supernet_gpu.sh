@@ -9,9 +9,9 @@ cd "$(dirname "$0")/.."
 : "${JAXNAS_DATA:?say where the data are}"
 export PYTHONPATH=$PWD PYTHONUNBUFFERED=1
 for count in 10 30 50; do # landmarks; the arms without landmarks are trained once
-  arms=${1:-$([[ $count == 30 ]] && echo plain,teacher,longer,landmarks,shuffled || echo landmarks)}
+  arms=${1:-$([[ $count == 30 ]] && echo plain,teacher,longer,landmarks,shuffled,even,odd || echo landmarks)}
   python3 -m bench.supernet --arms "$arms" --seeds 0 1 2 --landmarks "$count" \
     --recipe.epochs 400 --recipe.batch 256 --recipe.learning-rate 0.025 \
-    --channels 16 --cells 5 --side 32 --batches 20 --evaluations 4 --every 25 \
+    --channels 16 --cells 5 --side 32 --evaluations 4 --every 25 \
     --out "${OUT:-bench/results/supernet_full}/$count"
 done

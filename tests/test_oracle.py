@@ -22,7 +22,7 @@ from jaxnas.search.oracle import ANSWERS, Table
 from jaxnas.search.prior import StoredScores
 from jaxnas.spaces import Space
 from jaxnas.spaces.subset import Subspace
-from jaxnas.tables.store import read_scores
+from jaxnas.tables.store import Store, read_scores
 from jaxnas.types import Finished, Status
 
 SPACE = spaces.get("nasbench201")
@@ -147,6 +147,24 @@ def test_table_answers_with_its_rows(table):
     lost = oracle(others)["latency"]
     assert np.isnan(lost.value).all()
     assert (lost.status == Status.failed).all()
+
+
+def test_a_run_directory_answers_with_its_scores(tmp_path):
+    archs, run = SPACE.sample(jax.random.key(3), 40), tmp_path / "supernet"
+    manifest = {"settings": {"space": "nasbench201"}, "scorers": {"supernet_loss": {"sign": -1}}}
+    store = Store.open(run, manifest | {"part_size": 20})
+    loss = np.where(np.arange(40) == 7, np.nan, np.arange(40.0))
+    for part, rows in enumerate(np.arange(40).reshape(2, 20)):
+        frame = {"row": rows, "arch": [SPACE.decode(archs[row]) for row in rows], "supernet_loss": loss[rows]}
+        store.write(part, pl.DataFrame(frame).with_columns(pl.col("supernet_loss").fill_nan(None)))
+    oracle = Table(SPACE, [run], ["supernet_loss"])
+    assert oracle.columns == ["arch", "supernet_loss"]
+    found = oracle(archs[5:9])["supernet_loss"]
+    np.testing.assert_array_equal(found.value, [[5, 6, np.nan, 8]])
+    assert (found.status == Status.failed).tolist() == [[False, False, True, False]]
+    first = oracle.fingerprint
+    store.write(1, store.part(1).with_columns(supernet_loss=pl.lit(1.0)))
+    assert Table(SPACE, [run], ["supernet_loss"]).fingerprint != first
 
 
 # Local search

@@ -221,6 +221,7 @@ def test_a_resumed_training_is_the_same_and_compiles_once(images, tmp_path, comp
     other, record = own.epoch(own.init(), 0)
     with Checkpoints(tmp_path / "states") as saved:
         saved.save(other, [record])
+        assert [epoch for epoch, _ in saved.newest(other, 3)] == [1]
     with Checkpoints(tmp_path / "states") as saved:
         other, curves = saved.restore(own.init())
     assert curves == [record]
@@ -260,6 +261,12 @@ def test_ranking_uses_the_batch_and_knows_no_neighbours(images):
         assert loss[i] == pytest.approx(float(entropies.mean()), rel=1e-5)
     reverse = ranking.all(params, archs[::-1])
     np.testing.assert_allclose(reverse[1][::-1], loss, rtol=1e-5)
+
+
+def test_all_images_that_make_batches_are_ranked_on_by_default(images):
+    rows = np.arange(200)
+    assert Ranking(NETWORK, images, rows, batch=64).batches[1].shape == (3, 64)
+    assert Ranking(NETWORK, images, rows, batch=64, batches=2).batches[1].shape == (2, 64)
 
 
 @pytest.mark.parametrize(("batch", "rows", "message"), [(32, 200, "at least 1 of 64"), (64, 60, "make no batch of 64")])

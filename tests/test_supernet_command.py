@@ -1,6 +1,7 @@
 """`python -m jaxnas.supernet`: train, resume, rank, refuse."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -8,6 +9,7 @@ import pytest
 
 from jaxnas import spaces
 from jaxnas.correlate import command as correlate
+from jaxnas.supernet import command
 from jaxnas.supernet.command import main
 
 SPACE = spaces.get("nasbench201")
@@ -40,8 +42,10 @@ def table(tmp_path):
 def test_a_run_resumes_and_ranks_into_a_table_of_scores(tmp_path, table, capsys):
     out = tmp_path / "run"
     argv = [*SMALL, "--out", str(out), "--landmarks", str(table), "--target", "accuracy", "--warmup", "1"]
+    argv += ["--save-every", "1"]
     assert main([*argv, "--epochs", "2", "--archs", str(table)]) == 0
-    assert "2 epochs" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "2 epochs" in said and "ranked after epochs 1, 2" in said
     curves, scores = pl.read_parquet(out / "curves.parquet"), pl.read_parquet(out / "part-00000.parquet")
     assert curves["epoch"].to_list() == [1, 2] and (out / "curves.png").stat().st_size > 0
     assert len(scores) <= len(pl.read_parquet(table)) - 30  # no landmarks
@@ -65,6 +69,22 @@ def test_a_run_resumes_and_ranks_into_a_table_of_scores(tmp_path, table, capsys)
 
     assert main([*argv, "--epochs", "3"]) == 2
     assert "was made with epochs=2" in capsys.readouterr().err
+
+
+def test_scores_are_means_over_the_newest_states():
+    class Ranking:
+        def measure(self, params, archs):
+            for part in np.array_split(archs, 2):
+                yield np.full(len(part), params), params * part.sum(1)
+
+    archs = SPACE.enumerate()[100:105]
+    states = [SimpleNamespace(params=number) for number in (0.25, 0.75)]
+    table = command._rank(SPACE, Ranking(), states, archs)
+    assert table["supernet_accuracy"].to_list() == [0.5] * 5
+    np.testing.assert_allclose(table["supernet_loss"], 0.5 * archs.sum(1))
+    assert set(table["supernet_loss_status"]) == {"ok"}
+    table = command._rank(SPACE, Ranking(), [*states, SimpleNamespace(params=np.nan)], archs)
+    assert table["supernet_loss"].null_count() == 5 and set(table["supernet_loss_status"]) == {"nonfinite"}
 
 
 def test_nothing_is_trained_where_all_to_rank_are_landmarks(tmp_path, table, capsys):
@@ -101,6 +121,7 @@ def test_labels_that_do_not_begin_at_0_are_said(tmp_path, capsys):
         (["--rank-batch", "32"], "at least 1 of 64"),
         (["--seed", "-1"], "must lie in 0"),
         (["--strength", "-1"], "at least 0"),
+        (["--rankings", "0"], "at least 1"),
         (["--schedule", "cosin"], "did you mean cosine"),
     ],
 )

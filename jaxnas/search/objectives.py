@@ -35,11 +35,12 @@ class ObjectiveOptions(Options):
     """What decides which architecture is better."""
 
     oracle: str | None = None
-    """What to ask, instead of the scorers or beside them: a table of measurements (.csv, .parquet, ..., or table:NAME;
-    several, separated by commas, are joined by architecture and on the columns that they share; several rows of an
-    architecture, such as seeds, count as their mean), or a function of yours, path/to/file.py:function, from an
-    architecture's string to a number or a dictionary of numbers. What a function answers is kept at once: a search that
-    was stopped asks again only for what is missing of its last round, and for what failed there."""
+    """What to ask, instead of the scorers or beside them: a table of measurements (.csv, .parquet, ..., table:NAME, or
+    a run directory such as that of `jaxnas supernet`; several, separated by commas, are joined by architecture and on
+    the columns that they share; several rows of an architecture, such as seeds, count as their mean), or a function of
+    yours, path/to/file.py:function, from an architecture's string to a number or a dictionary of numbers. What a
+    function answers is kept at once: a search that was stopped asks again only for what is missing of its last round,
+    and for what failed there."""
     maximize: str | None = None
     """Comma-separated objectives of which more is better: scores, and numbers of the oracle; several count by the sum
     of their ranks and give a Pareto front. With an oracle that is a table, a name is its column, if it has one; with a

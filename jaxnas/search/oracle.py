@@ -23,9 +23,8 @@ from jaxnas.tables import archs as tables
 from jaxnas.tables.archs import named, read_architectures, read_table
 from jaxnas.tables.joins import distinct
 from jaxnas.tables.measured import averages
-from jaxnas.tables.named import located
 from jaxnas.tables.read import STDIN
-from jaxnas.tables.store import Store
+from jaxnas.tables.store import Store, files_of
 from jaxnas.types import Finished, Status
 from jaxnas.user_file import fingerprint, load_variable
 
@@ -61,7 +60,7 @@ class Table:
         listed = ", ".join(map(str, paths))
         _, table, archs = read_architectures(paths[0], space)
         table, left_out = _joined(space, table.with_columns(_strings(space, archs)).with_row_index(ROW), paths)
-        self.fingerprint = fingerprint(*(located(path).expanduser() for path in paths))
+        self.fingerprint = fingerprint(*(file for path in paths for file in files_of(path)))
         if len(several := table[ROW].filter(table[ROW].is_duplicated())):
             raise UserError(
                 f"{listed}: joined, they have several rows for {space.decode(archs[several[0]])}, "

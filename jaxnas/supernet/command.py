@@ -57,10 +57,13 @@ def supernet(config: Supernet) -> None:
     manifest |= {"scorers": scorers | describe(dict(COUNTS)), "counted": space.counted}
     store = Store.open(config.out, manifest, mixed=config.mixed)
     store.update_manifest(rows=rows)  # which architectures are ranked is no setting
-    state, curves = _train(config, trainer, store)
-    _write_curves(store, curves)
-    store.write(0, _rank(space, ranking, state, archs))
-    _report(store, curves)
+    with Checkpoints(store.path / "checkpoints", config.rankings) as saved:
+        curves = _train(config, trainer, store, saved)
+        _write_curves(store, curves)
+        states = dict(saved.newest(trainer.init(), config.rankings))
+    store.update_manifest(ranked_after=list(states))
+    store.write(0, _rank(space, ranking, list(states.values()), archs))
+    _report(store, curves, list(states))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -99,31 +102,31 @@ def _without(space: Space, archs: np.ndarray, landmarks: np.ndarray | None) -> n
     return others
 
 
-def _train(config: Supernet, trainer: Trainer, store: Store) -> tuple[State, Curves]:
+def _train(config: Supernet, trainer: Trainer, store: Store, saved: Checkpoints) -> Curves:
     """Train from the newest checkpoint to the end."""
     epochs = config.sgd.epochs
-    with Checkpoints(store.path / "checkpoints") as saved:
-        state, curves = saved.restore(trainer.init())
-        if store.stranger:
-            store.append(MAKERS, {"from_epoch": len(curves), **store.stranger})
-        with Progress("training", "epochs", epochs, len(curves)) as progress:
-            for number in range(len(curves), epochs):
-                state, record = trainer.epoch(state, number)
-                curves.append(record)
-                progress.advance(1, f"loss {record['loss']:.3f}")
-                if (number + 1) % config.save_every == 0 or number + 1 == epochs:
-                    saved.save(state, curves)
-    return state, curves
+    state, curves = saved.restore(trainer.init())
+    if store.stranger:
+        store.append(MAKERS, {"from_epoch": len(curves), **store.stranger})
+    with Progress("training", "epochs", epochs, len(curves)) as progress:
+        for number in range(len(curves), epochs):
+            state, record = trainer.epoch(state, number)
+            curves.append(record)
+            progress.advance(1, f"loss {record['loss']:.3f}")
+            if (number + 1) % config.save_every == 0 or number + 1 == epochs:
+                saved.save(state, curves)
+    return curves
 
 
-def _rank(space: Space, ranking: Ranking, state: State, archs: np.ndarray) -> pl.DataFrame:
-    """The table of scores."""
+def _rank(space: Space, ranking: Ranking, states: Sequence[State], archs: np.ndarray) -> pl.DataFrame:
+    """The table of scores, which are means over the states."""
     found = []
-    with Progress("ranking", "architectures", len(archs)) as progress:
-        for scores in ranking.measure(state.params, archs):
-            found.append(np.stack(scores))
-            progress.advance(len(scores[0]))
-    accuracy, loss = np.concatenate(found, 1).astype(np.float64)
+    with Progress("ranking", "architectures", len(states) * len(archs)) as progress:
+        for state in states:
+            for scores in ranking.measure(state.params, archs):
+                found.append(np.stack(scores))
+                progress.advance(len(scores[0]))
+    accuracy, loss = np.concatenate(found, 1).astype(np.float64).reshape(2, len(states), -1).mean(1)
     finite = np.isfinite(loss)  # the accuracy of logits that are not is that of always saying 0
     status = [Status(s).name for s in np.where(finite, Status.ok, Status.nonfinite)]
     return pl.DataFrame(
@@ -153,11 +156,13 @@ def _write_curves(store: Store, curves: Curves) -> None:
     plots.draw_training(table.to_dict(as_series=False), path=store.path / "curves.png")
 
 
-def _report(store: Store, curves: Curves) -> None:
-    table = store.read().sort("supernet_accuracy", descending=True, nulls_last=True)
-    seconds = sum(record["seconds"] for record in curves)
-    print(f"{len(curves)} epochs in {seconds:.1f} s; {len(table)} architectures ranked; best by supernet_accuracy:")
+def _report(store: Store, curves: Curves, epochs: Sequence[int]) -> None:
+    table = store.read().sort("supernet_loss", nulls_last=True)
+    seconds, after = sum(record["seconds"] for record in curves), ", ".join(map(str, epochs))
+    print(f"{len(curves)} epochs in {seconds:.1f} s; {len(table)} architectures ranked after epochs {after}")
+    print("best by supernet_loss (loss, accuracy):")
     for row in table.head(BEST).iter_rows(named=True):
-        accuracy = row["supernet_accuracy"]
-        print(f"  {row['supernet_accuracy_status'] if accuracy is None else format(accuracy, '.4f')}  {row['arch']}")
+        numbers = (row["supernet_loss"], row["supernet_accuracy"])
+        known = row["supernet_loss"] is not None
+        print(f"  {'  '.join(f'{n:.4f}' for n in numbers) if known else row['supernet_loss_status']}  {row['arch']}")
     print(f"written to {store.path}; compare: jaxnas correlate {store.path} TABLE --target COLUMN")

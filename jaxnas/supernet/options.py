@@ -52,8 +52,10 @@ class Supernet:
     """Of the images to train on, for the rank loss of landmarks, and for the ranking; disjoint."""
     rank_batch: int = 64
     """Images in a batch of the ranking, at least 64: normalisations use its statistics."""
-    rank_batches: int = 20
-    """Batches that an architecture is ranked on."""
+    rank_batches: int | None = None
+    """Batches that an architecture is ranked on; by default as many as the images for the ranking make."""
+    rankings: int = 3
+    """Newest checkpoints to rank with; scores are means over them, for the order changes from epoch to epoch."""
     landmarks: Path | None = None
     """Table (.csv, .parquet, ...) with measured accuracies: train with landmarks drawn from it. Several rows of an
     architecture, such as seeds, count as their mean."""
@@ -89,8 +91,8 @@ class Supernet:
     def check(self) -> None:
         """Raise a `UserError` if the options make no sense together."""
         self.sgd.check()
-        least = {"channels": 1, "cells": 1, "strength": 0, "warmup": 0, "teacher_margin": 0, "save_every": 1}
-        check_least(self, least)
+        least = {"channels": 1, "cells": 1, "strength": 0, "warmup": 0, "teacher_margin": 0}
+        check_least(self, {**least, "save_every": 1, "rankings": 1})
         check_seed(self.seed)
         if min(self.shares) <= 0 or abs(sum(self.shares) - 1) > 1e-6:
             raise UserError(f"--shares {' '.join(map(str, self.shares))}: give three positive numbers that add up to 1")

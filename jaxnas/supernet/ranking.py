@@ -18,18 +18,21 @@ FEWEST = 64  # images in a batch whose statistics are used
 
 
 class Ranking:
-    """Measures sub-nets on the first batches of the images at `positions`, without augmentation.
+    """Measures sub-nets on the first batches of the images at `positions`, by default on all, without augmentation.
 
     Batch normalisations use the batch's statistics, so the batches are the same for all, and not smaller than 64: with
     tracked statistics, which mix all sub-nets, the ranking is near random (Yu et al., arXiv:2003.04276).
     """
 
-    def __init__(self, network: Network, images: Images, positions: np.ndarray, *, batch: int, batches: int):
-        if batch < FEWEST or batches < 1:
-            raise UserError(f"ranking on {batches} batches of {batch} images; give at least 1 of {FEWEST}")
+    def __init__(
+        self, network: Network, images: Images, positions: np.ndarray, *, batch: int, batches: int | None = None
+    ):
+        if batch < FEWEST or (batches is not None and batches < 1):
+            raise UserError(f"ranking on {batches or 'all'} batches of {batch} images; give at least 1 of {FEWEST}")
         if len(positions) < batch:
             raise UserError(f"{len(positions)} images for the ranking make no batch of {batch}; give more")
-        count = min(batches, len(positions) // batch)
+        there = len(positions) // batch
+        count = there if batches is None else min(batches, there)
         rows = jnp.asarray(positions[: count * batch].reshape(count, batch))
         self.network = network
         self.batches = jax.vmap(images.take)(rows, jnp.asarray(centred(images.pad, count, batch)))

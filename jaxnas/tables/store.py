@@ -299,6 +299,16 @@ def is_built(path: str | Path) -> bool:
     return is_named(path) or (Path(path).is_file() and release.manifest_of(Path(path)) is not None)
 
 
+def is_run(path: str | Path) -> bool:
+    """Say whether there is a run directory."""
+    return (Path(path).expanduser() / MANIFEST).is_file()
+
+
+def files_of(path: Path) -> list[Path]:
+    """What a table consists of: the parts of a run directory, or the file itself."""
+    return list(_part_paths(path.expanduser()).values()) if is_run(path) else [located(path).expanduser()]
+
+
 def _name(index: int) -> str:
     return f"part-{index:05d}.parquet"
 
