@@ -36,7 +36,7 @@ def measured_and_golden(name, scorer, number):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "bn", "number"), [("ntk", "frozen", 8), ("ntk_batch", "batch", 2)])
+@pytest.mark.parametrize(("name", "bn", "number"), [("ntk", "frozen", 16), ("ntk_batch", "batch", 2)])
 def test_condition_numbers(name, bn, number):
     own, golden = measured_and_golden(name, NTK(bn=bn), number)
     well = golden < 1e3
