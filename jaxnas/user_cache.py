@@ -12,6 +12,7 @@ KINDS = {
     "programs": "compiled programs",
     "references": "reference samples of the consensus",
     "generators": "trained generators of agnet",
+    "paces": "how fast scores were on this machine",
     "tables": "tables that were fetched",
     "latencies": "timings of operations on this device",
     "charts": "the JavaScript of reports",

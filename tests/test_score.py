@@ -19,6 +19,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from jaxnas import scorers, spaces
+from jaxnas.cli.progress import duration
 from jaxnas.network.recipe import Recipe
 from jaxnas.score.command import main
 from jaxnas.score.work import PROGRAMS, Work
@@ -333,6 +334,31 @@ def test_a_dry_run_says_what_would_be_done(toys, score, tmp_path):
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
     code, _, errors, _ = score(*args, "--dry-run", "--seed", 1, reads=False)
     assert (code, errors.count("\n")) == (2, 1) and "this command says seed=1" in errors
+
+
+def test_a_dry_run_estimates_time_from_what_runs_took_here(toys, score, tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXNAS_CACHE", str(tmp_path / "cache"))
+    args = ("--scorers", "te_nas", "--batch-size", 16, "--devices", 2)
+
+    def said(*more):
+        output = score(*args, "--archs", "random:200", *more, "--dry-run", out="dry", reads=False)[1]
+        return next(line for line in output.split("\n") if line.startswith("time: "))
+
+    assert said().startswith("time: not known before ntk, regions was measured on this machine with these options;")
+    score(*args, "--archs", "random:40")
+    paces = {path: json.loads(path.read_text()) for path in (tmp_path / "cache" / "paces").iterdir()}
+    connected = int((~SPACE.is_disconnected(SPACE.canonical(SPACE.sample(jax.random.key(0), 40)))).sum())
+    assert [(pace["programs"], 0 < pace["archs"] <= connected) for pace in paces.values()] == [(1, True)] * 2
+    for path, pace in paces.items():
+        path.write_text(json.dumps(pace | {"archs": 10, "seconds": 40.0, "compiling": 15.0, "day": "2026-01-02"}))
+    run = np.unique(SPACE.canonical(SPACE.sample(jax.random.key(0), 200)), axis=0)
+    seconds = 2 * (15 + 4 / 2 * int((~SPACE.is_disconnected(run)).sum()))
+    assert said() == (
+        f"time: about {duration(seconds)}, of which up to 30 s compile; so long took 10 architectures on this machine, "
+        "last on 2026-01-02"
+    )
+    assert said("--seed", 1).startswith("time: about ")
+    assert said("--repeats", 2).startswith("time: not known")
 
 
 # Resuming

@@ -35,7 +35,7 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "report": "errors ranks",
     "cli": "data errors evaluate pinned scorers spaces user_file",  # and the programs, by name
     "engine": "cli errors pinned",
-    "score": "cli data digest engine errors evaluate scorers spaces tables types",
+    "score": "cli data digest engine errors evaluate scorers spaces tables types user_cache",
     "correlate": "cli errors ranks report scorers spaces tables user_file",
     "tables.verbs": "correlate errors ranks score scorers spaces tables types",
     "tables.command": "cli correlate errors tables tables.verbs",

@@ -16,7 +16,7 @@ from jaxnas.cli.progress import Progress
 from jaxnas.cli.session import Session
 from jaxnas.engine import Crew, Here, Task, named
 from jaxnas.errors import UserError
-from jaxnas.score import table
+from jaxnas.score import pace, table
 from jaxnas.score.claims import Claims
 from jaxnas.score.spans import Made, Scoring, lost, planned, prospect, start
 from jaxnas.score.work import Planned, Span
@@ -121,6 +121,7 @@ def _score_parts(
             if claim:
                 claims.release(part)
             progress.advance(len(rows))
+            pace.note(engine.state)
 
 
 def _whole_parts(scoring: Scoring, made: Iterable[tuple[Span, Made]]) -> Iterator[tuple[int, list[Made]]]:
