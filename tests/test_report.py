@@ -13,7 +13,8 @@ import pytest
 
 from jaxnas import spaces
 from jaxnas.cli.main import main
-from jaxnas.report.page import cells, document, javascript, redo, scores, search, specs
+from jaxnas.report import axes
+from jaxnas.report.page import cells, document, javascript, redo, scores, specs
 from jaxnas.report.page.tab import Section, Tab, short
 from jaxnas.tables.runs import read_run
 from jaxnas.tables.store import Store
@@ -213,6 +214,8 @@ def test_predictions(tmp_path, capsys, no_javascript):
     assert "<h2>What the predictor learnt</h2>" in text and "none at 2&lt;-0" in text
     assert tab["data"]["effects"]["effect"] == [-1.5] and "effects" in tab["charts"]
     assert "jaxnas predict --space nasbench201 --train t.csv --target acc --model ridge --seed 0 --out" in text
+    said, texts = drawn(capsys, str(tmp_path / "run"))
+    assert "held-out predictions" in said and "nasbench201, ridge, seed 0, n = 2" in texts
 
 
 def test_a_supernet(tmp_path, capsys, no_javascript):
@@ -233,6 +236,8 @@ def test_a_supernet(tmp_path, capsys, no_javascript):
     text, (tab,) = page(capsys, str(tmp_path / "run"))
     assert tab["data"]["curves"]["loss"] == [2.3, 2.1] and len(tab["charts"]["curves"]["hconcat"]) == 2
     assert "<h2>Training of the supernet</h2>" in text
+    said, texts = drawn(capsys, str(tmp_path / "run"))
+    assert "the losses" in said and "nasbench201, plain, seed 0" in texts
 
 
 # --- searches --------------------------------------------------------------------------------------------------------
@@ -289,7 +294,7 @@ def test_pruning_shows_the_operations_that_live(tmp_path, capsys, no_javascript)
     ("values", "log"), [([1, 150], True), ([1, 50], False), ([-1, 500], False), ([], False), ([np.nan, 1, 1e5], True)]
 )
 def test_values_that_span_decades_get_a_logarithmic_axis(values, log):
-    assert search.spans_decades(np.array(values, float)) == log
+    assert axes.spans_decades(np.array(values, float)) == log
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------
@@ -363,6 +368,41 @@ def test_commands_of_runs(tmp_path):
     ]
 
 
+# --- figures ---------------------------------------------------------------------------------------------------------
+
+
+def drawn(capsys, *words, out="figure.svg"):
+    """What the command says of a figure, and its words."""
+    capsys.readouterr()
+    assert main(["report", *words, "--out", out, "--bootstrap", "20"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"{out}: ")
+    with open(out, encoding="utf-8") as file:
+        return said, re.findall(r"<!-- (.*?) -->", file.read())
+
+
+def test_a_figure_of_scores(tmp_path, table, capsys):
+    words = [scored(tmp_path / "run"), "--table", table, "--target", "acc"]
+    said, texts = drawn(capsys, *words)
+    assert "acc against the ranks by each score" in said
+    assert f"nasbench201, seed 0, n = {N}" in texts and "Kendall tau, 95 % bootstrap interval" in texts
+    assert main(["report", *words, "--out", "figure.pdf", "--bootstrap", "20"]) == 0
+    assert (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_figure_of_searches(tmp_path, capsys):
+    runs = [searched(tmp_path / f"seed{seed}", seed, two=True) for seed in (0, 1)]
+    said, texts = drawn(capsys, *runs, searched(tmp_path / "other", method="local", two=True))
+    assert "best so far, front" in said
+    assert f"nasbench201, random, local, seeds 0, 1, n = {3 * N}" in texts
+    assert {"acc (higher is better)", "latency (lower is better)", "random", "local"} <= set(texts)
+    assert texts.count("architectures evaluated") == 2
+    searched(tmp_path / "pruned", method="prune")
+    assert "prune compares within its rounds alone" in refused(capsys, "pruned", "--out", "figure.png")
+    scored(tmp_path / "run")
+    assert "here are search on nasbench201, score on nasbench201" in refused(capsys, "pruned", "run", "--out", "a.png")
+
+
 # --- bad input -------------------------------------------------------------------------------------------------------
 
 
@@ -373,7 +413,9 @@ def test_commands_of_runs(tmp_path):
         (["nowhere"], "nowhere is not a directory"),
         (["run", "--table", "acc.csv"], "--table and --target go together"),
         (["run", "--target", "acc"], "--table and --target go together"),
-        (["run", "--out", "page.pdf"], "ends in .html"),
+        (["run", "--out", "page.txt"], "ends in .html, .png, .pdf, .svg"),
+        (["run", "--out", "page.pdf"], "a figure shows scores against a target; say --table FILE --target COLUMN"),
+        (["run", "table:nasbench201", "run", "--out", "no/page.pdf"], "no directory no"),
         (["run", "--out", "no/page.html"], "no directory no"),
         (["run", "--bootstrap", "0"], "at least 1"),
         (["run", "--table", "acc.csv", "--target", "ac"], "did you mean 'acc'"),

@@ -45,7 +45,7 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "search_signals": "cli data digest errors evaluate ranks scorers search spaces tables types",
     "supernet": "cli data digest errors evaluate network report score scorers spaces tables types",
     "export": "errors kernels network spaces",
-    "report.page": "cli correlate errors ranks report scorers search spaces tables types user_cache",
+    "report.page": "cli correlate errors ranks report scorers search spaces supernet tables types user_cache",
     "report.command": "cli correlate errors report report.page tables",
     "report.__main__": "cli",
     "commands": "cli errors evaluate export network ranks report score scorers search spaces tables tables.verbs types "

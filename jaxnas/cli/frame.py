@@ -104,13 +104,13 @@ def collecting() -> Iterator[dict[str, type[Any]]]:
         _collected = None
 
 
-def check_plot(path: Path) -> None:
+def check_plot(path: Path, option: str = "--plot") -> None:
     """Refuse a file that no figure can be drawn into."""
     if path.suffix not in PLOT_SUFFIXES:
-        raise UserError(f"--plot {path}: give a file that ends in one of {', '.join(PLOT_SUFFIXES)}")
+        raise UserError(f"{option} {path}: give a file that ends in one of {', '.join(PLOT_SUFFIXES)}")
     if not path.parent.is_dir():
-        raise UserError(f"--plot {path}: there is no directory {path.parent}; create it first")
-    check_package("--plot", "matplotlib", "report")
+        raise UserError(f"{option} {path}: there is no directory {path.parent}; create it first")
+    check_package(option, "matplotlib", "report")
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from jaxnas.errors import UserError, unknown
 from jaxnas.evaluate import devices
 from jaxnas.evaluate.evaluator import summarise
 from jaxnas.scorers import NTK
+from jaxnas.search import figure
 from jaxnas.search.goal import Found, Goal, NothingFoundError, complete, missed
 from jaxnas.search.loop import Log, run
 from jaxnas.search.method import Evaluate, Method, Task
@@ -82,7 +83,8 @@ class Search(ObjectiveOptions, MethodOptions):  # type: ignore[misc,valid-type]
     """Directory for the rounds (Parquet parts), manifest.json and result.json; by default
     runs/search-SPACE-METHOD-seedSEED; for a space of your own, SPACE is FILE-VARIABLE."""
     plot: Path | None = None
-    """Draw into this .png, .pdf or .svg: the best so far or, of several objectives, the Pareto front."""
+    """Draw into this .png, .pdf or .svg: the best so far of each objective and, of several, the Pareto front.
+    `jaxnas report DIR --out FILE.pdf` draws it later, and of several runs."""
     json: bool = False
     """Print result.json on standard output, and nothing else."""
 
@@ -115,7 +117,7 @@ def search(config: Search) -> str | None:
     """Run the command; return what is not as asked."""
     found = find(config)
     if config.plot is not None:
-        _draw(config.plot, found.goal, found.log)
+        _draw(config.plot, config, found)
     if config.json:
         print(found.path.joinpath(RESULT).read_text(encoding="utf-8"), end="")
     else:
@@ -299,17 +301,11 @@ def _show_front(result: dict[str, Any]) -> None:
         print(f"and {len(front) - SHOWN:,} more in {RESULT}")
 
 
-def _draw(path: Path, goal: Goal, log: Log) -> None:
-    from jaxnas.report import plots
-
-    _, scores = log.history()
-    values = {name: scores[name].value.mean(0) for name in goal.signs}
+def _draw(path: Path, config: Search, found: Outcome) -> None:
+    _, scores = found.log.history()
+    title = f"{spaces.get(config.space).name}, {config.method}, seed {config.seed}, n = {found.log.evaluations:,}"
     try:
-        if len(goal.signs) > 1:
-            plots.draw_front(values, goal.feasible(scores), goal.front(scores), path=path)
-        else:
-            ((name, found),) = values.items()
-            plots.draw_best(found, goal.feasible(scores), name=name, sign=goal.signs[name], path=path)
+        figure.draw([figure.course("", found.goal, scores)], [found.goal], title=title, path=path)
     except OSError as error:
         raise UserError(f"--plot {path}: cannot write it ({error.strerror})") from error
 

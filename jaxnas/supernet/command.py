@@ -20,6 +20,7 @@ from jaxnas.spaces.subset import Subspace
 from jaxnas.supernet.arms import Arm, Landmarks, Teacher
 from jaxnas.supernet.batches import Images
 from jaxnas.supernet.checkpoints import Checkpoints, Curves
+from jaxnas.supernet.figure import draw_training
 from jaxnas.supernet.guides import Scored, uniform
 from jaxnas.supernet.options import Supernet
 from jaxnas.supernet.ranking import Ranking
@@ -148,9 +149,7 @@ def _write_curves(store: Store, curves: Curves) -> None:
     except UserError as missing:
         process.note(str(missing))
         return
-    from jaxnas.report import plots
-
-    plots.draw_training(table.to_dict(as_series=False), path=store.path / "curves.png")
+    draw_training(table, store.manifest["settings"], store.path / "curves.png")
 
 
 def _report(store: Store, curves: Curves) -> None:
