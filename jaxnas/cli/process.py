@@ -8,9 +8,11 @@ import contextlib
 import errno
 import os
 import re
+import shutil
 import signal
 import socket
 import sys
+import textwrap
 import threading
 import time
 import traceback
@@ -66,6 +68,16 @@ def say(message: str) -> None:
     """Print a line on standard error, or nothing where that cannot be written to."""
     with contextlib.suppress(OSError):
         print(message, file=sys.stderr, flush=True)
+
+
+def tell(text: str, indent: str = "") -> None:
+    """Print a sentence on standard output: on a terminal in lines that end between words, elsewhere in one."""
+    if sys.stdout.isatty():
+        width, inner = shutil.get_terminal_size().columns, indent + "  "
+        words = textwrap.TextWrapper(width, indent, inner, break_long_words=False, break_on_hyphens=False)
+        print(words.fill(text))
+    else:
+        print(indent + text)
 
 
 def set_loudness(*, quiet: bool, verbose: bool) -> None:

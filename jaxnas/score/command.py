@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from jaxnas import scorers
-from jaxnas.cli import frame
+from jaxnas.cli import frame, process
 from jaxnas.cli.options import Options, against
 from jaxnas.cli.progress import Progress
 from jaxnas.cli.session import Session
@@ -36,7 +36,8 @@ class Score(Options):
     archs: str = "all"
     """`all`, `random:N`, `stream:N` (random ones that are never all in memory: they differ within each 1,024), one
     architecture (a string, the benchmark's index, or another form that the space reads), or a table: a .csv, .tsv, .txt
-    (one architecture a line), .json, .jsonl, .parquet, .arrow or .feather file, table:NAME, or - for standard input."""
+    (one architecture a line), .json, .jsonl, .parquet, .arrow or .feather file, the directory of another run,
+    table:NAME, or - for standard input."""
     key: str | None = None
     """Column of that table with the architectures; by default `arch`, `arch_str`, `architecture` or what the space's
     benchmark has."""
@@ -203,14 +204,14 @@ def _plan(config: Score, store: Store | None, work: Planned, engine: Here[Sessio
     classes = sum(span.last for span in spans)
     print(f"parts: {work.parts(size):,}, of which {len(todo):,} are to do here, with {classes:,} classes")
     for line in engine.ask(prospect, work, size, todo):
-        print(line)
+        process.tell(line)
     print("nothing was scored or written")
 
 
 def _report(store: Store, chosen: dict[str, scorers.AnyScore], complete: bool, seconds: float) -> str | None:
     """Print what the run found; return what is not as asked."""
     if not complete:
-        print(
+        process.tell(
             "parts of others are still missing; scores that rank the whole set come when all are there: see jaxnas "
             f"status {store.path}"
         )
@@ -221,10 +222,10 @@ def _report(store: Store, chosen: dict[str, scorers.AnyScore], complete: bool, s
     for name, score in found.items():
         text = ", ".join(f"{count} {status}" for status, count in score.statuses.most_common())
         span = f"{score.least:.5g} to {score.largest:.5g}" if score.least <= score.largest else "no value"
-        print(f"  {name}: {span} ({text})")
+        process.tell(f"{name}: {span} ({text})", "  ")
     consensus = chosen.get(scorers.Consensus.name)
     if isinstance(consensus, Calibrated):
-        print(f"  {consensus.said}")
-    print(f"  params and flops are counts {store.manifest['counted']}")
+        process.tell(consensus.said, "  ")
+    process.tell(f"params and flops are counts {store.manifest['counted']}", "  ")
     gone = [arch for record in store.records(WRITTEN) for arch in record.get("lost", {})]
     return f"{len(gone):,} architectures failed, for they end the process that scores them: {gone[0]}" if gone else None

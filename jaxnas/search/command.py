@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from jaxnas import spaces
-from jaxnas.cli import frame
+from jaxnas.cli import frame, process
 from jaxnas.cli.options import option_groups
 from jaxnas.cli.progress import Progress
 from jaxnas.engine import Hire, named
@@ -328,7 +328,7 @@ def _show(result: dict[str, Any], others: Iterable[str], rows: list[dict[str, st
     for name in [name for name in scores if f"{name}_status" in scores]:
         value, deviation = ("-" if scores[n] is None else f"{scores[n]:.5g}" for n in (name, f"{name}_std"))
         print(f"  {name}: {value} (standard deviation {deviation}, {scores[f'{name}_status']})")
-    print(f"  #params: {scores['params']:,}   FLOPs: {scores['flops'] / 1e6:,.2f} M ({result['counted']})")
+    process.tell(f"#params: {scores['params']:,}   FLOPs: {scores['flops'] / 1e6:,.2f} M ({result['counted']})", "  ")
     again = "" if new == result["evaluations"] else f" ({new} of them now, the others by an earlier run)"
     _show_front(result)
     print(f"{result['evaluations']} networks evaluated in {result['seconds']:.1f} s{again}")

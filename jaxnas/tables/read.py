@@ -19,6 +19,7 @@ import polars as pl
 
 from jaxnas.errors import UserError
 from jaxnas.tables.named import is_named, located
+from jaxnas.tables.store import MANIFEST, read_scores
 
 STDIN = ("-", "/dev/stdin")
 TEXT = (".csv", ".tsv", ".txt")
@@ -52,7 +53,7 @@ def is_table(spec: str) -> bool:
 
 
 def read_rows(path: Path, is_architecture: Callable[[str], bool]) -> Rows:
-    """The columns of a file, of `table:NAME`, or of standard input if it is called `-`.
+    """The columns of a file, of a run's directory, of `table:NAME`, or of standard input if it is called `-`.
 
     Args:
       path: its suffix says what it is; a file without one is Parquet, Arrow or text by its first bytes.
@@ -63,6 +64,8 @@ def read_rows(path: Path, is_architecture: Callable[[str], bool]) -> Rows:
       UserError: the file is missing, of no known kind or unreadable; the message says in which line.
     """
     path = located(path)
+    if (path.expanduser() / MANIFEST).is_file():
+        return Rows(read_scores(path.expanduser())[0])
     suffixes = [suffix.lower() for suffix in path.suffixes]
     suffix = "".join(suffixes[-1:]) if suffixes[-1:] != [".gz"] else "".join(suffixes[-2:-1])
     if suffix and suffix not in KINDS and str(path) not in STDIN:
