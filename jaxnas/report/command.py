@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from jaxnas.cli import frame
+from jaxnas.cli import frame, process
 from jaxnas.correlate.pairs import OF_SCORES
 from jaxnas.errors import UserError, check_least, check_seed
 
@@ -82,7 +82,9 @@ def _page(config: Report, groups: "Sequence[list[Run]]", measured: "Measured | N
     text = document(tabs, command=_command(config), bundle=javascript.bundle())
     config.out.write_text(text, encoding="utf-8")
     rows = sum(len(tab.data["rows"]["arch"]) for tab in tabs)
-    print(f"{config.out}: {', '.join(tab.name for tab in tabs)}; {rows:,} rows, {len(text.encode()) / 1e6:.1f} MB")
+    process.tell(
+        f"{config.out}: {', '.join(tab.name for tab in tabs)}; {rows:,} rows, {len(text.encode()) / 1e6:.1f} MB"
+    )
 
 
 def _figure(config: Report, groups: "Sequence[list[Run]]", measured: "Measured | None") -> None:
@@ -91,7 +93,7 @@ def _figure(config: Report, groups: "Sequence[list[Run]]", measured: "Measured |
     if len(groups) != 1:
         found = ", ".join(f"{group[0].command} on {group[0].settings['space']}" for group in groups)
         raise UserError(f"--out {config.out}: a figure is of runs of one kind on one space; here are {found}")
-    print(f"{config.out}: {static.draw(groups[0], measured, config.out)}")
+    process.tell(f"{config.out}: {static.draw(groups[0], measured, config.out)}")
 
 
 def _check(config: Report) -> None:

@@ -105,7 +105,9 @@ def build(config: Build) -> None:
         about = {name: value for name, value in manifest.items() if name != "scorers"}
         release.write(beside := release.spectra_beside(path), spectra, about | {"rows": len(spectra)})
         release.add_checksum(beside)
-    print(f"{path}: {len(table):,} rows, {path.stat().st_size / 1e6:.2f} MB; beside it a card and {release.SUMS}")
+    process.tell(
+        f"{path}: {len(table):,} rows, {path.stat().st_size / 1e6:.2f} MB; beside it a card and {release.SUMS}"
+    )
 
 
 def show(config: List) -> None:
@@ -114,7 +116,7 @@ def show(config: List) -> None:
     width = max((len(table.name) for table in tables), default=0)
     for table in tables:
         manifest = table.manifest()
-        print(f"{table.name:<{width}}  {', '.join(_described(manifest)) or 'no manifest'}  ({table.where})")
+        process.tell(f"{table.name:<{width}}  {', '.join(_described(manifest)) or 'no manifest'}  ({table.where})")
 
 
 def fetch(config: Fetch) -> None:
