@@ -71,10 +71,12 @@ def run(
         beside, words = common.split(sys.argv[1:] if argv is None else argv)
         process.set_loudness(quiet=beside.quiet, verbose=beside.verbose)
         if beside.config is not None:
-            read = common.words_of(beside.config, config_class)
+            again = beside.config.suffix == ".json"
+            read = common.words_again(beside.config, prog) if again else common.words_of(beside.config, config_class)
             process.detail(f"{beside.config} says {shlex.join(read)}")
             words = [*read, *words]
         config = _parse(config_class, words, prog)
+        process.set_command([*prog.split(), *words])
         with pinned(), _told_of_programs():
             short = command(config)
         sys.stdout.flush()
@@ -90,6 +92,8 @@ def run(
         return process.interrupted()
     except OSError as error:
         return process.output_lost(error, prog)
+    finally:
+        process.set_command([])
     return _fail(prog, short, 3) if short else 0
 
 

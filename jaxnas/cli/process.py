@@ -8,6 +8,7 @@ import contextlib
 import errno
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -17,7 +18,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import StringIO, TextIOWrapper
 from types import FrameType
 from typing import NoReturn
@@ -32,6 +33,7 @@ _last_words = "jaxnas: interrupted"
 _stopping = threading.Event()
 _noted: set[str] = set()
 _quiet = _verbose = False
+_command = ""
 
 
 def run(main: Callable[[], int]) -> NoReturn:
@@ -62,6 +64,17 @@ def interrupted() -> int:
     """Say so and return the exit code."""
     say(_last_words)
     return INTERRUPTED
+
+
+def set_command(words: Sequence[str]) -> None:
+    """Set the words of the command line that runs, of which manifests tell; none where a program calls."""
+    global _command
+    _command = shlex.join(words)
+
+
+def command() -> str:
+    """The command line that runs, with what --config says; empty where a program calls."""
+    return _command
 
 
 def say(message: str) -> None:

@@ -70,6 +70,7 @@ def score(config: Score) -> str | None:
             work, made = engine.ask(planned, listed.archs, dedup)
         manifest = {
             **made,
+            "command": process.command(),
             "part_size": work.part_size,
             "parts": work.parts(work.part_size),
             "shards": shards,
