@@ -44,9 +44,11 @@ class Course(NamedTuple):
 
 
 def of_target(values: Floats, *, lower_is_better: bool) -> tuple[float, float]:
-    """The range of measured values `[N]` that is shown: without the worst."""
+    """The range of measured values `[N]` that is shown: without the worst, with some room beyond the best."""
     clip = float(np.percentile(values, 100 - CLIP if lower_is_better else CLIP))
-    return (float(values.min()), clip) if lower_is_better else (clip, float(values.max()))
+    best = float(values.min() if lower_is_better else values.max())
+    end = best + MARGIN * (best - clip)
+    return (end, clip) if lower_is_better else (clip, end)
 
 
 def of_objective(courses: Sequence[Course], name: str, limits: Collection[float]) -> View:

@@ -276,8 +276,9 @@ def _agreement(comparison: Comparison, data: dict[str, Mapping[str, Sequence[Any
     return Section("Agreement", f"<p>{escaped(text)}</p>" + html_table(headings, rows), charts)
 
 
-def _over(*ranges: Range | None) -> list[str]:
-    return ["-" if of is None else f"{of.mean:+.3f} [{of.low:+.2f}, {of.high:+.2f}]" for of in ranges]
+def _over(of: Range | None) -> str:
+    """A mean over seeds with its range."""
+    return "-" if of is None else with_interval(of.mean, (of.low, of.high))
 
 
 def _against(scores: Ranked, data: dict[str, Mapping[str, Sequence[Any]]]) -> Section:
