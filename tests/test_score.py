@@ -503,9 +503,17 @@ def test_bad_syntax_is_explained(score, args, says):
     assert "Traceback" not in errors
 
 
-def test_no_directory_to_write_to(capsys):
-    assert main(["--archs", CELL]) == 2
-    assert "--out" in capsys.readouterr().err
+def test_a_run_without_a_directory_is_found_again(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["--archs", "random:5", *PARAMS]
+    for more in ([], ["--shard", "0/1"], ["--seed", "1"], ["--archs", "random:6"]):
+        assert main([*words, *more]) == 0
+    found = {path.name for path in (tmp_path / "runs").iterdir()}
+    assert len(found) == 3 and all(re.fullmatch(r"score-nasbench201-[0-9a-f]{8}", name) for name in found)
+    capsys.readouterr()
+    assert main([*words, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert said.split("\n")[0].removeprefix("directory: runs/") in found and "of which 0 are to do here" in said
 
 
 def truncated(path):

@@ -1,8 +1,10 @@
 """What the commands that score share: options for the space, the scorers and the images, and the record of a run."""
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import jax
@@ -176,6 +178,12 @@ def own_files(*names: str | Space) -> dict[str, Any]:
     paths = [name.rpartition(":")[0] if ".py:" in name else name for name in names if isinstance(name, str)]
     found = {path: fingerprint(path) for path in paths if path.endswith((".py", ".json"))}
     return {"files": found} if found else {}
+
+
+def place(verb: str, space: str, *rest: object) -> str:
+    """The directory of a run that names none; for a space of one's own, it has FILE-VARIABLE."""
+    name = re.sub(r"(\.py)?:", "-", Path(name_of(space)).name)
+    return "-".join(map(str, (f"runs/{verb}", name, *rest)))
 
 
 def machine(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ import polars as pl
 
 from jaxnas import scorers
 from jaxnas.cli import frame, process
-from jaxnas.cli.options import Options, against
+from jaxnas.cli.options import Options, against, place
 from jaxnas.cli.progress import Progress
 from jaxnas.cli.session import Session
+from jaxnas.digest import digest
 from jaxnas.engine import Crew, Here, Task, named
 from jaxnas.errors import UserError
 from jaxnas.score import pace, table
@@ -25,14 +27,16 @@ from jaxnas.scorers.protocol import Combined
 from jaxnas.tables.store import WRITTEN, Store, fitting
 
 AUTO = "auto"
+DIGITS = 8  # of a directory's name
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score(Options):
     """Score architectures without training them; the same command again resumes."""
 
-    out: str
-    """Directory for the table (Parquet parts) and manifest.json."""
+    out: str | None = None
+    """Directory for the table (Parquet parts) and manifest.json; by default runs/score-SPACE-DIGITS, with digits that
+    follow from all that decides the scores: the same command, or another shard of it, finds its run again."""
     archs: str = "all"
     """`all`, `random:N`, `stream:N` (random ones that are never all in memory: they differ within each 1,024), one
     architecture (a string, the benchmark's index, or another form that the space reads), or a table: a .csv, .tsv, .txt
@@ -79,10 +83,13 @@ def score(config: Score) -> str | None:
             "counted": session.space.counted,
             "seconds": 0.0,
         }
+        known = digest(json.dumps(made["settings"], sort_keys=True, default=str))[:DIGITS]
+        out = config.out or place("score", config.space, known)
         if config.dry_run:
-            _plan(config, Store.peek(config.out, manifest, mixed=config.mixed), work, engine)
+            print(f"directory: {out}")
+            _plan(config, Store.peek(out, manifest, mixed=config.mixed), work, engine)
             return None
-        store = Store.open(config.out, manifest, mixed=config.mixed)
+        store = Store.open(out, manifest, mixed=config.mixed)
         scoring = Scoring(work, store.part_size, engine.ask(Session.reference))
         chosen = against(session.chosen, scoring.reference)
         table.put_reference(store, chosen)

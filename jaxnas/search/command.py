@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from rich.table import Table
 
 from jaxnas import spaces
 from jaxnas.cli import frame, process
-from jaxnas.cli.options import option_groups
+from jaxnas.cli.options import option_groups, place
 from jaxnas.cli.progress import Progress
 from jaxnas.engine import Hire, named
 from jaxnas.errors import UserError, unknown
@@ -146,8 +145,7 @@ def _find(config: Search, hire: Hire) -> Outcome:
         frame.check_plot(config.plot)
         if not METHODS[config.method].oracle:
             raise UserError(f"--plot draws the best so far; --method {config.method} compares within its rounds alone")
-    name = re.sub(r"(\.py)?:", "-", Path(spaces.name_of(config.space)).name)  # own_space-space, darts-cifar10
-    path = config.out or f"runs/search-{name}-{config.method}-seed{config.seed}"
+    path = config.out or place("search", config.space, config.method, f"seed{config.seed}")
     source = config.source()
     by = objectives(config, space, source, hire)
     method = _method(config, by)
