@@ -11,7 +11,7 @@ import jax
 import tyro
 
 from jaxnas import data, scorers
-from jaxnas.cli import process, versions
+from jaxnas.cli import versions
 from jaxnas.cli.progress import Progress
 from jaxnas.data import Source
 from jaxnas.data.labelled import Labelled
@@ -200,5 +200,4 @@ def provenance(source: Source | Labelled) -> dict[str, Any]:
         "arithmetic": devices.arithmetic(),
         "versions": versions.recorded(),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "command": process.command(),
     }

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from jaxnas.cli import process
 from jaxnas.correlate.report import PIPED_WIDTH, number, with_interval
 from jaxnas.correlate.sources import BASELINES
 from jaxnas.learn.intervals import coverage, intervals, level
@@ -98,7 +99,8 @@ def write(path: Path, problem: Problem, fitted: Fitted, record: Mapping[str, Any
     about = {"cost": f"{record['labels']} labels", "paper": ""}
     scorers = {"predicted": {"sign": problem.sign, **about}, **{name: {"sign": 1} for name in BASELINES}}
     settings = {**record["settings"], "labels": record["labels"]}
-    store = Store.open(path, {"settings": settings, "part_size": len(problem.asked), "scorers": scorers})
+    manifest = {"settings": settings, "part_size": len(problem.asked), "scorers": scorers}
+    store = Store.open(path, manifest | {"command": process.command()})
     store.write(0, predictions(problem, fitted, problem.asked))
     store.put(RESULT, (json.dumps(record, indent=2, allow_nan=False) + "\n").encode())
 

@@ -151,7 +151,8 @@ def _find(config: Search, hire: Hire) -> Outcome:
     method = _method(config, by)
     evaluate, about = by.connect(method.batch, fitting(path, mixed=config.mixed))
     settings = {**by.settings, "method": config.method, **method.options}
-    store = Store.open(path, {"settings": settings, "part_size": method.batch, **about}, mixed=config.mixed)
+    manifest = {"settings": settings, "part_size": method.batch, **about, "command": process.command()}
+    store = Store.open(path, manifest, mixed=config.mixed)
     if by.function is not None:
         by.function.keep(store)
     log = Log(store)

@@ -55,7 +55,7 @@ def supernet(config: Supernet) -> None:
     scorers = {name: {"sign": sign, "paper": PAPER, "cost": COST} for name, sign in SCORES.items()}
     manifest = {"settings": config.settings(arm, data), "part_size": 1, **provenance(data)}
     rows = {"archs": listed.counts() | {"landmarks": len(listed.archs) - len(archs)}} | _read(arm, known)
-    manifest |= {"scorers": scorers | describe(dict(COUNTS)), "counted": space.counted}
+    manifest |= {"command": process.command(), "scorers": scorers | describe(dict(COUNTS)), "counted": space.counted}
     store = Store.open(config.out, manifest, mixed=config.mixed)
     store.update_manifest(rows=rows)  # which architectures are ranked is no setting
     state, curves = _train(config, trainer, store)
