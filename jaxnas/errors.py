@@ -5,6 +5,8 @@ import importlib
 import math
 from collections.abc import Iterable, Mapping
 
+MANY = 50  # names that are not listed where one is near
+
 
 class UserError(ValueError):
     """Bad input: one line that says what was wrong, what is allowed and what to do.
@@ -18,7 +20,8 @@ def unknown(what: str, name: str, allowed: Iterable[str]) -> UserError:
     names = sorted(allowed)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ";"
-    return UserError(f"unknown {what} {name!r}{hint} choose from: {', '.join(names)}")
+    listed = "" if near and len(names) > MANY else f" choose from: {', '.join(names)}"
+    return UserError(f"unknown {what} {name!r}{hint}{listed}")
 
 
 def spelt(name: str, allowed: Iterable[str]) -> str:

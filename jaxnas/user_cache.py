@@ -14,6 +14,7 @@ KINDS = {
     "programs": "compiled programs",
     "references": "reference samples of the consensus",
     "generators": "trained generators of agnet",
+    "paces": "how fast scores were on this machine",
     "tables": "tables that were fetched",
     "latencies": "timings of operations on this device",
     "oracles": "tables that a search was given as frames",

@@ -110,9 +110,12 @@ class Space(ABC):
         """
         if isinstance(archs, str):
             return self.encode(archs)[None]
-        if len(archs) and all(isinstance(arch, str) for arch in archs):
+        if np.iterable(archs) and len(archs) and all(isinstance(arch, str) for arch in archs):
             return encode_rows(self.encode, archs)
-        found, length = np.asarray(archs), self.places
+        try:
+            found, length = np.asarray(archs), self.places
+        except ValueError:  # rows of different lengths
+            found, length = np.asarray(archs, object), self.places
         if found.ndim not in (1, 2) or found.shape[-1] != length or found.dtype.kind not in "iu":
             raise UserError(
                 f"{self.name} has no architectures in an array {list(found.shape)} of {found.dtype}; give strings such "

@@ -1,5 +1,6 @@
 """What every command takes (--config, -q, -v), and completion by shells."""
 
+import shlex
 import shutil
 import subprocess
 import time
@@ -58,6 +59,27 @@ def test_the_command_line_comes_first(file, tmp_path, capsys):
     assert main(["score", "--config", str(path), "--archs", "random:5"]) == 0
     table, manifest = read_scores(tmp_path / "run")
     assert (len(table), manifest["settings"]["seed"]) == (5, 3)
+
+
+def test_a_manifest_repeats_its_run(tmp_path, capsys):
+    words = ["score", "--archs", "random:4", "--scorers", "params", "--seed", "2"]
+    assert main([*words, "--out", str(tmp_path / "a b")]) == 0
+    manifest = tmp_path / "a b" / "manifest.json"
+    assert main(["score", "--config", str(manifest), "--out", str(tmp_path / "again")]) == 0
+    table, again = read_scores(tmp_path / "again")
+    assert table.equals(read_scores(tmp_path / "a b")[0])
+    assert again["command"].startswith(shlex.join(["jaxnas", *words, "--out", str(tmp_path / "a b")]))
+    capsys.readouterr()
+    (tmp_path / "other.json").write_text("{}")
+    for path, says in [(manifest, "it was written by jaxnas score, not jaxnas search"),
+                       (tmp_path / "other.json", "no manifest.json that tells its command")]:  # fmt: skip
+        assert main(["search", "--config", str(path)]) == 2
+        assert says in capsys.readouterr().err
+
+
+def test_a_typing_mistake_lists_no_hundred_keys(file, capsys):
+    assert main(["score", "--config", str(file("seeed = 1"))]) == 2
+    assert capsys.readouterr().err.endswith("unknown key 'seeed'; did you mean 'seed'?\n")
 
 
 @pytest.mark.parametrize(

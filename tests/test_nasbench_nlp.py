@@ -12,7 +12,7 @@ from flax import nnx
 
 from jaxnas import data, spaces
 from jaxnas.errors import UserError
-from jaxnas.evaluate.compiled import CompiledScorer, RunSettings
+from jaxnas.evaluate.compiled import CompiledScorer, RunSettings, Spent
 from jaxnas.evaluate.evaluator import Evaluator
 from jaxnas.evaluate.input_cache import InputCache
 from jaxnas.scorers.training.sequence import Sequences, sequence_regression
@@ -589,7 +589,7 @@ def test_cells_are_scored_in_batches_of_one_program(compiles):
     def program(batch):
         scorer = Sequences(samples=2, steps=2)
         how = {"source": data.load("synthetic"), "repeats": 2, "seed": 0, "devices": jax.devices()[:1], "mode": "loop"}
-        return CompiledScorer(network, [scorer], RunSettings(**how, batch=batch), InputCache())
+        return CompiledScorer(network, [scorer], RunSettings(**how, batch=batch), InputCache(), Spent())
 
     archs = SPACE.sample(jax.random.key(5), 5)
     large = program(4)

@@ -342,3 +342,11 @@ def test_addresses_are_refused_by_name(words, tmp_path, monkeypatch, capsys):
 def test_data_sets_may_be_elsewhere():
     words = ["--data-dir", "gs://bucket", "--data_dir=gs://bucket", "--out", "x"]
     assert list(frame._local(words)) == words
+
+
+def test_sentences_end_lines_between_words_on_terminals_alone(capsys, monkeypatch):
+    process.tell("one two-three four", "  ")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "16")
+    process.tell("one two-three four", "  ")
+    assert capsys.readouterr().out == "  one two-three four\n  one two-three\n    four\n"

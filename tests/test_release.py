@@ -21,7 +21,7 @@ from jaxnas.supernet.guides import read_teacher
 from jaxnas.tables import named, release
 from jaxnas.tables.archs import read_architectures
 from jaxnas.tables.store import Store, read_scores
-from jaxnas.tables.verbs import fetch
+from jaxnas.tables.verbs import build, fetch
 
 SPACE = jaxnas.spaces.get("nasbench201")
 N = 12
@@ -40,9 +40,10 @@ def made(path, seed=0, *, scores=("ntk",), rows=N, **settings):
     """A run of `jaxnas score`, whose scores are the row plus the seed; the second network is disconnected."""
     values = [None if row == 1 else float(row + seed) for row in range(N)]
     status = ["disconnected" if row == 1 else "ok" for row in range(N)]
+    spectra = [None if row == 1 else [[float(row), row + seed + 1.0]] for row in range(N)]
     columns = {"row": range(N), "arch_id": range(N)[::-1], "arch": ARCHS, "scored_as": [None] * N}
     for name in scores:
-        columns |= {name: values, f"{name}_std": [None] * N, f"{name}_status": status, f"{name}_spectrum": [[1.0]] * N}
+        columns |= {name: values, f"{name}_std": [None] * N, f"{name}_status": status, f"{name}_spectrum": spectra}
     for name in ("params", "flops"):
         columns |= {name: [float(row) for row in range(N)], f"{name}_std": [None] * N, f"{name}_status": ["ok"] * N}
     about = {name: {"sign": -1, "paper": "a paper", "cost": "one pass"} for name in (*scores, "params", "flops")}
@@ -111,6 +112,34 @@ def test_scores_can_be_left_out(tmp_path):
     run = made(tmp_path / "run", scores=["ntk", "zen"])
     assert main(["tables", "build", run, "--scores", "zen", "--name", "mine"]) == 0
     assert jaxnas.tables.load("mine").columns[4:] == ["zen", "zen_status", "params", "flops"]
+
+
+def test_spectra_are_a_file_of_their_own(tmp_path, cache, capsys):
+    runs = [made(tmp_path / f"run{seed}", seed) for seed in (0, 5)]
+    assert main(["tables", "build", *runs, "--name", "mine", "--spectra"]) == 0
+    assert [table.name for table in jaxnas.tables.available()] == ["mine", "nasbench201"]
+    assert "ntk_spectrum" not in jaxnas.tables.load("mine").columns
+    table = jaxnas.tables.load("mine", ["ntk"], spectra=True)
+    assert table.schema["ntk_spectrum"] == pl.Array(pl.Float32, 2) and table.height == 2 * N
+    for row in (0, 1, 7):
+        found = table.filter(arch=ARCHS[row], seed=5)["ntk_spectrum"].to_list()
+        assert found == [None if row == 1 else [row, row + 6]]
+    assert release.checksums(cache / release.SUMS).keys() == {"mine.parquet", "mine.spectra.parquet"}
+    assert release.manifest_of(cache / "mine.spectra.parquet")["settings"]["space"] == SPACE.name
+    main(["tables", "build", *runs, "--name", "none"])
+    with pytest.raises(UserError, match=r"none.parquet has no spectra beside it; build it with --spectra"):
+        jaxnas.tables.load("none", spectra=True)
+    capsys.readouterr()
+    assert main(["tables", "build", *runs, "--scores", "params", "--spectra"]) == 2
+    assert "none of these scores has a spectrum" in one_line(capsys)
+
+
+def test_isomorphic_architectures_share_a_spectrum():
+    repeats = [[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0], [7.0, 8.0]], [[1.0, 2.0], [3.0, 4.0]]]
+    frame = pl.DataFrame({"arch": ["a", "b", "c"], "scored_as": [None, None, "a"], "seed": 0, "ntk_spectrum": repeats})
+    found = build._spectra(frame, ["ntk", "params"])
+    assert found.schema["ntk_spectrum"] == pl.Array(pl.Float32, (2, 2))
+    assert found["arch"].to_list() == ["a", "b"] and found["ntk_spectrum"].to_list() == repeats[:2]
 
 
 def test_runs_that_do_not_go_together(tmp_path, capsys):
@@ -225,7 +254,8 @@ def host(tmp_path, monkeypatch):
     folder = tmp_path / "host"
     folder.mkdir()
     shutil.copy(named.PACKAGED / "nasbench201.parquet", folder / "far.parquet")
-    known = {"far.parquet": release.checksum(folder / "far.parquet"), "gone.parquet": "0" * 64}
+    (folder / "far.spectra.parquet").write_bytes(b"spectra")
+    known = {path.name: release.checksum(path) for path in folder.iterdir()} | {"gone.parquet": "0" * 64}
     for module in (named, fetch):
         monkeypatch.setattr(module, "known_checksums", lambda: known)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
@@ -237,11 +267,12 @@ def host(tmp_path, monkeypatch):
     server.server_close()
 
 
-def test_fetch_brings_a_table_once(host, capsys):
+def test_fetch_brings_a_table_once(host, cache, capsys):
     for says in ("far.parquet: fetched", "far.parquet: is here already"):
         assert main(["tables", "fetch", "far"]) == 0
         assert says in capsys.readouterr().out
     assert jaxnas.tables.load("far", ["regions"]).height == SPACE.size
+    assert (cache / "far.spectra.parquet").read_bytes() == b"spectra"
 
 
 def test_what_cannot_be_fetched_is_one_line(host, capsys, cache, monkeypatch):

@@ -13,6 +13,7 @@ import pytest
 
 from jaxnas import spaces
 from jaxnas.cli.main import main
+from jaxnas.report import axes
 from jaxnas.report.page import cells, document, javascript, redo, scores, search, specs
 from jaxnas.report.page.tab import Section, Tab, short
 from jaxnas.tables.runs import read_run
@@ -130,7 +131,8 @@ def test_a_page_of_scores_and_accuracies(tmp_path, table, capsys, no_javascript)
     assert tab["data"]["health"] == {"score": ["ntk"] * 2, "status": ["ok", "nonfinite"], "count": [N - 1, 1]}
     assert set(tab["data"]["agreement"]["score"]) == {"ntk", "#params", "FLOPs", "live FLOPs"}
     domain = tab["charts"]["ranks"]["concat"][0]["encoding"]["y"]["scale"]["domain"]
-    assert domain == pytest.approx([np.percentile(ACCURACY, 10), ACCURACY.max()])
+    least, best = np.percentile(ACCURACY, 10), ACCURACY.max()
+    assert domain == pytest.approx([least, best + 0.04 * (best - least)])
     assert tab["details"]["1"]["spectrum"] == [3, 1, 0.25] and "0" not in tab["details"]
     for heading in ("Health", "Agreement", "Ranks", "Architectures", "Scores against scores", "Cost", "How to redo it"):
         assert f"<h2>{heading}</h2>" in text
@@ -154,14 +156,15 @@ def test_seeds_become_intervals_and_spaces_tabs(tmp_path, table, capsys, no_java
     assert "2 seeds" in text and tabs[0]["data"]["noise"]["score"] == ["ntk", "ntk, between seeds"]
     assert "make a page for each" in refused(capsys, *runs_, "--table", table, "--target", "acc")
     text, _ = page(capsys, *runs_[:2], "--table", table, "--target", "acc")
-    assert "rho between seeds" in text
+    assert "rho between seeds" in text and "['" not in text
 
 
 def test_lower_targets_and_targets_that_are_scores(tmp_path, table, capsys, no_javascript):
     run = scored(tmp_path / "run")
     text, (tab,) = page(capsys, run, "--table", table, "--target", "acc", "--lower-is-better")
     scale = tab["charts"]["ranks"]["concat"][0]["encoding"]["y"]["scale"]
-    assert scale["reverse"] and scale["domain"] == pytest.approx([ACCURACY.min(), np.percentile(ACCURACY, 90)])
+    best, most = ACCURACY.min(), np.percentile(ACCURACY, 90)
+    assert scale["reverse"] and scale["domain"] == pytest.approx([best - 0.04 * (most - best), most])
     assert "lower is better" in text and "--lower-is-better" in text
     _, (tab,) = page(capsys, run, "--target", "score:ntk")
     assert tab["charts"]["ranks"]["concat"][0]["encoding"]["y"]["title"] == "score:ntk"
@@ -217,6 +220,8 @@ def test_predictions(tmp_path, capsys, no_javascript):
     assert "<h2>What the predictor learnt</h2>" in text and "none at 2&lt;-0" in text
     assert tab["data"]["effects"]["effect"] == [-1.5] and "effects" in tab["charts"]
     assert COMMAND in text
+    said, texts = drawn(capsys, str(tmp_path / "run"))
+    assert "held-out predictions" in said and "nasbench201, ridge, seed 0, n = 2" in texts
 
 
 def test_a_supernet(tmp_path, capsys, no_javascript):
@@ -238,6 +243,8 @@ def test_a_supernet(tmp_path, capsys, no_javascript):
     text, (tab,) = page(capsys, str(tmp_path / "run"))
     assert tab["data"]["curves"]["loss"] == [2.3, 2.1] and len(tab["charts"]["curves"]["hconcat"]) == 2
     assert "<h2>Training of the supernet</h2>" in text
+    said, texts = drawn(capsys, str(tmp_path / "run"))
+    assert "the losses" in said and "nasbench201, plain, seed 0" in texts
 
 
 # --- searches --------------------------------------------------------------------------------------------------------
@@ -294,7 +301,7 @@ def test_pruning_shows_the_operations_that_live(tmp_path, capsys, no_javascript)
     ("values", "log"), [([1, 150], True), ([1, 50], False), ([-1, 500], False), ([], False), ([np.nan, 1, 1e5], True)]
 )
 def test_values_that_span_decades_get_a_logarithmic_axis(values, log):
-    assert search.spans_decades(np.array(values, float)) == log
+    assert axes.spans_decades(np.array(values, float)) == log
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------
@@ -376,6 +383,41 @@ def test_searches_with_different_objectives(tmp_path, first):
     assert [section.title for section in found.sections if section.charts] == ["Best so far", "Front"]
 
 
+# --- figures ---------------------------------------------------------------------------------------------------------
+
+
+def drawn(capsys, *words, out="figure.svg"):
+    """What the command says of a figure, and its words."""
+    capsys.readouterr()
+    assert main(["report", *words, "--out", out, "--bootstrap", "20"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"{out}: ")
+    with open(out, encoding="utf-8") as file:
+        return said, re.findall(r"<!-- (.*?) -->", file.read())
+
+
+def test_a_figure_of_scores(tmp_path, table, capsys):
+    words = [scored(tmp_path / "run"), "--table", table, "--target", "acc"]
+    said, texts = drawn(capsys, *words)
+    assert "acc against the ranks by each score" in said
+    assert f"nasbench201, seed 0, n = {N}" in texts and "Kendall tau, 95 % bootstrap interval" in texts
+    assert main(["report", *words, "--out", "figure.pdf", "--bootstrap", "20"]) == 0
+    assert (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_figure_of_searches(tmp_path, capsys):
+    runs = [searched(tmp_path / f"seed{seed}", seed, two=True) for seed in (0, 1)]
+    said, texts = drawn(capsys, *runs, searched(tmp_path / "other", method="local", two=True))
+    assert "best so far, front" in said
+    assert f"nasbench201, random, local, seeds 0, 1, n = {3 * N}" in texts
+    assert {"acc (higher is better)", "latency (lower is better)", "random", "local"} <= set(texts)
+    assert texts.count("architectures evaluated") == 2
+    searched(tmp_path / "pruned", method="prune")
+    assert "prune compares within its rounds alone" in refused(capsys, "pruned", "--out", "figure.png")
+    scored(tmp_path / "run")
+    assert "here are search on nasbench201, score on nasbench201" in refused(capsys, "pruned", "run", "--out", "a.png")
+
+
 # --- bad input -------------------------------------------------------------------------------------------------------
 
 
@@ -386,7 +428,9 @@ def test_searches_with_different_objectives(tmp_path, first):
         (["nowhere"], "nowhere is not a directory"),
         (["run", "--table", "acc.csv"], "--table and --target go together"),
         (["run", "--target", "acc"], "--table and --target go together"),
-        (["run", "--out", "page.pdf"], "ends in .html"),
+        (["run", "--out", "page.txt"], "ends in .html, .png, .pdf, .svg"),
+        (["run", "--out", "page.pdf"], "a figure shows scores against a target; say --table FILE --target COLUMN"),
+        (["run", "table:nasbench201", "run", "--out", "no/page.pdf"], "no directory no"),
         (["run", "--out", "no/page.html"], "no directory no"),
         (["run", "--bootstrap", "0"], "at least 1"),
         (["run", "--table", "acc.csv", "--target", "ac"], "did you mean 'acc'"),

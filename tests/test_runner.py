@@ -386,6 +386,8 @@ EXPECTED = r"give strings such as .*, or whole numbers \[6\] or \[N, 6\]"
         (np.zeros((2, 6)), "of float64"),
         ([], r"an array \[0\] of float64"),
         (np.zeros((1, 1, 1, 6), int), r"\[1, 1, 1, 6\]"),
+        (3.5, r"an array \[\] of float64"),
+        ([[1, 2], [3]], r"an array \[2\] of object"),
     ],
 )
 def test_what_is_no_architecture_is_one_line(archs, says):

@@ -19,6 +19,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from jaxnas import scorers, spaces
+from jaxnas.cli.progress import duration
 from jaxnas.network.recipe import Recipe
 from jaxnas.score.command import main
 from jaxnas.score.work import PROGRAMS, Work
@@ -335,6 +336,31 @@ def test_a_dry_run_says_what_would_be_done(toys, score, tmp_path):
     assert (code, errors.count("\n")) == (2, 1) and "this command says seed=1" in errors
 
 
+def test_a_dry_run_estimates_time_from_what_runs_took_here(toys, score, tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXNAS_CACHE", str(tmp_path / "cache"))
+    args = ("--scorers", "te_nas", "--batch-size", 16, "--devices", 2)
+
+    def said(*more):
+        output = score(*args, "--archs", "random:200", *more, "--dry-run", out="dry", reads=False)[1]
+        return next(line for line in output.split("\n") if line.startswith("time: "))
+
+    assert said().startswith("time: not known before ntk, regions was measured on this machine with these options;")
+    score(*args, "--archs", "random:40")
+    paces = {path: json.loads(path.read_text()) for path in (tmp_path / "cache" / "paces").iterdir()}
+    connected = int((~SPACE.is_disconnected(SPACE.canonical(SPACE.sample(jax.random.key(0), 40)))).sum())
+    assert [(pace["programs"], 0 < pace["archs"] <= connected) for pace in paces.values()] == [(1, True)] * 2
+    for path, pace in paces.items():
+        path.write_text(json.dumps(pace | {"archs": 10, "seconds": 40.0, "compiling": 15.0, "day": "2026-01-02"}))
+    run = np.unique(SPACE.canonical(SPACE.sample(jax.random.key(0), 200)), axis=0)
+    seconds = 2 * (15 + 4 / 2 * int((~SPACE.is_disconnected(run)).sum()))
+    assert said() == (
+        f"time: about {duration(seconds)}, of which up to 30 s compile; so long took 10 architectures on this machine, "
+        "last on 2026-01-02"
+    )
+    assert said("--seed", 1).startswith("time: about ")
+    assert said("--repeats", 2).startswith("time: not known")
+
+
 # Resuming
 
 
@@ -477,9 +503,17 @@ def test_bad_syntax_is_explained(score, args, says):
     assert "Traceback" not in errors
 
 
-def test_no_directory_to_write_to(capsys):
-    assert main(["--archs", CELL]) == 2
-    assert "--out" in capsys.readouterr().err
+def test_a_run_without_a_directory_is_found_again(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["--archs", "random:5", *PARAMS]
+    for more in ([], ["--shard", "0/1"], ["--seed", "1"], ["--archs", "random:6"]):
+        assert main([*words, *more]) == 0
+    found = {path.name for path in (tmp_path / "runs").iterdir()}
+    assert len(found) == 3 and all(re.fullmatch(r"score-nasbench201-[0-9a-f]{8}", name) for name in found)
+    capsys.readouterr()
+    assert main([*words, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert said.split("\n")[0].removeprefix("directory: runs/") in found and "of which 0 are to do here" in said
 
 
 def truncated(path):

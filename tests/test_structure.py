@@ -36,7 +36,7 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "report": "errors ranks",
     "cli": "data errors evaluate pinned scorers spaces user_file",  # and the programs, by name
     "engine": "cli errors pinned",
-    "score": "cli data digest engine errors evaluate scorers spaces tables types",
+    "score": "cli data digest engine errors evaluate scorers spaces tables types user_cache",
     "correlate": "cli errors ranks report scorers spaces tables user_file",
     "tables.verbs": "correlate errors ranks score scorers spaces tables types",
     "tables.command": "cli correlate errors tables tables.verbs",
@@ -46,7 +46,7 @@ MAY_IMPORT = {  # module or package of jaxnas, from the bottom up: those that it
     "search_signals": "cli data digest errors evaluate ranks scorers search spaces tables types",
     "supernet": "cli data digest errors evaluate network report score scorers spaces tables types",
     "export": "errors kernels network spaces",
-    "report.page": "cli correlate errors ranks report scorers search spaces tables types user_cache",
+    "report.page": "cli correlate errors ranks report scorers search spaces supernet tables types user_cache",
     "report.command": "cli correlate errors report report.page tables",
     "report.__main__": "cli",
     "commands": "cli errors evaluate export network ranks report score scorers search spaces tables tables.verbs types "

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import polars as pl
 import pytest
@@ -15,6 +16,7 @@ from jaxnas import spaces
 from jaxnas.errors import UserError
 from jaxnas.tables import read
 from jaxnas.tables.archs import is_table, numbers, read_architectures, read_table
+from jaxnas.tables.store import Store
 
 SPACE = spaces.get("nats_size")
 ARCHS = ["8:8:8:8:8", "8:8:8:16:32", "64:64:64:64:64"]
@@ -238,6 +240,12 @@ def test_bad_files(tmp_path, name, content, says):
         read_architectures(tmp_path / name, SPACE)
     assert says in str(error.value), error.value
     assert str(error.value).startswith(str(tmp_path / name))
+
+
+def test_the_directory_of_a_run_is_a_table(tmp_path):
+    archs = [SPACE.decode(arch) for arch in SPACE.sample(jax.random.key(0), 3)]
+    Store.open(tmp_path, {"settings": {}, "part_size": 2}).write(0, pl.DataFrame({"row": range(3), "arch": archs}))
+    assert [SPACE.decode(arch) for arch in read_architectures(tmp_path, SPACE).archs] == archs
 
 
 def test_missing_files_and_directories(tmp_path):

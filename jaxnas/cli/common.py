@@ -1,5 +1,7 @@
 """The options that every command has, beside its own: `--config`, `--quiet`, `--verbose`."""
 
+import json
+import shlex
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -75,6 +77,25 @@ def words_of(path: Path, config_class: type[Any]) -> list[str]:
             raise UserError(f"--config {path}: {unknown('key', key, known)}")
         words += _words(name, value, known[name], f"--config {path}: {key} = {value!r}")
     return words
+
+
+def words_again(path: Path, prog: str) -> list[str]:
+    """The words of the command that wrote a manifest.json.
+
+    Raises:
+      UserError: it is none, it does not tell, or another program than `prog` wrote it.
+    """
+    try:
+        command = json.loads(path.read_text(encoding="utf-8"))["command"]
+    except OSError as error:
+        raise UserError(f"--config {path}: cannot read it ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"--config {path}: no manifest.json that tells its command; give a TOML file") from None
+    if not command.startswith(f"{prog} "):
+        raise UserError(
+            f"--config {path}: it was written by {' '.join(command.split()[:2]) or 'a program'}, not {prog}"
+        )
+    return shlex.split(command.removeprefix(prog))
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -68,15 +68,16 @@ def run(
         _collected[prog] = config_class
         return 0
     try:
-        typed = sys.argv[1:] if argv is None else argv
-        beside, words = common.split(typed)
+        beside, words = common.split(sys.argv[1:] if argv is None else argv)
         process.set_loudness(quiet=beside.quiet, verbose=beside.verbose)
         if beside.config is not None:
-            read = common.words_of(beside.config, config_class)
+            again = beside.config.suffix == ".json"
+            read = common.words_again(beside.config, prog) if again else common.words_of(beside.config, config_class)
             process.detail(f"{beside.config} says {shlex.join(read)}")
             words = [*read, *words]
         config = _parse(config_class, words, prog)
-        with pinned(), _told_of_programs(), process.running(shlex.join([*prog.split(), *typed])):
+        process.set_command([*prog.split(), *words])
+        with pinned(), _told_of_programs():
             short = command(config)
         sys.stdout.flush()
     except SystemExit as stop:  # --help
@@ -91,6 +92,8 @@ def run(
         return process.interrupted()
     except OSError as error:
         return process.output_lost(error, prog)
+    finally:
+        process.set_command([])
     return _fail(prog, short, 3) if short else 0
 
 
@@ -105,13 +108,13 @@ def collecting() -> Iterator[dict[str, type[Any]]]:
         _collected = None
 
 
-def check_plot(path: Path) -> None:
+def check_plot(path: Path, option: str = "--plot") -> None:
     """Refuse a file that no figure can be drawn into."""
     if path.suffix not in PLOT_SUFFIXES:
-        raise UserError(f"--plot {path}: give a file that ends in one of {', '.join(PLOT_SUFFIXES)}")
+        raise UserError(f"{option} {path}: give a file that ends in one of {', '.join(PLOT_SUFFIXES)}")
     if not path.parent.is_dir():
-        raise UserError(f"--plot {path}: there is no directory {path.parent}; create it first")
-    check_package("--plot", "matplotlib", "report")
+        raise UserError(f"{option} {path}: there is no directory {path.parent}; create it first")
+    check_package(option, "matplotlib", "report")
 
 
 @contextlib.contextmanager

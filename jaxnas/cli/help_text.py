@@ -35,8 +35,9 @@ def choices(config_class: type[Any]) -> dict[str, tuple[str, ...]]:
 
 def flat(config_class: type[Any], prefix: str = "--") -> Iterator[tuple[str, Any]]:
     """Yield the long options, those of groups with a dot, each with its type; not what stands without a name."""
-    marked = typing.get_type_hints(config_class, include_extras=True)
-    for name, hint in typing.get_type_hints(config_class).items():
+    marked, hints = (typing.get_type_hints(config_class, include_extras=extras) for extras in (True, False))
+    for name in [field.name for field in dataclasses.fields(config_class) if field.init]:
+        hint = hints[name]
         option = prefix + name.replace("_", "-")
         if dataclasses.is_dataclass(hint):
             yield from flat(typing.cast(type[Any], hint), f"{option}.")

@@ -1,15 +1,17 @@
 """What the commands that score share: options for the space, the scorers and the images, and the record of a run."""
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import jax
 import tyro
 
 from jaxnas import data, scorers
-from jaxnas.cli import process, versions
+from jaxnas.cli import versions
 from jaxnas.cli.progress import Progress
 from jaxnas.data import Source
 from jaxnas.data.labelled import Labelled
@@ -180,6 +182,12 @@ def own_files(*names: str | Space) -> dict[str, Any]:
     return {"files": found} if found else {}
 
 
+def place(verb: str, space: str, *rest: object) -> str:
+    """The directory of a run that names none; for a space of one's own, it has FILE-VARIABLE."""
+    name = re.sub(r"(\.py)?:", "-", Path(name_of(space)).name)
+    return "-".join(map(str, (f"runs/{verb}", name, *rest)))
+
+
 def machine(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What decides the bits of a score and may differ from machine to machine: some settings, versions, arithmetic."""
     own = {name: settings[name] for name in ("scorers", "data", "files") if name in settings}
@@ -194,5 +202,4 @@ def provenance(source: Source | Labelled) -> dict[str, Any]:
         "arithmetic": devices.arithmetic(),
         "versions": versions.recorded(),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "command": process.command(),
     }

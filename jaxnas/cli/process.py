@@ -8,14 +8,17 @@ import contextlib
 import errno
 import os
 import re
+import shlex
+import shutil
 import signal
 import socket
 import sys
+import textwrap
 import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from io import StringIO, TextIOWrapper
 from types import FrameType
 from typing import NoReturn
@@ -30,7 +33,7 @@ _last_words = "jaxnas: interrupted"
 _stopping = threading.Event()
 _noted: set[str] = set()
 _quiet = _verbose = False
-_command: str | None = None
+_command = ""
 
 
 def run(main: Callable[[], int]) -> NoReturn:
@@ -63,32 +66,37 @@ def interrupted() -> int:
     return INTERRUPTED
 
 
+def set_command(words: Sequence[str]) -> None:
+    """Set the words of the command line that runs, of which manifests tell; none where a program calls."""
+    global _command
+    _command = shlex.join(words)
+
+
+def command() -> str:
+    """The command line that runs, with what --config says; empty where a program calls."""
+    return _command
+
+
 def say(message: str) -> None:
     """Print a line on standard error, or nothing where that cannot be written to."""
     with contextlib.suppress(OSError):
         print(message, file=sys.stderr, flush=True)
 
 
+def tell(text: str, indent: str = "") -> None:
+    """Print a sentence on standard output: on a terminal in lines that end between words, elsewhere in one."""
+    if sys.stdout.isatty():
+        width, inner = shutil.get_terminal_size().columns, indent + "  "
+        words = textwrap.TextWrapper(width, indent, inner, break_long_words=False, break_on_hyphens=False)
+        print(words.fill(text))
+    else:
+        print(indent + text)
+
+
 def set_loudness(*, quiet: bool, verbose: bool) -> None:
     """Set whether notes and progress are said at all, and details, too."""
     global _quiet, _verbose
     _quiet, _verbose = quiet, verbose
-
-
-@contextlib.contextmanager
-def running(command: str) -> Iterator[None]:
-    """While this lasts, `command()` is this one, as it is typed."""
-    global _command
-    _command = command
-    try:
-        yield
-    finally:
-        _command = None
-
-
-def command() -> str | None:
-    """The command that runs just now, as it is typed; None where jaxnas is called from Python."""
-    return _command
 
 
 def is_quiet() -> bool:

@@ -79,7 +79,8 @@ def _fitting(space: Space) -> str:
     """Which of the measured scores a space can have, in few words."""
     fit = that_fit(DEFAULTS, space)
     missing = [name for name, score in DEFAULTS.items() if isinstance(score, Scorer) and name not in fit]
-    return f"all but {', '.join(missing)}" if len(missing) < len(fit) else ", ".join(fit)
+    said = f"all but {', '.join(missing)}" if len(missing) < len(fit) else ", ".join(fit)
+    return said.replace("infinite_nngp, infinite_ntk", "infinite_*")
 
 
 def _number(number: int) -> str:
@@ -91,4 +92,4 @@ def _text(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return _number(value)
-    return ", ".join(value) if isinstance(value, list) else str(value)
+    return (", ".join(value) or "-") if isinstance(value, list) else str(value)

@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from jaxnas.cli import frame
-from jaxnas.correlate import report
+from jaxnas.correlate import figure, report
 from jaxnas.correlate.comparison import Compared, Comparison, read
 from jaxnas.correlate.pairs import OF_SCORES, Pair, read_pairs
 from jaxnas.errors import UserError, check_seed
@@ -135,14 +135,6 @@ def _draw(path: Path, found: Sequence[Comparison], *, several: bool) -> None:
             headings = [report.heading(comparison) for comparison in found]
             plots.draw_map([c.agreements for c in found], headings, report.labels(found), path=path)
         else:
-            measured = found[0].measured
-            plots.draw_agreements(
-                found[0].agreements,
-                measured.orderings(),
-                measured.target,
-                target_name=measured.pair.target,
-                lower_is_better=measured.pair.lower_is_better,
-                path=path,
-            )
+            figure.draw(found[0], path)
     except OSError as error:
         raise UserError(f"--plot {path}: cannot write it ({error.strerror})") from error

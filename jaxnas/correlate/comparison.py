@@ -33,6 +33,7 @@ class Compared:
       seeds: of the scores with several seeds, the values `[n]` by seed.
       target: measured values `[n]`.
       rows: of the architectures `[n]` among those of the scores.
+      seed: of the scores; see `Scores`.
     """
 
     pair: Pair
@@ -44,6 +45,7 @@ class Compared:
     seeds: Mapping[str, Mapping[int, Floats]]
     target: Floats
     rows: Ints
+    seed: int | None
 
     def orderings(self) -> dict[str, Ints]:
         """Return dense ranks `[n]` by name of the score, 0 = worst."""
@@ -108,6 +110,7 @@ def against(pair: Pair, scores: Scores) -> Compared:
         seeds={name: by_seed for name, by_seed in values.items() if len(by_seed) > 1},
         target=known.values[joined.places],
         rows=joined.rows,
+        seed=scores.seed,
     )
 
 

@@ -38,6 +38,7 @@ class Scores(NamedTuple):
       archs: `[N, A]`.
       signs: of each score, +1 where higher is better; the baselines are the last three.
       values: of each score the values `[N]` by seed, NaN where there is none.
+      seed: with which those that are measured were; None where they differ, or a table of a user's does not say.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Scores(NamedTuple):
     archs: np.ndarray
     signs: dict[str, int]
     values: dict[str, dict[int, Floats]]
+    seed: int | None
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,9 @@ def read_sources(specs: Sequence[str], space_name: str | None = None) -> Scores:
     for name, count in _counts(space, archs).items():
         values[name] = {0: rows[0].values(name, places[0]) if name in stored else count()}
     called = space_name or str(next(iter(manifests.values()))["settings"]["space"])
-    return Scores(called, space, archs, signs | dict.fromkeys(BASELINES, 1), values)
+    first = {min(values[name]) for name in signs}
+    seed = first.pop() if len(first) == 1 and len(runs) == len(split) else None
+    return Scores(called, space, archs, signs | dict.fromkeys(BASELINES, 1), values, seed)
 
 
 def space_of(path: str | Path, manifest: Mapping[str, Any]) -> Space:

@@ -7,6 +7,7 @@ size, the order of the architectures, their neighbours in a batch, the device, t
 import contextlib
 import functools
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,7 @@ from jaxnas.scorers.protocol import Pass, Scorer, pass_of
 Mode = Literal["loop", "dispatch"]
 AXIS = "archs"
 _threads_that_compile: set[int] = set()
+_finished: dict[jax.Device, float] = {}  # when an accelerator was last waited for
 Raws = tuple[Any, ...]
 """The raw score of each scorer: arrays `[N, ...]`."""
 
@@ -46,6 +48,32 @@ class RunSettings:
     mode: Mode
 
 
+@dataclass
+class Spent:
+    """What the programs of an evaluator took so far; several threads may add to it.
+
+    Attributes:
+      archs: architectures that ran, each with all its repeats.
+      seconds: of devices: those of two devices, or of two threads of a CPU, add up.
+      programs: that were compiled, or found in the cache on the disk.
+      compiling: seconds that this took.
+    """
+
+    archs: int = 0
+    seconds: float = 0.0
+    programs: int = 0
+    compiling: float = 0.0
+
+    def add(self, *, archs: int = 0, seconds: float = 0.0, programs: int = 0, compiling: float = 0.0) -> None:
+        """Add to all of them."""
+        with _spending:
+            self.archs, self.seconds = self.archs + archs, self.seconds + seconds
+            self.programs, self.compiling = self.programs + programs, self.compiling + compiling
+
+
+_spending = threading.Lock()
+
+
 class CompiledScorer:
     """Scorers that read the same pass, on one network, compiled once.
 
@@ -54,13 +82,16 @@ class CompiledScorer:
       scorers: with their options.
       setup: how it is run.
       draws: keeps what this program and others drew.
+      spent: what this program and others took.
 
     Attributes:
       batch: architectures per device in a call; halved where the device runs out of memory.
     """
 
-    def __init__(self, network: Network, scorers: Sequence[Scorer], setup: RunSettings, draws: InputCache):
-        self.network, self.scorers, self.setup, self._draws = network, tuple(scorers), setup, draws
+    def __init__(
+        self, network: Network, scorers: Sequence[Scorer], setup: RunSettings, draws: InputCache, spent: Spent
+    ):
+        self.network, self.scorers, self.setup, self._draws, self._spent = network, tuple(scorers), setup, draws, spent
         self.batch = setup.batch or batch_size(self.reads, network, setup.devices[0], setup.mode)
         self._mesh = Mesh(np.array(list(dict.fromkeys(setup.devices))), (AXIS,))
         self._executables: dict[int, Any] = {}  # by architectures in a call
@@ -137,7 +168,9 @@ class CompiledScorer:
 
         def fetch() -> list[Raws]:
             try:
-                return [_rows(raw(), places) for raw in (run() if raws is None else raws)]
+                found = [_rows(raw(), places) for raw in (run() if raws is None else raws)]
+                self._spent.add(archs=len(archs))
+                return found
             except jax.errors.JaxRuntimeError as error:
                 self._halve(error, batch)
             return self._start(archs)()
@@ -154,8 +187,9 @@ class CompiledScorer:
         A thread gets one hand; those without any architecture, the last ones, are left out.
         """
         if self.setup.devices[0].platform != "cpu":
-            raw = self.execute(self._compiled(params, hands, numbers, inputs, key), params, hands, numbers, inputs, key)
-            return lambda: _on_host(raw)
+            program = self._compiled(params, hands, numbers, inputs, key)
+            since, raw = time.perf_counter(), self.execute(program, params, hands, numbers, inputs, key)
+            return lambda: self._waited(since, raw)
         batch, threads = len(hands) // len(numbers), workers(len(numbers))
         calls = [
             (params, hands[own * batch : (own + 1) * batch], numbers[own : own + 1], inputs, key)
@@ -177,8 +211,10 @@ class CompiledScorer:
         """The program for arguments of these shapes; it is compiled when it is first used."""
         with self._compiling:
             if len(args[1]) not in self._executables:
+                started = time.perf_counter()
                 with _compiling(), jax.enable_x64(self.reads.float64):
                     self._executables[len(args[1])] = self._jitted.lower(*args).compile()
+                self._spent.add(programs=1, compiling=time.perf_counter() - started)
             return self._executables[len(args[1])]
 
     def execute(self, program: Any, *args: Any) -> Any:
@@ -187,7 +223,18 @@ class CompiledScorer:
             return program(*args)
 
     def _fetched(self, *args: Any) -> Raws:
-        return _on_host(self.execute(*args))
+        started = time.perf_counter()
+        raws = _on_host(self.execute(*args))
+        self._spent.add(seconds=time.perf_counter() - started)
+        return raws
+
+    def _waited(self, started: float, raw: Any) -> Raws:
+        """What accelerators computed since `started`, but for what they had to finish before."""
+        raws, device = _on_host(raw), self.setup.devices[0]
+        ended = time.perf_counter()
+        self._spent.add(seconds=(ended - max(started, _finished.get(device, 0.0))) * len(self.setup.devices))
+        _finished[device] = ended
+        return raws
 
     def _halve(self, error: jax.errors.JaxRuntimeError, batch: int) -> None:
         """Halve the batch if `error` says that one of `batch` architectures needs too much memory; raise it if not."""

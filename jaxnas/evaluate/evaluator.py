@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxnas.data import Source
 from jaxnas.errors import UserError
-from jaxnas.evaluate.compiled import CompiledScorer, Mode, Raws, RunSettings
+from jaxnas.evaluate.compiled import CompiledScorer, Mode, Raws, RunSettings, Spent
 from jaxnas.evaluate.devices import Devices, memory_maps, shared
 from jaxnas.evaluate.input_cache import InputCache
 from jaxnas.network.network import Network
@@ -42,6 +42,9 @@ class Evaluator:
         do; where JAX ran before, they are those of its number of threads.
       mode: `loop` runs a device's architectures one after another, each op on its own (the default on a CPU),
         `dispatch` all at once, sorted by op (the default elsewhere).
+
+    Attributes:
+      spent: what all this took so far.
     """
 
     def __init__(
@@ -67,7 +70,7 @@ class Evaluator:
         assert len({pass_of(one) for one in self.scorers}) == 1, "scorers of several passes"
         self.setup = RunSettings(source=source, repeats=repeats, seed=seed, batch=batch, devices=on, mode=mode)
         self._programs: dict[Hashable, CompiledScorer] = {}  # in the order of use
-        self._draws = InputCache()
+        self._draws, self.spent = InputCache(), Spent()
         self._on: dict[Hashable, Devices] = {}  # where each group runs
         self._load = dict.fromkeys(on, 0.0)  # FLOPs that each device was given beside others
 
@@ -178,7 +181,8 @@ class Evaluator:
         return program
 
     def _new(self, group: Hashable, devices: Devices) -> CompiledScorer:
-        return CompiledScorer(self._network(group), self.scorers, replace(self.setup, devices=devices), self._draws)
+        setup = replace(self.setup, devices=devices)
+        return CompiledScorer(self._network(group), self.scorers, setup, self._draws, self.spent)
 
     @property
     def scorer(self) -> Scorer:
@@ -217,6 +221,12 @@ class Evaluator:
         """The largest number of architectures that one call takes, for those of `groups`."""
         some = set(groups) if self.setup.mode == "dispatch" else list(groups)[:1]  # in a loop they are all the same
         return max(self._new(group, self.setup.devices).step for group in some)
+
+    def memory(self, archs: np.ndarray) -> int:
+        """About how many bytes a device holds at once while it scores `archs` `[N, A]`."""
+        programs = [self._new(group, self.setup.devices) for group in self.programs(archs)]
+        at_once = [1 if self.setup.mode == "loop" else one.batch for one in programs]
+        return max((4 * n * self.reads.floats(p.network) for n, p in zip(at_once, programs, strict=True)), default=0)
 
     def groups(self, archs: np.ndarray) -> list[Hashable]:
         """The group of each of `archs` `[N, A]`; those of one group run in one program."""

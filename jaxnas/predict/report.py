@@ -99,8 +99,8 @@ def write(path: Path, problem: Problem, fitted: Fitted, record: Mapping[str, Any
     about = {"cost": f"{record['labels']} labels", "paper": ""}
     scorers = {"predicted": {"sign": problem.sign, **about}, **{name: {"sign": 1} for name in BASELINES}}
     settings = {**record["settings"], "labels": record["labels"]}
-    made = {"settings": settings, "part_size": len(problem.asked), "scorers": scorers, "command": process.command()}
-    store = Store.open(path, made)
+    manifest = {"settings": settings, "part_size": len(problem.asked), "scorers": scorers}
+    store = Store.open(path, manifest | {"command": process.command()})
     store.write(0, predictions(problem, fitted, problem.asked))
     store.put(RESULT, (json.dumps(record, indent=2, allow_nan=False) + "\n").encode())
 

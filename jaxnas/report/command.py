@@ -4,26 +4,31 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from jaxnas.cli import frame
+from jaxnas.cli import frame, process
 from jaxnas.correlate.pairs import OF_SCORES
 from jaxnas.errors import UserError, check_least, check_seed
 
+if TYPE_CHECKING:
+    from jaxnas.report.page.scores import Measured
+    from jaxnas.tables.runs import Run
+
+PAGES = (".html", ".htm")
 Column = Annotated[str | None, tyro.conf.arg(metavar="COLUMN")]
-Run = Annotated[tuple[str, ...], tyro.conf.arg(metavar="DIR|table:NAME...")]
+Directories = Annotated[tuple[str, ...], tyro.conf.arg(metavar="DIR|table:NAME...")]
 
 
 @dataclass(frozen=True)
 class Report:
     """Make a page about runs: one HTML file that needs no network.
 
-    Its charts answer each other: what is marked in one is marked in all.
+    Its charts answer each other: what is marked in one is marked in all. Or draw one figure, for a paper.
     """
 
-    runs: tyro.conf.Positional[Run] = ()
+    runs: tyro.conf.Positional[Directories] = ()
     """Directories of `jaxnas score`, `search`, `predict` or `supernet`, or table:NAME. Runs on one space that differ in
     their seeds become intervals; each space has a tab, and so have its searches."""
     table: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -39,17 +44,16 @@ class Report:
     seed: int = 0
     """Seed of the resamples."""
     out: Path = Path("report.html")
-    """File to write."""
+    """File to write: an .html with all there is; or a .pdf, .svg or .png with one figure of runs on one space: scores
+    against --target, the best so far and the front of searches, held-out predictions, losses of a supernet."""
 
 
 def report(config: Report) -> None:
     """Run the command."""
     _check(config)
-    from jaxnas.report.page import javascript, scores, search
-    from jaxnas.report.page.document import document
+    from jaxnas.report.page import scores
     from jaxnas.tables.runs import by_space, read_run
 
-    javascript.version()  # before the long work
     groups = by_space([read_run(path) for path in dict.fromkeys(config.runs)])
     scored = [group for group in groups if group[0].kind == "scores"]
     if config.target is not None and len(scored) != 1:
@@ -59,19 +63,37 @@ def report(config: Report) -> None:
     if config.target is not None:
         own = config.bootstrap, config.seed
         measured = scores.Measured(config.table, config.target, config.key, config.lower_is_better, *own)
-    tabs = [scores.tab(group, measured) if group[0].kind == "scores" else search.tab(group) for group in groups]
-    text = document(tabs, command=_command(config), bundle=javascript.bundle())
     try:
-        config.out.write_text(text, encoding="utf-8")
+        (_page if config.out.suffix.lower() in PAGES else _figure)(config, groups, measured)
     except OSError as error:
         raise UserError(f"--out {config.out}: cannot write it ({error.strerror})") from None
-    rows = sum(len(tab.data["rows"]["arch"]) for tab in tabs)
-    print(f"{config.out}: {', '.join(tab.name for tab in tabs)}; {rows:,} rows, {len(text.encode()) / 1e6:.1f} MB")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     return frame.run(Report, report, argv, prog="jaxnas report")
+
+
+def _page(config: Report, groups: "Sequence[list[Run]]", measured: "Measured | None") -> None:
+    from jaxnas.report.page import javascript, scores, search
+    from jaxnas.report.page.document import document
+
+    tabs = [scores.tab(group, measured) if group[0].kind == "scores" else search.tab(group) for group in groups]
+    text = document(tabs, command=_command(config), bundle=javascript.bundle())
+    config.out.write_text(text, encoding="utf-8")
+    rows = sum(len(tab.data["rows"]["arch"]) for tab in tabs)
+    process.tell(
+        f"{config.out}: {', '.join(tab.name for tab in tabs)}; {rows:,} rows, {len(text.encode()) / 1e6:.1f} MB"
+    )
+
+
+def _figure(config: Report, groups: "Sequence[list[Run]]", measured: "Measured | None") -> None:
+    from jaxnas.report.page import static
+
+    if len(groups) != 1:
+        found = ", ".join(f"{group[0].command} on {group[0].settings['space']}" for group in groups)
+        raise UserError(f"--out {config.out}: a figure is of runs of one kind on one space; here are {found}")
+    process.tell(f"{config.out}: {static.draw(groups[0], measured, config.out)}")
 
 
 def _check(config: Report) -> None:
@@ -82,10 +104,16 @@ def _check(config: Report) -> None:
         raise UserError("--table and --target go together: a file, and its column of measured values")
     check_least(config, {"bootstrap": 1})
     check_seed(config.seed)
-    if config.out.suffix.lower() not in (".html", ".htm"):
-        raise UserError(f"--out {config.out}: give a file that ends in .html")
     if not config.out.parent.is_dir():
         raise UserError(f"--out {config.out}: there is no directory {config.out.parent}; create it first")
+    if config.out.suffix.lower() in PAGES:
+        from jaxnas.report.page import javascript
+
+        javascript.version()  # before the long work
+    elif config.out.suffix in frame.PLOT_SUFFIXES:
+        frame.check_plot(config.out, "--out")
+    else:
+        raise UserError(f"--out {config.out}: give a file that ends in .html, {', '.join(frame.PLOT_SUFFIXES)}")
 
 
 def _command(config: Report) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,13 +11,14 @@ from typing import Any
 import polars as pl
 
 from jaxnas import scorers
-from jaxnas.cli import frame
-from jaxnas.cli.options import Options, against
+from jaxnas.cli import frame, process
+from jaxnas.cli.options import Options, against, place
 from jaxnas.cli.progress import Progress
 from jaxnas.cli.session import Session
+from jaxnas.digest import digest
 from jaxnas.engine import Crew, Here, Task, named
 from jaxnas.errors import UserError
-from jaxnas.score import table
+from jaxnas.score import pace, table
 from jaxnas.score.claims import Claims
 from jaxnas.score.spans import Made, Scoring, lost, planned, prospect, start
 from jaxnas.score.work import Planned, Span
@@ -25,18 +27,21 @@ from jaxnas.scorers.protocol import Combined
 from jaxnas.tables.store import WRITTEN, Store, fitting
 
 AUTO = "auto"
+DIGITS = 8  # of a directory's name
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score(Options):
     """Score architectures without training them; the same command again resumes."""
 
-    out: str
-    """Directory for the table (Parquet parts) and manifest.json."""
+    out: str | None = None
+    """Directory for the table (Parquet parts) and manifest.json; by default runs/score-SPACE-DIGITS, with digits that
+    follow from all that decides the scores: the same command, or another shard of it, finds its run again."""
     archs: str = "all"
     """`all`, `random:N`, `stream:N` (random ones that are never all in memory: they differ within each 1,024), one
     architecture (a string, the benchmark's index, or another form that the space reads), or a table: a .csv, .tsv, .txt
-    (one architecture a line), .json, .jsonl, .parquet, .arrow or .feather file, table:NAME, or - for standard input."""
+    (one architecture a line), .json, .jsonl, .parquet, .arrow or .feather file, the directory of another run,
+    table:NAME, or - for standard input."""
     key: str | None = None
     """Column of that table with the architectures; by default `arch`, `arch_str`, `architecture` or what the space's
     benchmark has."""
@@ -69,6 +74,7 @@ def score(config: Score) -> str | None:
             work, made = engine.ask(planned, listed.archs, dedup)
         manifest = {
             **made,
+            "command": process.command(),
             "part_size": work.part_size,
             "parts": work.parts(work.part_size),
             "shards": shards,
@@ -77,10 +83,13 @@ def score(config: Score) -> str | None:
             "counted": session.space.counted,
             "seconds": 0.0,
         }
+        known = digest(json.dumps(made["settings"], sort_keys=True, default=str))[:DIGITS]
+        out = config.out or place("score", config.space, known)
         if config.dry_run:
-            _plan(config, Store.peek(config.out, manifest, mixed=config.mixed), work, engine)
+            print(f"directory: {out}")
+            _plan(config, Store.peek(out, manifest, mixed=config.mixed), work, engine)
             return None
-        store = Store.open(config.out, manifest, mixed=config.mixed)
+        store = Store.open(out, manifest, mixed=config.mixed)
         scoring = Scoring(work, store.part_size, engine.ask(Session.reference))
         chosen = against(session.chosen, scoring.reference)
         table.put_reference(store, chosen)
@@ -121,6 +130,7 @@ def _score_parts(
             if claim:
                 claims.release(part)
             progress.advance(len(rows))
+            pace.note(engine.state)
 
 
 def _whole_parts(scoring: Scoring, made: Iterable[tuple[Span, Made]]) -> Iterator[tuple[int, list[Made]]]:
@@ -202,14 +212,14 @@ def _plan(config: Score, store: Store | None, work: Planned, engine: Here[Sessio
     classes = sum(span.last for span in spans)
     print(f"parts: {work.parts(size):,}, of which {len(todo):,} are to do here, with {classes:,} classes")
     for line in engine.ask(prospect, work, size, todo):
-        print(line)
+        process.tell(line)
     print("nothing was scored or written")
 
 
 def _report(store: Store, chosen: dict[str, scorers.AnyScore], complete: bool, seconds: float) -> str | None:
     """Print what the run found; return what is not as asked."""
     if not complete:
-        print(
+        process.tell(
             "parts of others are still missing; scores that rank the whole set come when all are there: see jaxnas "
             f"status {store.path}"
         )
@@ -220,10 +230,10 @@ def _report(store: Store, chosen: dict[str, scorers.AnyScore], complete: bool, s
     for name, score in found.items():
         text = ", ".join(f"{count} {status}" for status, count in score.statuses.most_common())
         span = f"{score.least:.5g} to {score.largest:.5g}" if score.least <= score.largest else "no value"
-        print(f"  {name}: {span} ({text})")
+        process.tell(f"{name}: {span} ({text})", "  ")
     consensus = chosen.get(scorers.Consensus.name)
     if isinstance(consensus, Calibrated):
-        print(f"  {consensus.said}")
-    print(f"  params and flops are counts {store.manifest['counted']}")
+        process.tell(consensus.said, "  ")
+    process.tell(f"params and flops are counts {store.manifest['counted']}", "  ")
     gone = [arch for record in store.records(WRITTEN) for arch in record.get("lost", {})]
     return f"{len(gone):,} architectures failed, for they end the process that scores them: {gone[0]}" if gone else None

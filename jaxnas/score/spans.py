@@ -12,7 +12,7 @@ import polars as pl
 from jaxnas.cli.options import against
 from jaxnas.cli.session import Session
 from jaxnas.evaluate import devices
-from jaxnas.score import table
+from jaxnas.score import pace, table
 from jaxnas.score.work import Piece, Planned, Span, Stream, Work
 from jaxnas.scorers.protocol import failed
 from jaxnas.scorers.reference import Reference
@@ -66,19 +66,30 @@ def planned(session: Session, archs: np.ndarray | int, dedup: bool) -> tuple[Pla
 
 
 def prospect(session: Session, work: Planned, size: int, todo: Sequence[int]) -> list[str]:
-    """What scoring the parts of `todo` would begin with, in words."""
+    """What scoring the parts of `todo` would begin with, and what it would take, in words."""
+    options, run, archs = session.options, None, sum(work.span(part, size).last for part in todo)
     said = []
     if isinstance(work, Work):
         run = np.concatenate([work.representatives[:0], *(work.piece(part, size).run for part in todo)])
+        archs = int((~session.space.is_disconnected(run)).sum())
         programs = [
             f"{'/'.join(one.name for one in of.scorers)} {len(of.programs(run)):,}" for of in session.evaluators
         ]
         if programs:
             said.append(f"programs to compile, or to find in the cache: {', '.join(programs)}")
-    options = session.options
     if count := options.reference_archs(session.space, session.chosen, session.evaluators, session.source):
         said.append(f"reference of the consensus: {count:,} measurements before")
-    return [*said, f"devices: {devices.named(devices.available(options.devices))}"]
+        archs += -(-count // len(session.evaluators))
+    on = devices.available(options.devices)
+    said.append(f"devices: {devices.named(on)}")
+    if todo and session.evaluators:
+        some = work.piece(todo[0], size).run
+        most = max(one.memory(some) for one in session.evaluators) * len(on)
+        said += [
+            f"memory: about {most / 1e9:.2g} GB of feature maps, beside JAX and its compiler",
+            pace.estimate(session, archs, run),
+        ]
+    return said
 
 
 def start(session: Session, scoring: Scoring, span: Span) -> Callable[[], Made]:

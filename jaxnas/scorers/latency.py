@@ -132,7 +132,7 @@ class Latency(Count):
         given = f" --batch {self.batch}" * (self.batch != 1) + f" --dtype {self.dtype}" * (self.dtype != "float32")
         return UserError(
             f"latency: the operations of {space.name} were not timed on this device ({processor()}; batch "
-            f"{self.batch}, {self.dtype}); run jaxnas latency --space {space.name}{given} first"
+            f"{self.batch}, {self.dtype}); run jaxnas latency{given} with the same --space first"
         )
 
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,14 +13,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from jaxnas import spaces
-from jaxnas.cli import frame
-from jaxnas.cli.options import option_groups
+from jaxnas.cli import frame, process
+from jaxnas.cli.options import option_groups, place
 from jaxnas.cli.progress import Progress
 from jaxnas.engine import Hire, named
 from jaxnas.errors import UserError, unknown
 from jaxnas.evaluate import devices
 from jaxnas.evaluate.evaluator import summarise
 from jaxnas.scorers import NTK
+from jaxnas.search import figure
 from jaxnas.search.goal import Found, Goal, NothingFoundError, complete, missed
 from jaxnas.search.loop import Log, run
 from jaxnas.search.method import Evaluate, Method, Task
@@ -69,7 +69,7 @@ class Search(ObjectiveOptions, MethodOptions):  # type: ignore[misc,valid-type]
     proposes. `random`: the best of random ones. All but `prune` go by an oracle, too, `sift` only beside scores."""
     budget: int | None = None
     """Architectures to evaluate in all (`evolve`: to bear, those that come up again included); by default 450 for
-    `evolve`, 500 for `random`, 192 for the others; of `sift` those measured by the cheapest scores, 256. `prune` has
+    `evolve`, 500 for `random`, 192 for the others (of `sift` those measured by the cheapest scores); `prune` has
     none."""
     ntk: SearchNTK = field(default_factory=SearchNTK)
     scorers: str | None = None  # type: ignore[assignment]
@@ -82,7 +82,8 @@ class Search(ObjectiveOptions, MethodOptions):  # type: ignore[misc,valid-type]
     """Directory for the rounds (Parquet parts), manifest.json and result.json; by default
     runs/search-SPACE-METHOD-seedSEED; for a space of your own, SPACE is FILE-VARIABLE."""
     plot: Path | None = None
-    """Draw into this .png, .pdf or .svg: the best so far or, of several objectives, the Pareto front."""
+    """Draw into this .png, .pdf or .svg: the best so far of each objective and, of several, the Pareto front.
+    `jaxnas report DIR --out FILE.pdf` draws it later, and of several runs."""
     json: bool = False
     """Print result.json on standard output, and nothing else."""
 
@@ -115,7 +116,7 @@ def search(config: Search) -> str | None:
     """Run the command; return what is not as asked."""
     found = find(config)
     if config.plot is not None:
-        _draw(config.plot, found.goal, found.log)
+        _draw(config.plot, config, found)
     if config.json:
         print(found.path.joinpath(RESULT).read_text(encoding="utf-8"), end="")
     else:
@@ -144,14 +145,14 @@ def _find(config: Search, hire: Hire) -> Outcome:
         frame.check_plot(config.plot)
         if not METHODS[config.method].oracle:
             raise UserError(f"--plot draws the best so far; --method {config.method} compares within its rounds alone")
-    name = re.sub(r"(\.py)?:", "-", Path(spaces.name_of(config.space)).name)  # own_space-space, darts-cifar10
-    path = config.out or f"runs/search-{name}-{config.method}-seed{config.seed}"
+    path = config.out or place("search", config.space, config.method, f"seed{config.seed}")
     source = config.source()
     by = objectives(config, space, source, hire)
     method = _method(config, by)
     evaluate, about = by.connect(method.batch, fitting(path, mixed=config.mixed))
     settings = {**by.settings, "method": config.method, **method.options}
-    store = Store.open(path, {"settings": settings, "part_size": method.batch, **about}, mixed=config.mixed)
+    manifest = {"settings": settings, "part_size": method.batch, **about, "command": process.command()}
+    store = Store.open(path, manifest, mixed=config.mixed)
     if by.function is not None:
         by.function.keep(store)
     log = Log(store)
@@ -299,17 +300,11 @@ def _show_front(result: dict[str, Any]) -> None:
         print(f"and {len(front) - SHOWN:,} more in {RESULT}")
 
 
-def _draw(path: Path, goal: Goal, log: Log) -> None:
-    from jaxnas.report import plots
-
-    _, scores = log.history()
-    values = {name: scores[name].value.mean(0) for name in goal.signs}
+def _draw(path: Path, config: Search, found: Outcome) -> None:
+    _, scores = found.log.history()
+    title = f"{spaces.get(config.space).name}, {config.method}, seed {config.seed}, n = {found.log.evaluations:,}"
     try:
-        if len(goal.signs) > 1:
-            plots.draw_front(values, goal.feasible(scores), goal.front(scores), path=path)
-        else:
-            ((name, found),) = values.items()
-            plots.draw_best(found, goal.feasible(scores), name=name, sign=goal.signs[name], path=path)
+        figure.draw([figure.course("", found.goal, scores)], [found.goal], title=title, path=path)
     except OSError as error:
         raise UserError(f"--plot {path}: cannot write it ({error.strerror})") from error
 
@@ -332,7 +327,7 @@ def _show(result: dict[str, Any], others: Iterable[str], rows: list[dict[str, st
     for name in [name for name in scores if f"{name}_status" in scores]:
         value, deviation = ("-" if scores[n] is None else f"{scores[n]:.5g}" for n in (name, f"{name}_std"))
         print(f"  {name}: {value} (standard deviation {deviation}, {scores[f'{name}_status']})")
-    print(f"  #params: {scores['params']:,}   FLOPs: {scores['flops'] / 1e6:,.2f} M ({result['counted']})")
+    process.tell(f"#params: {scores['params']:,}   FLOPs: {scores['flops'] / 1e6:,.2f} M ({result['counted']})", "  ")
     again = "" if new == result["evaluations"] else f" ({new} of them now, the others by an earlier run)"
     _show_front(result)
     print(f"{result['evaluations']} networks evaluated in {result['seconds']:.1f} s{again}")

@@ -94,6 +94,10 @@ class Goal:
         found[known[front(means[known])]] = True
         return found
 
+    def of_first(self, number: int) -> "Goal":
+        """The first objectives alone, under the same limits."""
+        return Goal(dict([*self.signs.items()][:number]), self.at_most, self.at_least)
+
     def improvements(self, scores: Scores) -> list[int]:
         """The rows at which, in this order, the best so far changed."""
         ranks = np.nan_to_num(self._deciding.ranks(scores), nan=np.inf)

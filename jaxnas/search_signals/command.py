@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxnas import data, spaces
-from jaxnas.cli import frame
+from jaxnas.cli import frame, process
 from jaxnas.cli.options import own_files, provenance
 from jaxnas.cli.progress import Progress
 from jaxnas.digest import digest
@@ -141,6 +141,7 @@ def search_signals(config: SearchSignals) -> None:
     about = provenance(source)
     labelled = {"architectures": labels.names, "accuracies": labels.accuracies.tolist()}
     manifest = {"settings": _settings(config, labels, source), "part_size": 1, **about, **labelled}
+    manifest |= {"command": process.command()}
     store = Store.open(config.out, manifest, mixed=config.mixed)
     log = Log(store, labels.accuracies)
     trials = _evolve(config, log, evaluate_with(evaluator, scorer, labels.archs, config.seed))

@@ -20,6 +20,7 @@ from jaxnas.spaces.subset import Subspace
 from jaxnas.supernet.arms import Arm, Landmarks, Teacher
 from jaxnas.supernet.batches import Images
 from jaxnas.supernet.checkpoints import Checkpoints, Curves
+from jaxnas.supernet.figure import draw_training
 from jaxnas.supernet.guides import Scored, uniform
 from jaxnas.supernet.options import Supernet
 from jaxnas.supernet.ranking import Ranking
@@ -54,7 +55,7 @@ def supernet(config: Supernet) -> None:
     scorers = {name: {"sign": sign, "paper": PAPER, "cost": COST} for name, sign in SCORES.items()}
     manifest = {"settings": config.settings(arm, data), "part_size": 1, **provenance(data)}
     rows = {"archs": listed.counts() | {"landmarks": len(listed.archs) - len(archs)}} | _read(arm, known)
-    manifest |= {"scorers": scorers | describe(dict(COUNTS)), "counted": space.counted}
+    manifest |= {"command": process.command(), "scorers": scorers | describe(dict(COUNTS)), "counted": space.counted}
     store = Store.open(config.out, manifest, mixed=config.mixed)
     store.update_manifest(rows=rows)  # which architectures are ranked is no setting
     with Checkpoints(store.path / "checkpoints", config.rankings) as saved:
@@ -151,9 +152,7 @@ def _write_curves(store: Store, curves: Curves) -> None:
     except UserError as missing:
         process.note(str(missing))
         return
-    from jaxnas.report import plots
-
-    plots.draw_training(table.to_dict(as_series=False), path=store.path / "curves.png")
+    draw_training(table, store.manifest["settings"], store.path / "curves.png")
 
 
 def _report(store: Store, curves: Curves, epochs: Sequence[int]) -> None:

@@ -27,6 +27,8 @@ class Build:
     """Name of the table, read as `table:NAME`; by default that of the space."""
     scores: str | None = None
     """Comma-separated scores to take; by default all."""
+    spectra: bool = False
+    """Write the spectra of `ntk` and its kind, too: into NAME.spectra.parquet, beside the table."""
     out: Path | None = None
     """Folder for the files; by default the cache, where `table:NAME` finds them."""
     table: Path | None = None
@@ -91,7 +93,9 @@ def build(config: Build) -> None:
 
         runs = score_whole(runs[0], Path("runs") / f"table-{str(runs[0]).removeprefix(PREFIX)}")
     scores = None if config.scores is None else [name.strip() for name in config.scores.split(",")]
-    table, manifest = building.combined(runs, scores, config.name)
+    table, spectra, manifest = building.combined(runs, scores, config.name)
+    if config.spectra and not any(name.endswith(release.SPECTRUM) for name in spectra.columns):
+        raise UserError("--spectra: none of these scores has a spectrum; give runs of ntk, or leave it out")
     path = _place(manifest["name"], config.out)
     text = card.card(table, manifest)
     release.write(path, table, manifest)
@@ -99,7 +103,13 @@ def build(config: Build) -> None:
         text += "\n" + _correlations(path, config)
     path.with_suffix(".md").write_text(text, encoding="utf-8")
     release.add_checksum(path)
-    print(f"{path}: {len(table):,} rows, {path.stat().st_size / 1e6:.2f} MB; beside it a card and {release.SUMS}")
+    if config.spectra:
+        about = {name: value for name, value in manifest.items() if name != "scorers"}
+        release.write(beside := release.spectra_beside(path), spectra, about | {"rows": len(spectra)})
+        release.add_checksum(beside)
+    process.tell(
+        f"{path}: {len(table):,} rows, {path.stat().st_size / 1e6:.2f} MB; beside it a card and {release.SUMS}"
+    )
 
 
 def show(config: List) -> None:
@@ -108,7 +118,7 @@ def show(config: List) -> None:
     width = max((len(table.name) for table in tables), default=0)
     for table in tables:
         manifest = table.manifest()
-        print(f"{table.name:<{width}}  {', '.join(_described(manifest)) or 'no manifest'}  ({table.where})")
+        process.tell(f"{table.name:<{width}}  {', '.join(_described(manifest)) or 'no manifest'}  ({table.where})")
 
 
 def fetch(config: Fetch) -> None:

@@ -1,6 +1,7 @@
 """Tables by name, `table:NAME`: those in the package, and those in the user's cache."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,18 +37,19 @@ class Named(NamedTuple):
 
 def available() -> list[Named]:
     """The tables that have a name, sorted: those at hand, and those that `jaxnas tables fetch` brings."""
-    found = {name: Named(name, "to fetch", None) for name in map(_name, known_checksums())}
+    found = {name: Named(name, "to fetch", None) for name in _names(known_checksums())}
     for where, folder in (("cache", user_cache(CACHE)), ("package", PACKAGED)):
         found |= {name: Named(name, where, path) for name, path in _files(folder).items()}
     return [found[name] for name in sorted(found)]
 
 
-def load(name: str, scores: Sequence[str] | None = None) -> pl.DataFrame:
+def load(name: str, scores: Sequence[str] | None = None, *, spectra: bool = False) -> pl.DataFrame:
     """A table by its name: a row for each architecture and seed.
 
     Args:
       name: one of `available()`, such as `nasbench201`.
       scores: the scores to load, each with its status; None for all columns.
+      spectra: load the file of spectra, too: columns such as `ntk_spectrum`, ascending eigenvalues `[B]` in float32.
 
     Returns:
       The benchmark's own index `arch_id`, the string `arch`, the isomorphic one that was `scored_as` in its place,
@@ -58,13 +60,15 @@ def load(name: str, scores: Sequence[str] | None = None) -> pl.DataFrame:
     """
     path = located(PREFIX + name)
     table = release.read_frame(path)
+    if spectra:
+        table = release.with_spectra(table, path)
     if scores is None:
         return table
     known = list((release.manifest_of(path) or {}).get("scorers", {}))
     for score in scores:
         if score not in known:
             raise unknown(f"score of {name}", score, known)
-    wanted = {*ALWAYS, *scores, *(f"{score}_status" for score in scores)}
+    wanted = {*ALWAYS, *scores, *(f"{score}{of}" for score in scores for of in ("_status", release.SPECTRUM))}
     return table.select(column for column in table.columns if column in wanted)
 
 
@@ -107,8 +111,10 @@ def cached(name: str) -> Path:
 
 def _files(folder: Path | None) -> dict[str, Path]:
     """The tables of a folder by name."""
-    return {_name(path.name): path for path in folder.glob(f"*{release.SUFFIX}")} if folder else {}
+    return {name: folder / f"{name}{release.SUFFIX}" for name in _names(os.listdir(folder))} if folder else {}
 
 
-def _name(file: str) -> str:
-    return file.removesuffix(release.SUFFIX)
+def _names(files: Iterable[str]) -> list[str]:
+    """The names of the tables among files, which are neither cards nor spectra."""
+    tables = [file.removesuffix(release.SUFFIX) for file in files if file.endswith(release.SUFFIX)]
+    return [name for name in tables if not name.endswith(release.SPECTRA)]

@@ -14,6 +14,8 @@ from jaxnas.errors import UserError
 
 FORMAT = 1
 SUFFIX = ".parquet"
+SPECTRA = ".spectra"  # what the name of the second file ends in, which has the spectra of a table
+SPECTRUM = "_spectrum"  # what the columns of spectra end in
 KEY = "jaxnas"  # of the footer's metadata
 SUMS = "SHA256SUMS"  # as the program sha256sum writes and checks it
 SEED = "seed"  # column: of the weights and inputs, or of what was trained
@@ -73,6 +75,29 @@ def read_frame(path: Path) -> pl.DataFrame:
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"{path}: cannot be read ({reason}); is it truncated? Give a complete file") from None
+
+
+def with_spectra(table: pl.DataFrame, path: Path) -> pl.DataFrame:
+    """A table with the spectra in the file beside it, `[B]`, or `[R, B]` of repeats; null where there are none.
+
+    Args:
+      table: rows with `arch`, `scored_as` and `seed`.
+      path: its file.
+
+    Raises:
+      UserError: there is no such file.
+    """
+    beside = spectra_beside(path)
+    if not beside.exists():
+        raise UserError(f"{path} has no spectra beside it; build it with --spectra of runs that have some")
+    spectra = read_frame(beside).rename({"arch": "ran"})
+    ran = table.with_columns(pl.coalesce("scored_as", "arch").alias("ran"))
+    return ran.join(spectra, on=["ran", SEED], how="left", maintain_order="left").drop("ran")
+
+
+def spectra_beside(path: Path) -> Path:
+    """The file with the spectra of the table in a file."""
+    return path.with_name(f"{path.stem}{SPECTRA}{SUFFIX}")
 
 
 def by_seed(table: pl.DataFrame) -> dict[int, pl.DataFrame]:

@@ -393,16 +393,17 @@ def _maker(manifest: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-def fitting(path: str | Path, *, mixed: bool) -> Callable[[Mapping[str, Any]], str]:
+def fitting(path: str | Path | None, *, mixed: bool) -> Callable[[Mapping[str, Any]], str]:
     """The function from what a machine says of itself to why it must not take part in a run; empty if it may.
 
     Args:
-      path: of the run; where there is none, the first machine decides.
+      path: of the run; where there is none, or it is not known yet, the first machine decides.
       mixed: other versions and arithmetic do not matter.
     """
     run: dict[str, Any] | None = None
-    with contextlib.suppress(UserError):
-        run = Store.existing(path).manifest
+    if path is not None:
+        with contextlib.suppress(UserError):
+            run = Store.existing(path).manifest
 
     def differs(said: Mapping[str, Any]) -> str:
         nonlocal run
@@ -414,7 +415,7 @@ def fitting(path: str | Path, *, mixed: bool) -> Callable[[Mapping[str, Any]], s
         if not (names := _differing(old, new)[:SHOWN]):
             return ""
         allow = "" if mixed else "; --mixed lets other processors and versions take part"
-        return f"{path} is made with {_show(old, names)}, there is {_show(new, names)}{allow}"
+        return f"{path or 'the run'} is made with {_show(old, names)}, there is {_show(new, names)}{allow}"
 
     return differs
 

@@ -13,6 +13,7 @@ from jaxnas.correlate.report import number, with_interval
 from jaxnas.correlate.seeds import Range
 from jaxnas.correlate.sources import BASELINES, Scores, read_sources
 from jaxnas.ranks import Floats, midranks, ordering, spearman_rho
+from jaxnas.report.axes import CLIP, of_target
 from jaxnas.report.page import specs
 from jaxnas.report.page.cells import drawing
 from jaxnas.report.page.redo import cost, redo
@@ -25,7 +26,6 @@ MOST = 20_000  # rows up to which all are on the page
 BEST, RANDOM = 2_000, 5_000  # of more: the best by any score, and others
 DETAILED = 1_000  # of the best have their spectra and other strings there
 BINS = (60, 45)
-CLIP = 10  # percentile of the target from which a panel shows it
 
 
 class Measured(NamedTuple):
@@ -66,7 +66,7 @@ class Ranked(NamedTuple):
 def tab(runs: Sequence[Run], measured: Measured | None) -> Tab:
     """The tab of runs on one space, compared with `measured` if that is given."""
     found = read_sources([run.path for run in runs])
-    compared = None if measured is None else against(_pair(runs, measured), found)
+    compared = None if measured is None else against(pair(runs, measured), found)
     scores = _ranked(found, compared)
     chosen = _chosen(scores)
     own = [field for field in scores.fields if field.title not in BASELINES.values()]
@@ -97,7 +97,8 @@ def tab(runs: Sequence[Run], measured: Measured | None) -> Tab:
     return Tab(found.name, line, sections, data, columns, more)
 
 
-def _pair(runs: Sequence[Run], measured: Measured) -> Pair:
+def pair(runs: Sequence[Run], measured: Measured) -> Pair:
+    """What the runs are compared with."""
     table = measured.table or Path(runs[0].path)
     names = tuple(run.path for run in runs)
     return Pair(names, table, measured.column, measured.key, measured.lower_is_better)
@@ -152,8 +153,7 @@ def _panels(scores: Ranked, compared: Compared | None, *, binned: bool) -> tuple
         text = "Rank by FLOPs against the rank by each score: a score that follows size lies on the diagonal."
     else:
         down, known = compared.pair.lower_is_better, compared.target
-        clip = float(np.percentile(known, 100 - CLIP if down else CLIP))
-        domain = (float(known.min()), clip) if down else (clip, float(known.max()))
+        domain = of_target(known, lower_is_better=down)
         y, upright, shown = Axis("t", compared.pair.target, domain, down), scores.target, scores.fields
         text = f"The target against the rank by each score, without the worst {CLIP} % by target."
     text += " Drag a rectangle: it marks the same architectures in all panels and filters the table; click to end that."
@@ -276,8 +276,9 @@ def _agreement(comparison: Comparison, data: dict[str, Mapping[str, Sequence[Any
     return Section("Agreement", f"<p>{escaped(text)}</p>" + html_table(headings, rows), charts)
 
 
-def _over(*ranges: Range | None) -> list[str]:
-    return ["-" if of is None else f"{of.mean:+.3f} [{of.low:+.2f}, {of.high:+.2f}]" for of in ranges]
+def _over(of: Range | None) -> str:
+    """A mean over seeds with its range."""
+    return "-" if of is None else with_interval(of.mean, (of.low, of.high))
 
 
 def _against(scores: Ranked, data: dict[str, Mapping[str, Sequence[Any]]]) -> Section:

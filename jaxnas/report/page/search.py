@@ -6,20 +6,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxnas.report.axes import CLIP, Course, of_objective
 from jaxnas.report.page import specs
 from jaxnas.report.page.cells import drawing
 from jaxnas.report.page.redo import cost, redo
 from jaxnas.report.page.specs import Field, Objective
 from jaxnas.report.page.tab import Section, Tab, escaped, figure, html_table, short
+from jaxnas.search.figure import course, limits
 from jaxnas.search.goal import Goal, Scores
 from jaxnas.search.loop import Log
 from jaxnas.search.methods import METHODS
 from jaxnas.tables.runs import Run
 from jaxnas.tables.store import Store
 
-DECADES = 100  # of largest to smallest value: from there an axis is logarithmic
-CLIP = 10  # percentile of an objective from which it is shown
-MARGIN = 0.04  # of an axis beyond the best value
 ROUNDS = 40  # in a table
 MOST = 20_000  # architectures of a search on the page, the last ones
 
@@ -48,6 +47,11 @@ class Searched(NamedTuple):
         """What it asks for are architectures that compare with each other, from the first to the last."""
         return METHODS[self.run.settings["method"]].oracle
 
+    @property
+    def course(self) -> Course:
+        """What is shown of it."""
+        return course(self.label, self.goal, self.scores)
+
     def values(self, name: str) -> np.ndarray:
         """The means over the repeats `[N]`; NaN where there are none."""
         found: np.ndarray = (
@@ -57,16 +61,12 @@ class Searched(NamedTuple):
 
     def best(self, name: str) -> np.ndarray:
         """The best so far `[N]` of an objective among those that keep the limits; NaN before the first."""
-        sign = self.goal.signs[name]
-        kept = np.where(self.goal.feasible(self.scores), sign * self.values(name), np.nan)
-        best: np.ndarray = sign * np.fmax.accumulate(kept)
-        return best
+        return self.course.best(name)
 
 
 def tab(runs: Sequence[Run]) -> Tab:
     """The tab of runs of `jaxnas search` on one space."""
-    several = len({tuple(run.settings["goal"]["signs"]) for run in runs}) > 1
-    searches = [_searched(run, several=several) for run in runs]
+    searches = searches_of(runs)
     names = list(dict.fromkeys(name for search in searches for name in search.goal.signs))
     fields = [Field(number, name) for number, name in enumerate(names)]
     data: dict[str, Mapping[str, Sequence[Any]]] = {}
@@ -92,11 +92,17 @@ def tab(runs: Sequence[Run]) -> Tab:
     return Tab(f"search {space.name}", line, [*sections, cost(runs), redo(runs)], data, columns, more)
 
 
+def searches_of(runs: Sequence[Run]) -> list[Searched]:
+    """The searches of runs on one space."""
+    several = len({tuple(run.settings["goal"]["signs"]) for run in runs}) > 1
+    return [_searched(run, several=several) for run in runs]
+
+
 def _searched(run: Run, *, several: bool) -> Searched:
     log = Log(Store(Path(run.path), run.manifest))
     archs, scores = log.history()
-    limits = run.settings["goal"]
-    goal = Goal(limits["signs"], limits.get("at_most", {}), limits.get("at_least", {}))
+    after = run.settings["goal"]
+    goal = Goal(after["signs"], after.get("at_most", {}), after.get("at_least", {}))
     rounds = run.frame.sort("row").group_by("round", maintain_order=True).first().sort("round")
     ends = dict(zip(rounds["round"], np.cumsum(rounds["seconds"].to_numpy()), strict=True))
     seconds = np.array([ends[number] for number in run.frame.sort("row")["round"]])
@@ -120,10 +126,10 @@ def _found(searches: Sequence[Searched]) -> Section:
         rows.append([search.run.path, state, f"{len(search.archs):,}", numbers, result.get("arch", "-")])
     text = []
     for search in {str(search.goal): search for search in reversed(searches)}.values():
-        limits = [f"{n} at most {v:g}" for n, v in search.goal.at_most.items()]
-        limits += [f"{n} at least {v:g}" for n, v in search.goal.at_least.items()]
+        kept = [f"{n} at most {v:g}" for n, v in search.goal.at_most.items()]
+        kept += [f"{n} at least {v:g}" for n, v in search.goal.at_least.items()]
         after = ", ".join(f"{'more' if s > 0 else 'less'} {n}" for n, s in search.goal.signs.items())
-        text.append(f"After {after}" + (f", with {', '.join(limits)}" if limits else "") + ".")
+        text.append(f"After {after}" + (f", with {', '.join(kept)}" if kept else "") + ".")
     return Section(
         "Found",
         f"<p>{escaped(' '.join(text))}</p>" + html_table(["run", "", "evaluated", "numbers", "architecture"], rows),
@@ -157,28 +163,10 @@ def _curves(
 def _objective(searches: Sequence[Searched], field: Field) -> Objective:
     """How an objective is shown: its axis has the limits, but not its worst values."""
     goal = next(search.goal for search in searches if field.title in search.goal.signs)
-    values = np.concatenate([search.values(field.title) for search in searches])
-    known, limits, higher = values[np.isfinite(values)], _limits(goal, field.title), goal.signs[field.title] > 0
-    clip = np.percentile(known, CLIP if higher else 100 - CLIP) if len(known) else 0.0
-    ends = [clip, *limits.values(), *([known.max() if higher else known.min()] if len(known) else [])]
-    room = MARGIN * (max(ends) - min(ends))
+    own, higher = limits([goal]).get(field.title, {}), goal.signs[field.title] > 0
+    view = of_objective([search.course for search in searches], field.title, own.values())
     title = f"{field.title} ({'higher' if higher else 'lower'} is better)"
-    log = spans_decades(np.array([*known, *limits.values()]))
-    low, high = (0.0, room) if higher else (room, 0.0)
-    domain = (float(min(ends) - (0 if log else low)), float(max(ends) + (0 if log else high)))
-    return Objective(field, title, domain, log, limits)
-
-
-def spans_decades(values: np.ndarray) -> bool:
-    """Say whether values `[N]` are positive and so far apart that their axis should be logarithmic."""
-    known = values[np.isfinite(values)]
-    return bool(len(known) and known.min() > 0 and known.max() >= DECADES * known.min())
-
-
-def _limits(goal: Goal, name: str) -> dict[str, float]:
-    """The limits on a score by what they are called."""
-    limits = {f"{name} at most": goal.at_most.get(name), f"{name} at least": goal.at_least.get(name)}
-    return {called: limit for called, limit in limits.items() if limit is not None}
+    return Objective(field, title, view.domain, view.log, own)
 
 
 def _evaluated(searches: Sequence[Searched], fields: Sequence[Field], *, best: bool) -> dict[str, Sequence[Any]]:

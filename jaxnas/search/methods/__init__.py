@@ -30,7 +30,7 @@ class Entry(NamedTuple):
 
 
 METHODS: Mapping[str, Entry] = {
-    "sift": Entry(sift.make, 256, sift.SiftOptions, oracle=False, beside=True),
+    "sift": Entry(sift.make, 192, sift.SiftOptions, oracle=False, beside=True),
     "prune": Entry(prune.make, None, prune.PruneOptions, ",".join(prune.TE_NAS), repeats=3, oracle=False),
     "agnet": Entry(agnet.make, 192, agnet.AgnetOptions),
     "evolve": Entry(evolve.make, 450, evolve.EvolveOptions),

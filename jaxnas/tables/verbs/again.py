@@ -42,7 +42,7 @@ def score_again(
     settings = manifest["settings"]
     config = Score(
         archs=str(listed),
-        out=str(folder / f"seed{seed}"),
+        out=str(out := folder / f"seed{seed}"),
         seed=seed,
         space=settings["space"],
         scorers=",".join(own.get(name, name) for name in scores),
@@ -57,7 +57,7 @@ def score_again(
         )
     with contextlib.redirect_stdout(io.StringIO()):
         score(config)
-    return Path(config.out)
+    return out
 
 
 def score_whole(path: Path, folder: Path) -> list[Path]:

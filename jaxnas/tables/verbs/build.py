@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 
 from jaxnas.errors import UserError, unknown
@@ -40,10 +41,22 @@ class Run:
         return int(self.manifest["settings"]["seed"])
 
 
-def combined(
-    paths: Sequence[Path], scores: Sequence[str] | None, name: str | None
-) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """A table of several runs, and its manifest: runs of other seeds add rows, runs of other scores add columns.
+class Combined(NamedTuple):
+    """What several runs are together.
+
+    Attributes:
+      table: a row for each architecture and seed.
+      spectra: of those scores that have one: a row for each architecture that was run, and seed.
+      manifest: of both.
+    """
+
+    table: pl.DataFrame
+    spectra: pl.DataFrame
+    manifest: dict[str, Any]
+
+
+def combined(paths: Sequence[Path], scores: Sequence[str] | None, name: str | None) -> Combined:
+    """Several runs as one table: runs of other seeds add rows, runs of other scores add columns.
 
     Args:
       paths: directories of `jaxnas score`.
@@ -61,10 +74,11 @@ def combined(
             raise unknown("score of these runs", score, about)
     chosen = [score for score in about if scores is None or score in scores or score in LAST]
     seeds = sorted({run.seed for run in runs})
-    parts = [_of_seed([run for run in runs if run.seed == seed], chosen) for seed in seeds]
+    joined = [_joined([run for run in runs if run.seed == seed]) for seed in seeds]
+    parts = [_of_seed(frame, chosen) for frame in joined]
     if len({tuple(part.columns) for part in parts}) > 1:
         raise UserError("the seeds have different scores; give runs of the same --scorers for each, or say --scores")
-    table = pl.concat(parts)
+    table, spectra = pl.concat(parts), pl.concat([_spectra(frame, chosen) for frame in joined])
     order = ["arch_id"] if table["arch_id"].null_count() == 0 else []
     first = runs[0].manifest
     options = {score: run.manifest["settings"]["scorers"][score] for run in runs for score in run.manifest["scorers"]}
@@ -79,7 +93,7 @@ def combined(
         "data": first["data"],
         "runs": [{"seed": run.seed} | {key: run.manifest[key] for key in MAKER} for run in runs],
     }
-    return table.sort(*order, release.SEED, maintain_order=True), manifest
+    return Combined(table.sort(*order, release.SEED, maintain_order=True), spectra, manifest)
 
 
 def _finished(path: Path) -> Run:
@@ -109,8 +123,8 @@ def _check_alike(runs: Sequence[Run]) -> None:
                 raise UserError(f"{first.path} and {other.path} have {score} with other options; give one of them")
 
 
-def _of_seed(runs: Sequence[Run], chosen: Sequence[str]) -> pl.DataFrame:
-    """The rows of one seed, with the scores of all its runs."""
+def _joined(runs: Sequence[Run]) -> pl.DataFrame:
+    """The rows of one seed, with the columns of all its runs."""
     known = set(runs[0].frame["arch"])
     for run in runs:
         if set(run.frame["arch"]) != known:
@@ -120,11 +134,33 @@ def _of_seed(runs: Sequence[Run], chosen: Sequence[str]) -> pl.DataFrame:
         new = [column for column in right.columns if column not in left.columns]
         return left.join(right.select("arch", *new), on="arch", maintain_order="left")
 
-    frame = reduce(joined, [run.frame for run in runs]).with_columns(pl.lit(runs[0].seed, pl.Int64).alias(release.SEED))
+    frame = reduce(joined, [run.frame for run in runs])
+    return frame.with_columns(pl.lit(runs[0].seed, pl.Int64).alias(release.SEED))
+
+
+def _of_seed(frame: pl.DataFrame, chosen: Sequence[str]) -> pl.DataFrame:
+    """The rows of one seed, with the scores that were chosen."""
     values = [
         column for score in chosen if score in frame.columns and score not in LAST for column in _of(frame, score)
     ]
     return frame.select(*KEYS, *values, *(_whole(frame, name) for name in LAST))
+
+
+def _spectra(frame: pl.DataFrame, chosen: Sequence[str]) -> pl.DataFrame:
+    """The spectra of one seed, `[B]` or, of repeats, `[R, B]`: one row for all architectures that have one's scores."""
+    names = [
+        name for score in chosen if (name := f"{score}{release.SPECTRUM}") in frame.columns and frame[name].count()
+    ]
+    once = frame.select(pl.coalesce("scored_as", "arch").alias("arch"), release.SEED, *names)
+    once = once.filter(pl.any_horizontal(pl.col(names).is_not_null())).unique("arch", keep="first", maintain_order=True)
+    return once.select("arch", release.SEED, *(_array(once[name]) for name in names))
+
+
+def _array(lists: pl.Series) -> pl.Series:
+    """Lists of lists as arrays, without the outer ones where each has one inner list."""
+    shape = np.shape(lists.drop_nulls().head(1).to_list())[1:]
+    arrays = lists.cast(pl.Array(pl.Float32, shape))
+    return arrays.arr.first() if shape[:1] == (1,) else arrays
 
 
 def _of(frame: pl.DataFrame, score: str) -> list[pl.Series]:

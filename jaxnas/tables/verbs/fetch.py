@@ -12,7 +12,7 @@ RELEASES = ""  # that address, once there is one
 
 
 def fetch(name: str) -> tuple[Path, bool]:
-    """The file of a table, and whether it came over the network just now.
+    """The file of a table, and whether it came over the network just now; so do its spectra, where they are released.
 
     Raises:
       UserError: there is no such table, no host that has it, or what came is not what was released.
@@ -28,16 +28,20 @@ def fetch(name: str) -> tuple[Path, bool]:
         )
     if name not in tables:
         raise unknown("table", name, tables)
-    return _download(f"{host.rstrip('/')}/{name}{release.SUFFIX}", cached(name)), True
+    path = cached(name)
+    for file in (path, release.spectra_beside(path)):
+        if file.name in known_checksums():
+            _download(f"{host.rstrip('/')}/{file.name}", file)
+    return path, True
 
 
-def _download(address: str, path: Path) -> Path:
+def _download(address: str, path: Path) -> None:
     import pooch
 
     pooch.get_logger().setLevel("ERROR")
     known = known_checksums()[path.name]
     try:
-        return Path(pooch.retrieve(address, f"sha256:{known}", fname=path.name, path=path.parent))
+        pooch.retrieve(address, f"sha256:{known}", fname=path.name, path=path.parent)
     except ValueError as error:  # neither a known kind of address nor the right file
         reason = "it is not the file that was released" if "hash" in str(error).lower() else str(error)
         raise UserError(f"{address}: {reason}; check {HOST}") from None
