@@ -116,13 +116,15 @@ def test_members_that_say_nothing_are_told():
         scorers.Consensus(",".join(flat)).against({}, Reference(flat))
 
 
-def test_counts_alone_are_the_consensus_where_networks_are_measured_at_full_size(tmp_path):
+def test_counts_alone_are_the_consensus_where_networks_are_measured_at_full_size(tmp_path, capsys):
     words = ["--space", "resnet", "--archs", "random:8", "--out", str(tmp_path / "run")]
     assert score(words) == 0
     table = pl.read_parquet(tmp_path / "run" / "*.parquet")
     params, flops, found = (table[name].to_numpy() for name in ("live_params", "live_flops", "consensus"))
     larger = (params[:, None] > params) & (flops[:, None] > flops)
     assert larger.any() and (found[:, None] > found)[larger].all()
+    assert search(["--space", "resnet", "--sift.pool", "50", "--budget", "8", "--out", str(tmp_path / "search")]) == 0
+    assert "the consensus is of counts alone" in capsys.readouterr().err
 
 
 def test_members_of_two_families_that_vary_have_equal_weights():

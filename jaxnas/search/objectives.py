@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from jaxnas.cli import process
 from jaxnas.cli.common import parts
 from jaxnas.cli.options import Options, against, own_files, provenance
 from jaxnas.data import Source
@@ -184,6 +185,11 @@ def objectives(options: ObjectiveOptions, space: Space, source: Source, hire: Hi
     chosen = deciding(asked, space)[0] if asked.scorers else {}
     settings = asked.settings(chosen, source) if chosen else _settings(options)
     by_cost = _by_cost(chosen, names.numbers, free=isinstance(oracle, Table))
+    if [*signs] == [Consensus.name] and len(by_cost) == 1:
+        process.note(
+            f"on {space.name} the consensus is of counts alone, so this finds a large network; name --scorers, "
+            "--consensus.members or --method prune to go by more"
+        )
     found = Objectives(
         space,
         goal,
