@@ -47,7 +47,7 @@ OPTIONS = [
     (["score", "--out", "x", "--archz", "all"], "unknown option: --archz, all; did you mean --archs?"),
     (["score", "--out", "x", "--arc", "all"], "unknown option: --arc, all; did you mean --archs?"),
     (["score", "--out", "x", f"--{'long' * 60}"], f"unknown option: --{'long' * 60};"),
-    (["score"], "missing: --out STR Directory for the table (Parquet parts) and manifest.json;"),
+    (["merge", "a"], "missing: --out PATH Directory"),
     (["score", "--out"], "--out needs a value;"),
     (["score", "--out", "x", "--repeats", "two"], "--repeats: 'two' is no whole number;"),
     (
