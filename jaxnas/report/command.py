@@ -23,9 +23,9 @@ Directories = Annotated[tuple[str, ...], tyro.conf.arg(metavar="DIR|table:NAME..
 
 @dataclass(frozen=True)
 class Report:
-    """Make a page about runs: one HTML file that needs no network.
+    """Make a page about runs, one HTML file, or draw one figure, for a paper.
 
-    Its charts answer each other: what is marked in one is marked in all. Or draw one figure, for a paper.
+    Charts of a page answer each other: what is marked in one is so in all.
     """
 
     runs: tyro.conf.Positional[Directories] = ()
