@@ -586,7 +586,7 @@ def test_measured(capsys, tmp_path, table, compiled_programs, monkeypatch):
 
     monkeypatch.setattr(Log, "trial", counted)
     small = ["--labelled", "4", "--population", "3", "--children", "2", "--steps", "2", "--images", "2"]
-    found = result(capsys, *words(table, tmp_path / "run", *small, "--devices", "1"))
+    found = result(capsys, *words(table, tmp_path / "run", *small, "--devices", "1", "--quiet"))
     assert counts == counts[:1] * 5
     rows = pl.read_parquet(tmp_path / "run/*.parquet")
     own = np.random.SeedSequence(0, spawn_key=(2, found["number"])).generate_state(1)[0]
