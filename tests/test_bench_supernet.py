@@ -15,7 +15,7 @@ def bench(shared_data):
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(ROOT)
         module = importlib.import_module("bench.supernet.__main__")
-        patch.setattr(importlib.import_module("bench.supernet.ground"), "SHARED", shared_data)
+        patch.setenv("JAXNAS_DATA", str(shared_data))
         yield module
 
 

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from bench.core import benchmarks
 from bench.core.machine import provenance
-from bench.supernet.ground import SEEDS, SHARED, SPACE, Ground, common
+from bench.supernet.ground import SEEDS, SPACE, Ground, common
 from bench.supernet.rankings import HALVES, Run, of_seed
 from bench.supernet.report import draw, show
 from jaxnas.cli import frame
@@ -75,7 +76,7 @@ def bench(config: Bench) -> None:
     check(config)
     devices.cache_programs()
     config.out.mkdir(parents=True, exist_ok=True)
-    data = labelled.load(config.data, side=config.side, data_dir=str(SHARED / "tfds"))
+    data = labelled.load(config.data, side=config.side, data_dir=str(benchmarks.folder() / "tfds"))
     ground, images = common(config.pool, config.landmarks), Images.of(data)
     about = {"settings": settings(config), "data": {"name": data.name, "fingerprint": data.fingerprint}}
     for seed in config.seeds:

@@ -1,13 +1,12 @@
 """What is the same for all arms: the architectures that are judged and the labelled ones, with their accuracies."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import jax
 import numpy as np
 
+from bench.core import benchmarks
 from jaxnas.ranks import (
     KendallTau,
     best_rows,
@@ -28,7 +27,6 @@ TARGET = "c10_test_200"
 POOL_SEED = 10**6  # of the judged architectures
 SEEDS = range(10)  # that may be given; no architecture is judged that is a landmark of one of them
 TOP_K, TOP_SHARE = 10, 0.05
-SHARED = Path(os.environ.get("JAXNAS_DATA", "../shared/data"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +48,7 @@ class Ground:
 
 def common(pool: int, number: int) -> Ground:
     """Draw `number` landmarks for each seed, and `pool` architectures to judge by, which are isomorphic to none."""
-    path = SHARED / "nasbench201" / "accuracies.parquet"
+    path = benchmarks.folder() / "nasbench201" / "accuracies.parquet"
     _, table, archs = read_architectures(path, SPACE)
     everything = np.empty(SPACE.size)
     everything[SPACE.index(archs)] = table[TARGET].to_numpy() / 100

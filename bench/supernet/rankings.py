@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from bench.supernet import ground as grounds
+from bench.core import benchmarks
 from bench.supernet.ground import SPACE, Ground
 from jaxnas.learn.features import RankScale, counts_of, make_pool, zero_label
 from jaxnas.learn.models import gaussian_process
@@ -136,8 +136,9 @@ def stored() -> np.ndarray:
 @functools.cache
 def of_space() -> np.ndarray:
     """Ranks within the space of #params, FLOPs and published scores, in its order, from -0.5 to 0.5."""
-    _, accuracies, archs = read_architectures(grounds.SHARED / "nasbench201" / "accuracies.parquet", SPACE)
-    proxies = pl.read_parquet(grounds.SHARED / "published_proxies" / "nasbench201_all.parquet")
+    tables = benchmarks.folder()
+    _, accuracies, archs = read_architectures(tables / "nasbench201" / "accuracies.parquet", SPACE)
+    proxies = pl.read_parquet(tables / "published_proxies" / "nasbench201_all.parquet")
     table = accuracies.select("idx").join(proxies, on="idx", maintain_order="left")[np.argsort(SPACE.index(archs))]
     everything = SPACE.enumerate()
     scores = [SPACE.params(everything), SPACE.flops(everything), *(table[name].to_numpy() for name in PROXIES)]

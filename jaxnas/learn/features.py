@@ -135,6 +135,5 @@ def zero_label(scores: Mapping[str, np.ndarray], counts: Mapping[str, np.ndarray
     if (whole := scores.get(Consensus.name)) is None:
         members = {**{count.name: count.oriented(counts[count.name]) for count in MEMBER_COUNTS}, **scores}
         reference = Reference({name: values[connected] for name, values in members.items()}, FAMILIES)
-        usable = reference.combine({name: members[name] for name in reference.usable})
-        whole = np.where(connected, usable, np.nan)
+        whole = np.where(connected, reference.combine(members), np.nan)
     return RankScale.fit(whole[:, None])(whole[:, None])[:, 0]

@@ -8,7 +8,7 @@ After AZ-NAS (Lee and Ham, CVPR 2024) and VKDNW (Tybl and Neumann, CVPR 2025), w
 the scored set, with equal weights.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
@@ -38,9 +38,9 @@ class Consensus(Combined):
 
     members: str | None = None
     """Comma-separated scores, of three families or more (#params and FLOPs are one family, whose scores count together
-    as one), or counts alone; by default live_flops, live_layers, jacov, az_trainability
-    and regression or, where these would be measured on networks of full size, live_params and live_flops alone. Those
-    that a space cannot have are left out there."""
+    as one), or counts alone; by default live_flops, live_layers, jacov, az_trainability and regression or, where these
+    would be measured on networks of full size, live_params and live_flops alone. Those that a space cannot have are
+    left out there."""
 
     name: ClassVar[str] = "consensus"
     sign: ClassVar[int] = 1
@@ -67,8 +67,7 @@ class Consensus(Combined):
         given = replace(self, members=SIZE) if full_size and not self.members else self
         others = that_fit(scores, space)
         kept = [name for name in given.needs if name in others or not isinstance(scores.get(name), Scorer)]
-        counts = all(isinstance(scores.get(name), Count) for name in given.needs)
-        if not counts and len(grouped(kept, FAMILIES)) < NAMED_FAMILIES:
+        if not _counts_alone(map(scores.get, given.needs)) and len(grouped(kept, FAMILIES)) < NAMED_FAMILIES:
             raise UserError(
                 f"consensus needs members of {NAMED_FAMILIES} families; of {', '.join(given.needs)} {space.name} has "
                 f"{', '.join(kept) or 'none'}: say --scorers {','.join(others)} or other --consensus.members"
@@ -81,8 +80,7 @@ class Consensus(Combined):
         Raises:
           UserError: too few of them tell the architectures of the sample apart.
         """
-        counts = scores and all(isinstance(score, Count) for score in scores.values())
-        least = 1 if counts else MIN_FAMILIES
+        least = 1 if _counts_alone(scores.values()) else MIN_FAMILIES
         if len(reference.grouped) < least:
             raise UserError(
                 f"consensus: of {', '.join(reference.scores)} only {', '.join(reference.usable) or 'none'} tell the "
@@ -134,3 +132,9 @@ class Calibrated(Consensus):
             total, status = np.full(len(cut), np.nan), Status.skipped
         shares = {name: np.exp(self.reference.log_share(name, values[name])) for name in usable}
         return Finished(np.where(cut, np.nan, total), np.where(cut, Status.disconnected, status), shares)
+
+
+def _counts_alone(members: Iterable[object]) -> bool:
+    """Whether there are members, all of which need no network."""
+    kinds = [isinstance(member, Count) for member in members]
+    return bool(kinds) and all(kinds)

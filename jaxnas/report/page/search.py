@@ -1,8 +1,10 @@
 """The tab of searches on one space."""
 
+import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +25,8 @@ ROUNDS = 40  # in a table
 MOST = 20_000  # architectures of a search on the page, the last ones
 
 
-class Searched(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Searched:
     """What a search evaluated, in its order.
 
     Attributes:
@@ -47,7 +50,7 @@ class Searched(NamedTuple):
         """What it asks for are architectures that compare with each other, from the first to the last."""
         return METHODS[self.run.settings["method"]].oracle
 
-    @property
+    @functools.cached_property
     def course(self) -> Course:
         """What is shown of it."""
         return course(self.label, self.goal, self.scores)
